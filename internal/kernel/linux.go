@@ -1,0 +1,221 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Linux makes the calls for real and counts them.
+//
+// Go makes a system call in one of two ways. Syscall tells the scheduler
+// first: should the call block, another thread takes over the goroutines that
+// could run meanwhile. RawSyscall tells nobody and is cheaper by that much, but
+// a raw call that blocks holds up every goroutine that waits for this
+// processor, and the garbage collector with them.
+type Linux struct {
+	// Nonblocking is the caller's promise that every descriptor it accepts
+	// on, reads and writes is non-blocking, so that no such call can stand
+	// still and all may be raw. EpollWait may still block, and sees to that
+	// itself.
+	Nonblocking bool
+
+	calls atomic.Int64
+}
+
+// Calls is how many system calls have been made so far.
+func (l *Linux) Calls() int64 { return l.calls.Load() }
+
+// outcome is what a system call returned, as the manual puts it.
+func outcome(r uintptr, errno unix.Errno) (int, error) {
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(r), nil
+}
+
+func (l *Linux) Socket(domain, typ, proto int) (int, error) {
+	l.calls.Add(1)
+	return unix.Socket(domain, typ, proto)
+}
+
+func (l *Linux) Bind(fd int, addr netip.AddrPort) error {
+	l.calls.Add(1)
+	sockaddr, err := sockaddrOf(addr)
+	if err != nil {
+		return err
+	}
+	return unix.Bind(fd, sockaddr)
+}
+
+func (l *Linux) Listen(fd, backlog int) error {
+	l.calls.Add(1)
+	return unix.Listen(fd, backlog)
+}
+
+func (l *Linux) Getsockname(fd int) (netip.AddrPort, error) {
+	l.calls.Add(1)
+	sockaddr, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	switch a := sockaddr.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), nil
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("getsockname: neither IPv4 nor IPv6: %T", sockaddr)
+}
+
+func (l *Linux) SetsockoptInt(fd, level, name, value int) error {
+	l.calls.Add(1)
+	v := int32(value)
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
+	_, err := outcome(0, errno)
+	return err
+}
+
+func (l *Linux) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
+	l.calls.Add(1)
+	tv := unix.NsecToTimeval(d.Nanoseconds())
+	return unix.SetsockoptTimeval(fd, level, name, &tv)
+}
+
+func (l *Linux) Accept4(fd, flags int) (int, error) {
+	l.calls.Add(1)
+	if l.Nonblocking {
+		r, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, uintptr(flags), 0, 0)
+		return outcome(r, errno)
+	}
+	r, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, uintptr(flags), 0, 0)
+	return outcome(r, errno)
+}
+
+func (l *Linux) Read(fd int, p []byte) (int, error) {
+	l.calls.Add(1)
+	if l.Nonblocking {
+		r, _, errno := unix.RawSyscall(unix.SYS_READ,
+			uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		return outcome(r, errno)
+	}
+	return unix.Read(fd, p)
+}
+
+// Send uses sendto without an address, which is send: on Linux send is no
+// system call of its own.
+func (l *Linux) Send(fd int, p []byte, flags int) (int, error) {
+	l.calls.Add(1)
+	if l.Nonblocking {
+		r, _, errno := unix.RawSyscall6(unix.SYS_SENDTO,
+			uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
+		return outcome(r, errno)
+	}
+	r, _, errno := unix.Syscall6(unix.SYS_SENDTO,
+		uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
+	return outcome(r, errno)
+}
+
+func (l *Linux) Shutdown(fd, how int) error {
+	l.calls.Add(1)
+	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0)
+	_, err := outcome(0, errno)
+	return err
+}
+
+func (l *Linux) Close(fd int) error {
+	l.calls.Add(1)
+	if l.Nonblocking {
+		_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+		_, err := outcome(0, errno)
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func (l *Linux) EpollCreate1(flags int) (int, error) {
+	l.calls.Add(1)
+	return unix.EpollCreate1(flags)
+}
+
+func (l *Linux) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
+	l.calls.Add(1)
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd),
+		uintptr(unsafe.Pointer(&event)), 0, 0)
+	_, err := outcome(0, errno)
+	return err
+}
+
+// rawWait bounds, in milliseconds, how long EpollWait keeps its processor from
+// the rest of the Go program. It is one tick of the kernel's clock (CONFIG_HZ is
+// 250 on most distributions): a shorter timeout makes the kernel set the
+// processor's timer anew for each wait, which costs as much as the wait.
+const rawWait = 4
+
+// EpollWait waits in two steps when it waits for long. A busy server's next
+// event is microseconds away, and handing the processor over and back costs
+// more than so short a wait: so it first waits raw, for at most rawWait. Only if
+// nothing has come by then does it wait the other way, for as long as it takes.
+// strace(1) shows both calls.
+func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
+	first := milliseconds
+	if milliseconds < 0 || milliseconds > rawWait {
+		first = rawWait
+	}
+	n, err := l.epollWait(epfd, events, first, true)
+	if n != 0 || first == milliseconds {
+		return n, err
+	}
+	if milliseconds > 0 {
+		milliseconds -= first
+	}
+	return l.epollWait(epfd, events, milliseconds, false)
+}
+
+// epollWait uses epoll_pwait without a signal mask, which is epoll_wait and,
+// unlike it, exists on every processor that Linux runs on.
+func (l *Linux) epollWait(
+	epfd int, events []unix.EpollEvent, milliseconds int, raw bool,
+) (int, error) {
+	l.calls.Add(1)
+	if raw {
+		r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT,
+			uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+			uintptr(milliseconds), 0, 0)
+		return outcome(r, errno)
+	}
+	r, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT,
+		uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+		uintptr(milliseconds), 0, 0)
+	return outcome(r, errno)
+}
+
+var start = time.Now()
+
+func (l *Linux) Now() time.Duration { return time.Since(start) }
+
+// sockaddrOf is addr as bind(2) takes it. The zone of a link-local IPv6
+// address is an interface's name or number.
+func sockaddrOf(addr netip.AddrPort) (unix.Sockaddr, error) {
+	ip, port := addr.Addr(), int(addr.Port())
+	if ip.Is4() {
+		return &unix.SockaddrInet4{Port: port, Addr: ip.As4()}, nil
+	}
+	sockaddr := &unix.SockaddrInet6{Port: port, Addr: ip.As16()}
+	if ip.Zone() != "" {
+		iface, err := net.InterfaceByName(ip.Zone())
+		if err != nil {
+			return nil, unix.ENODEV
+		}
+		sockaddr.ZoneId = uint32(iface.Index)
+	}
+	return sockaddr, nil
+}

@@ -1,0 +1,247 @@
+//go:build linux
+
+// Package server is what every lesson's server has besides its own way of
+// waiting: options, a listener, counters, the printing of requests, deadlines,
+// and the way to be stopped. None of it waits for a client.
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/protocol"
+)
+
+// Options are the choices a server is started with.
+type Options struct {
+	Addr     netip.AddrPort // where to listen; port 0 lets the kernel choose
+	Backlog  int            // length of the accept queue; at most net.core.somaxconn
+	Timeout  time.Duration  // from accept to a complete request; 0 is for ever
+	MaxConns int            // threaded only: connections, and so threads, at a time
+	Requests io.Writer      // where requests are printed; nil for nowhere
+
+	NoDelay     bool // TCP_NODELAY: send small segments at once
+	Cork        bool // TCP_CORK around the response: hold partial segments back
+	DeferAccept bool // TCP_DEFER_ACCEPT: no accept before the client has sent something
+	ReusePort   bool // SO_REUSEPORT: several listeners share the address
+}
+
+// What ends a connection whose client does not. After the response has been
+// written, the server reads on and discards until the client closes, but no
+// longer and no more than this. The time keeps a stop, which waits for it,
+// within two seconds.
+const (
+	LingerTime  = time.Second
+	LingerBytes = 1 << 20
+)
+
+// AcceptPause is how long a server that ran out of descriptors or memory leaves
+// accept alone, unless one of its own connections ends earlier.
+const AcceptPause = 100 * time.Millisecond
+
+// deferTime is the TCP_DEFER_ACCEPT time, in seconds: how long a connection may
+// stay silent before the kernel gives up waiting for its first byte.
+const deferTime = 5
+
+// Stats counts clients by how they ended. It may be read while the server
+// runs.
+type Stats struct {
+	Accepted atomic.Int64 // connections taken from the accept queue
+	Served   atomic.Int64 // got the whole response
+	Refused  atomic.Int64 // sent more than protocol.MaxRequest bytes
+	TimedOut atomic.Int64 // did not complete a request in time
+	Left     atomic.Int64 // closed before their request was complete
+	Reset    atomic.Int64 // reset the connection
+}
+
+// Base is embedded in every lesson's server.
+type Base struct {
+	Kernel   kernel.Kernel
+	Options  Options
+	Listener int // its descriptor
+	Stats    *Stats
+	Stopped  chan struct{} // closed by Stop
+
+	addr netip.AddrPort
+
+	mu      sync.Mutex
+	open    bool         // the listener is
+	waiting map[int]bool // see Waiting
+
+	printing sync.Mutex
+	page     []byte // the last request printed
+}
+
+// New is a Base without a listener.
+func New(k kernel.Kernel, options Options) *Base {
+	return &Base{
+		Kernel:   k,
+		Options:  options,
+		Listener: -1,
+		Stats:    new(Stats),
+		Stopped:  make(chan struct{}),
+		waiting:  make(map[int]bool),
+	}
+}
+
+// Listen is a Base with a listener: socket, setsockopt, bind, listen. flags are
+// unix.SOCK_NONBLOCK, or 0 for a listener on which accept blocks.
+func Listen(k kernel.Kernel, options Options, flags int) (*Base, error) {
+	b := New(k, options)
+	domain := unix.AF_INET6
+	if options.Addr.Addr().Is4() {
+		domain = unix.AF_INET
+	}
+	fd, err := k.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := b.listen(fd); err != nil {
+		return nil, errors.Join(err, k.Close(fd))
+	}
+	b.Listener, b.open = fd, true
+	return b, nil
+}
+
+func (b *Base) listen(fd int) error {
+	if err := b.SetListenerOptions(fd); err != nil {
+		return err
+	}
+	if err := b.Kernel.Bind(fd, b.Options.Addr); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if err := b.Kernel.Listen(fd, b.Options.Backlog); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	addr, err := b.Kernel.Getsockname(fd) // port 0 has become a real one
+	if err != nil {
+		return fmt.Errorf("getsockname: %w", err)
+	}
+	b.addr = addr
+	return nil
+}
+
+// SetListenerOptions sets the socket options that were asked for. Connections
+// inherit them from the listener, so each is set once and not once a client.
+func (b *Base) SetListenerOptions(fd int) error {
+	options := []struct {
+		wanted      bool
+		level, name int
+		value       int
+		called      string
+	}{
+		// Without this, connections of an earlier run that are still in
+		// TIME_WAIT keep the port for a minute.
+		{true, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, "SO_REUSEADDR"},
+		{b.Options.ReusePort, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"},
+		{b.Options.NoDelay, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, "TCP_NODELAY"},
+		{b.Options.DeferAccept, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferTime, "TCP_DEFER_ACCEPT"},
+	}
+	for _, o := range options {
+		if !o.wanted {
+			continue
+		}
+		if err := b.Kernel.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return fmt.Errorf("setsockopt %s: %w", o.called, err)
+		}
+	}
+	return nil
+}
+
+// Addr is where the server listens.
+func (b *Base) Addr() netip.AddrPort { return b.addr }
+
+// Counts is the server's Stats.
+func (b *Base) Counts() *Stats { return b.Stats }
+
+// Stop asks the server to end: no more clients, complete requests answered. It
+// may be called from any goroutine, more than once, and returns at once; Serve
+// returns when all is done.
+//
+// One call reaches a server wherever it waits. shutdown on a listener ends a
+// blocked accept4 with EINVAL, and epoll reports EPOLLHUP for it. (Linux does
+// this, POSIX does not promise it: inet_shutdown in net/ipv4/af_inet.c.)
+func (b *Base) Stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Stopping() {
+		return
+	}
+	close(b.Stopped)
+	if b.open {
+		b.shutdownRead(b.Listener)
+	}
+	for fd := range b.waiting {
+		b.shutdownRead(fd)
+	}
+}
+
+// shutdownRead can fail only if the peer has already gone (ENOTCONN), and then
+// nobody is blocked there.
+func (b *Base) shutdownRead(fd int) { _ = b.Kernel.Shutdown(fd, unix.SHUT_RD) }
+
+// Stopping says whether Stop has been called.
+func (b *Base) Stopping() bool {
+	select {
+	case <-b.Stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// CloseListener closes the listener, once. The lock keeps Stop from shutting
+// down a descriptor that has been closed and given to somebody else since.
+func (b *Base) CloseListener() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		b.open = false
+		_ = b.Kernel.Close(b.Listener) // Linux closes it whatever close returns
+	}
+}
+
+// Waiting says that a thread is about to wait, in a blocking read, for the
+// request on fd. Stop then ends that read, as if the client had closed. Not
+// waiting any more must be said before fd is closed.
+func (b *Base) Waiting(fd int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting[fd] = true
+	if b.Stopping() {
+		b.shutdownRead(fd)
+	}
+}
+
+// NotWaiting takes Waiting back.
+func (b *Base) NotWaiting(fd int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.waiting, fd)
+}
+
+var dashes = bytes.Repeat([]byte("-"), 40)
+
+// Print prints a request after a line of dashes, escaped, in one write. A
+// server with a terminal that does not scroll on waits here: the shortcut that
+// real servers avoid by giving their log to somebody else.
+func (b *Base) Print(request []byte) {
+	if b.Options.Requests == nil {
+		return
+	}
+	b.printing.Lock()
+	defer b.printing.Unlock()
+	b.page = append(append(b.page[:0], dashes...), '\n')
+	b.page = protocol.AppendPrintable(b.page, request)
+	// When nobody reads our output any more, serving goes on.
+	_, _ = b.Options.Requests.Write(b.page)
+}

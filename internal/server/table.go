@@ -1,0 +1,23 @@
+//go:build linux
+
+package server
+
+// chunk is how many connections a Table adds at a time.
+const chunk = 256
+
+// Table holds a connection's state under the number of its descriptor. The
+// kernel always hands out the lowest number that is free, so the numbers are
+// dense and no hashing is needed. It grows by chunks, so that a connection
+// never moves and pointers to it stay good. The zero value is ready.
+type Table[C any] struct{ chunks []*[chunk]C }
+
+// At is the place of descriptor fd, zero if never used.
+func (t *Table[C]) At(fd int) *C {
+	for fd/chunk >= len(t.chunks) {
+		t.chunks = append(t.chunks, nil)
+	}
+	if t.chunks[fd/chunk] == nil {
+		t.chunks[fd/chunk] = new([chunk]C)
+	}
+	return &t.chunks[fd/chunk][fd%chunk]
+}
