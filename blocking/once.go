@@ -1,0 +1,204 @@
+//go:build linux
+
+// Package blocking is steps 1 and 2: blocking sockets, one client at a time.
+//
+// It teaches the life of a connection: accept, read, send, shut down, close. It
+// shows the three places where a blocking server stands still: in accept4
+// until a client connects, in read until the client sends, in send until there
+// is room in the send buffer.
+//
+// What it cannot do: serve a second client while the first one dawdles. Steps 3
+// to 5 are three ways out.
+//
+// Its chapters are docs/01-one-client.md (this file) and docs/02-a-loop.md
+// (loop.go).
+package blocking
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/protocol"
+	"lesson/internal/server"
+)
+
+// Server serves clients one after the other. Once is step 1, Loop is step 2.
+type Server struct{ *server.Base } // Base: the listener, the options, the counters
+
+// New makes the listener: socket, setsockopt, bind, listen. From here on the
+// kernel completes connections by itself and keeps them in the accept queue,
+// whether or not anybody accepts them.
+func New(k kernel.Kernel, options server.Options) (*Server, error) {
+	base, err := server.Listen(k, options, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{base}, nil
+}
+
+// Once serves one client and is done.
+func (s *Server) Once() error {
+	defer s.CloseListener()
+	fd, err := s.Accept()
+	if err != nil || fd < 0 {
+		return err
+	}
+	s.ServeClient(fd)
+	return nil
+}
+
+// Accept takes one connection from the accept queue, and stands still while
+// there is none. The number it returns is the connection's descriptor, -1 when
+// the server has been stopped instead.
+func (s *Server) Accept() (int, error) {
+	for {
+		fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_CLOEXEC)
+		switch {
+		case err == nil:
+			s.Stats.Accepted.Add(1)
+			return fd, nil
+		case kernel.IsConnectionError(err):
+			continue // that client is gone, the next may be fine
+		case kernel.IsExhausted(err):
+			time.Sleep(server.AcceptPause) // tried at once, it would fail at once
+		case err == unix.EINVAL && s.Stopping():
+			return -1, nil // Stop has shut the listener down
+		default:
+			return -1, fmt.Errorf("accept4: %w", err)
+		}
+	}
+}
+
+// ServeClient serves one client, from its first byte to close. No error of one
+// client is an error of the server: it ends this connection, and is counted.
+func (s *Server) ServeClient(fd int) {
+	defer s.Kernel.Close(fd) // Linux closes it whatever close returns
+
+	switch s.readRequest(fd) {
+	case protocol.Complete:
+		if s.send(fd, protocol.Response) {
+			s.Stats.Served.Add(1)
+			s.linger(fd)
+		}
+	case protocol.Oversize:
+		s.Stats.Refused.Add(1)
+		if s.send(fd, protocol.TooLarge) {
+			s.linger(fd)
+		}
+	}
+}
+
+// readRequest reads until the request is complete, or too large. Incomplete
+// means that nobody is left to answer.
+func (s *Server) readRequest(fd int) protocol.Status {
+	s.Waiting(fd) // lets Stop end a read that would stand still
+	defer s.NotWaiting(fd)
+
+	var request protocol.Request
+	var buffer [1024]byte
+	accepted := s.Kernel.Now()
+	for {
+		// The time counts from accept, not from the last byte: a client that
+		// drips bytes gains nothing.
+		if !s.waitAtMost(fd, accepted, s.Options.Timeout) {
+			s.Stats.TimedOut.Add(1)
+			return protocol.Incomplete
+		}
+		n, err := s.Kernel.Read(fd, buffer[:])
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
+			continue // EAGAIN: SO_RCVTIMEO has run out, and waitAtMost says so
+		case err != nil: // ECONNRESET
+			s.Stats.Reset.Add(1)
+			return protocol.Incomplete
+		case n == 0: // end of file, and no whole request: nothing to answer
+			s.Stats.Left.Add(1)
+			return protocol.Incomplete
+		}
+		status := request.Add(buffer[:n])
+		if status == protocol.Complete {
+			s.Print(request.Bytes())
+		}
+		if status != protocol.Incomplete {
+			return status
+		}
+	}
+}
+
+// waitAtMost lets reads on fd stand still for what is left of limit, counted
+// from since; a read that gets nothing in that time fails with EAGAIN. It
+// returns false when nothing is left, or when there is no way to bound the read.
+// A limit of 0 is for ever.
+func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
+	if limit == 0 {
+		return true
+	}
+	left := since + limit - s.Kernel.Now()
+	if left <= 0 {
+		return false
+	}
+	// SO_RCVTIMEO counts microseconds, and 0 means for ever.
+	left = max(left, time.Microsecond)
+	err := s.Kernel.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, left)
+	return err == nil
+}
+
+// send sends all of it, or returns false. One call may take fewer bytes than it was
+// given. It stands still while the send buffer is full; that of a new connection
+// holds the response many times over, so here it never is.
+//
+// MSG_MORE: more is coming, namely the end, which linger sends. The last bytes
+// wait for it, and both leave in one segment. MSG_NOSIGNAL: a client that is gone
+// is an error, EPIPE, and not the signal SIGPIPE, which would end the process.
+func (s *Server) send(fd int, unsent []byte) bool {
+	s.cork(fd, 1)
+	for len(unsent) > 0 {
+		n, err := s.Kernel.Send(fd, unsent, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil: // EPIPE, ECONNRESET
+			s.Stats.Reset.Add(1)
+			return false
+		}
+		unsent = unsent[n:]
+	}
+	s.cork(fd, 0)
+	return true
+}
+
+// linger tells the client that this was all, and reads on until it closes. Were
+// we to close now, and bytes of the client's lay unread or came later, the
+// kernel would answer them with a reset, and a reset destroys what the client
+// has not read yet: our response.
+func (s *Server) linger(fd int) {
+	if err := s.Kernel.Shutdown(fd, unix.SHUT_WR); err != nil {
+		return // ENOTCONN: the client has reset the connection
+	}
+	var buffer [1024]byte
+	since := s.Kernel.Now()
+	for discarded := 0; discarded <= server.LingerBytes; {
+		if !s.waitAtMost(fd, since, server.LingerTime) {
+			return
+		}
+		n, err := s.Kernel.Read(fd, buffer[:])
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
+			continue
+		case err != nil || n == 0: // a reset, or end of file
+			return
+		}
+		discarded += n
+	}
+}
+
+// cork holds back segments that are not full (1) or lets them go (0): the
+// tutorial's example 5. Should it fail, the response is merely not corked.
+func (s *Server) cork(fd, on int) {
+	if s.Options.Cork {
+		_ = s.Kernel.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)
+	}
+}

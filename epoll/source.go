@@ -1,0 +1,8 @@
+package epoll
+
+import "embed"
+
+// Source is the lesson's own code, so that the program can show it.
+//
+//go:embed eventloop.go
+var Source embed.FS

@@ -1,0 +1,225 @@
+//go:build linux
+
+package threaded
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/protocol"
+	"lesson/internal/server"
+)
+
+// Netpoll is the same server through package net. It reads like blocking code
+// and blocks no thread: package net makes every socket non-blocking, puts it
+// into one interest list of the Go runtime, edge-triggered, and parks the
+// goroutine until an event for it comes.
+type Netpoll struct {
+	*server.Base // without a listener: package net has its own
+
+	listener *net.TCPListener
+
+	mu      sync.Mutex
+	waiting map[*net.TCPConn]bool // reading a request
+}
+
+// NewNetpoll listens by way of package net. k makes the few calls that net has
+// no words for.
+func NewNetpoll(k kernel.Kernel, options server.Options) (*Netpoll, error) {
+	s := &Netpoll{
+		Base:    server.New(k, options),
+		waiting: make(map[*net.TCPConn]bool),
+	}
+	config := net.ListenConfig{
+		KeepAlive: -1, // four calls a connection, for connections that live a moment
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return withDescriptor(c, s.SetListenerOptions)
+		},
+	}
+	listener, err := config.Listen(context.Background(), "tcp", options.Addr.String())
+	if err != nil {
+		return nil, err
+	}
+	s.listener = listener.(*net.TCPListener)
+
+	// Package net always asks for the longest queue it may have. listen(2) on a
+	// socket that listens already changes the length.
+	raw, err := s.listener.SyscallConn()
+	if err == nil {
+		err = withDescriptor(raw, func(fd int) error { return k.Listen(fd, options.Backlog) })
+	}
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return s, nil
+}
+
+// withDescriptor calls f with the descriptor inside c.
+func withDescriptor(c syscall.RawConn, f func(fd int) error) error {
+	var err error
+	if outer := c.Control(func(fd uintptr) { err = f(int(fd)) }); outer != nil {
+		return outer
+	}
+	return err
+}
+
+// Addr is where the server listens.
+func (s *Netpoll) Addr() netip.AddrPort {
+	return s.listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// Serve accepts until Stop, and returns when the last client has been served.
+func (s *Netpoll) Serve() error {
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	for {
+		conn, err := s.listener.AcceptTCP()
+		var errno syscall.Errno
+		switch {
+		case err == nil:
+			s.Stats.Accepted.Add(1)
+			clients.Go(func() { s.serveClient(conn) })
+		case s.Stopping():
+			return nil // Stop has closed the listener
+		case errors.As(err, &errno) && kernel.IsExhausted(errno):
+			time.Sleep(server.AcceptPause) // tried at once, it would fail at once
+		case errors.As(err, &errno) && kernel.IsConnectionError(errno):
+			// that client is gone, the next may be fine
+		default:
+			return errors.Join(err, s.listener.Close())
+		}
+	}
+}
+
+// Stop asks the server to end, as server.Base has it, in the terms of package
+// net: closing the listener ends Accept, a deadline in the past ends Read.
+func (s *Netpoll) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Stopping() {
+		return
+	}
+	s.Base.Stop()
+	_ = s.listener.Close() // no client is lost by it
+	for conn := range s.waiting {
+		_ = conn.SetReadDeadline(past)
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// serveClient is blocking.ServeClient in the words of package net.
+func (s *Netpoll) serveClient(conn *net.TCPConn) {
+	defer conn.Close()
+	switch s.readRequest(conn) {
+	case protocol.Complete:
+		if s.write(conn, protocol.Response) {
+			s.Stats.Served.Add(1)
+			s.linger(conn)
+		}
+	case protocol.Oversize:
+		s.Stats.Refused.Add(1)
+		if s.write(conn, protocol.TooLarge) {
+			s.linger(conn)
+		}
+	}
+}
+
+func (s *Netpoll) readRequest(conn *net.TCPConn) protocol.Status {
+	s.startWaiting(conn)
+	defer s.stopWaiting(conn)
+
+	var request protocol.Request
+	var buffer [1024]byte
+	for {
+		n, err := conn.Read(buffer[:])
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !s.Stopping():
+			s.Stats.TimedOut.Add(1)
+			return protocol.Incomplete
+		case errors.Is(err, io.EOF), s.Stopping() && n == 0:
+			s.Stats.Left.Add(1)
+			return protocol.Incomplete
+		case err != nil:
+			s.Stats.Reset.Add(1)
+			return protocol.Incomplete
+		}
+		status := request.Add(buffer[:n])
+		if status == protocol.Complete {
+			s.Print(request.Bytes())
+		}
+		if status != protocol.Incomplete {
+			return status
+		}
+	}
+}
+
+// startWaiting gives the connection its time, or none when Stop came first.
+func (s *Netpoll) startWaiting(conn *net.TCPConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting[conn] = true
+	// Setting a deadline fails only on a closed connection; Read will say so.
+	if s.Stopping() {
+		_ = conn.SetReadDeadline(past)
+	} else if s.Options.Timeout > 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(s.Options.Timeout))
+	}
+}
+
+func (s *Netpoll) stopWaiting(conn *net.TCPConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, conn)
+}
+
+// write needs no loop: Write of package net returns when all is written.
+func (s *Netpoll) write(conn *net.TCPConn, response []byte) bool {
+	s.cork(conn, 1)
+	if _, err := conn.Write(response); err != nil {
+		s.Stats.Reset.Add(1)
+		return false
+	}
+	s.cork(conn, 0)
+	return true
+}
+
+// cork is that of step 1, on the descriptor inside conn.
+func (s *Netpoll) cork(conn *net.TCPConn, on int) {
+	if !s.Options.Cork {
+		return
+	}
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = withDescriptor(raw, func(fd int) error {
+			return s.Kernel.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)
+		})
+	}
+}
+
+// linger is that of step 1, and for the same reason.
+func (s *Netpoll) linger(conn *net.TCPConn) {
+	if err := conn.CloseWrite(); err != nil {
+		return // the client has reset the connection
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(server.LingerTime)); err != nil {
+		return
+	}
+	var buffer [1024]byte
+	for discarded := 0; discarded <= server.LingerBytes; {
+		n, err := conn.Read(buffer[:])
+		if err != nil { // end of file, a reset, or the time is over
+			return
+		}
+		discarded += n
+	}
+}

@@ -1,0 +1,8 @@
+package threaded
+
+import "embed"
+
+// Source is the lesson's own code, so that the program can show it.
+//
+//go:embed netpoll.go threaded.go
+var Source embed.FS
