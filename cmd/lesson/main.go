@@ -1,0 +1,74 @@
+//go:build linux
+
+// Command lesson runs, lists and compares the lessons: the same tiny server,
+// waiting for its clients in five ways.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// usageError is a command line that makes no sense: exit status 2.
+type usageError struct{ error }
+
+func main() {
+	root := newRoot()
+	err := root.Execute()
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "lesson:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "lesson",
+		Short: "How a server waits for many clients: one tiny server, five ways",
+		Long: `lesson runs the same tiny server in five ways: it reads a request up to an
+empty line, answers "Hello, world!" and closes. What differs is how it waits.
+
+Start with lesson blocking, and read docs/00-start-here.md beside it.`,
+		Example: `  lesson list                       the lessons, step by step
+  lesson blocking --trace           step 1, and every system call as it happens
+  lesson diff epoll edgetriggered   what edge-triggering changes`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddCommand(
+		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
+		newList(), newDiff(), newVersion(), newMan(),
+	)
+	markUsageErrors(root)
+	return root
+}
+
+// markUsageErrors makes every error about flags and arguments a usageError
+// that ends with where to find help.
+func markUsageErrors(cmd *cobra.Command) {
+	mark := func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
+	}
+	cmd.SetFlagErrorFunc(mark)
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			if err := args(cmd, given); err != nil {
+				return mark(cmd, err)
+			}
+			return nil
+		}
+	}
+	for _, child := range cmd.Commands() {
+		markUsageErrors(child)
+	}
+}

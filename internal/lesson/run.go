@@ -1,0 +1,195 @@
+//go:build linux
+
+package lesson
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/server"
+)
+
+// stopWithin bounds a stop. No lesson needs so long; a terminal that nobody
+// scrolls on can keep one from ending at all.
+const stopWithin = 2 * time.Second
+
+// A Run is one run of a lesson as a program.
+type Run struct {
+	Lesson  Lesson
+	Addr    string // "host:port"
+	Loops   int    // servers side by side on the same address; 0 is 1
+	Options server.Options
+	Trace   kernel.Observer // nil: no trace
+	Log     io.Writer       // where it says what it does
+}
+
+// Do starts the lesson and returns when it has ended: by itself, by SIGINT or
+// SIGTERM, or with an error. A second signal ends the program at once.
+func (r Run) Do() error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	defer signal.Stop(signals)
+
+	linux := &kernel.Linux{Nonblocking: r.Lesson.Nonblocking}
+	servers, err := r.start(linux)
+	if err != nil {
+		return err
+	}
+	r.announce(servers[0].Addr())
+	setup := linux.Calls()
+
+	ended := make(chan error, len(servers))
+	for _, s := range servers {
+		go func() { ended <- s.Serve() }()
+	}
+	err = r.wait(servers, ended, signals)
+	r.summarize(servers, linux.Calls()-setup)
+	return err
+}
+
+// start makes the servers. With several loops, all share the address through
+// SO_REUSEPORT, and the kernel spreads the connections over their listeners.
+func (r Run) start(linux *kernel.Linux) ([]Server, error) {
+	var k kernel.Kernel = linux
+	if r.Trace != nil {
+		k = &kernel.Traced{Kernel: linux, Observer: r.Trace}
+	}
+	options := r.Options
+	loops := max(r.Loops, 1)
+	options.ReusePort = loops > 1
+
+	var err error
+	options.Addr, err = parseAddr(r.Addr)
+	if err != nil {
+		return nil, err
+	}
+	var servers []Server
+	for range loops {
+		s, err := r.Lesson.Start(k, options)
+		if err != nil {
+			for _, started := range servers {
+				started.Stop()
+				_ = started.Serve() // ends at once, and frees what it has
+			}
+			return nil, listenError(r.Addr, err)
+		}
+		options.Addr = s.Addr() // port 0 has become a real one: the same for all
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
+// wait waits until every server has ended. One that fails ends the others.
+func (r Run) wait(servers []Server, ended <-chan error, signals chan os.Signal) error {
+	stop := func() {
+		for _, s := range servers {
+			s.Stop()
+		}
+	}
+	var failed error
+	var late <-chan time.Time
+	for running := len(servers); running > 0; {
+		select {
+		case err := <-ended:
+			running--
+			if err != nil {
+				failed = errors.Join(failed, err)
+				stop()
+			}
+		case <-signals:
+			signal.Stop(signals) // the next one has its usual effect
+			fmt.Fprintln(r.Log, "\nstopping: answering what is complete (once more to end at once)")
+			stop()
+			late = time.After(stopWithin)
+		case <-late:
+			late := fmt.Errorf("not stopped after %v: is anybody reading the output?", stopWithin)
+			return errors.Join(failed, late)
+		}
+	}
+	return failed
+}
+
+func (r Run) announce(addr netip.AddrPort) {
+	host := addr
+	if host.Addr().IsUnspecified() { // listens everywhere, reached here
+		host = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+	}
+	fmt.Fprintf(r.Log, "%s, step %d: %s\n", r.Lesson.Name, r.Lesson.Step, r.Lesson.Title)
+	fmt.Fprintf(r.Log, "listening on %s    try: curl http://%s/    stop: Ctrl-C\n", addr, host)
+}
+
+// summarize prints how the clients ended and what they cost. Go never ends an
+// OS thread it has started, so the threads there are now are the most there
+// have been.
+func (r Run) summarize(servers []Server, calls int64) {
+	var accepted, served, refused, timedOut, left, reset int64
+	for _, s := range servers {
+		c := s.Counts()
+		accepted += c.Accepted.Load()
+		served += c.Served.Load()
+		refused += c.Refused.Load()
+		timedOut += c.TimedOut.Load()
+		left += c.Left.Load()
+		reset += c.Reset.Load()
+	}
+	parts := []string{
+		fmt.Sprintf("served %d, refused %d, timed out %d, left %d, reset %d",
+			served, refused, timedOut, left, reset),
+	}
+	switch {
+	case r.Lesson.Untraced:
+		parts = append(parts, "system calls made by package net, not counted")
+	case accepted > 0:
+		each := float64(calls) / float64(accepted)
+		parts = append(parts, fmt.Sprintf("%.1f system calls per client", each))
+	}
+	if tasks, err := os.ReadDir("/proc/self/task"); err == nil {
+		parts = append(parts, fmt.Sprintf("%d threads at most", len(tasks)))
+	}
+	fmt.Fprintln(r.Log, strings.Join(parts, "; "))
+}
+
+// parseAddr understands host:port, with a name, an IPv4 or an IPv6 address for
+// host. No host is every IPv4 address.
+func parseAddr(text string) (netip.AddrPort, error) {
+	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080"
+	tcp, err := net.ResolveTCPAddr("tcp", text)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("bad address %q; %s", text, hint)
+	}
+	addr := tcp.AddrPort()
+	if !addr.Addr().IsValid() {
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()), nil
+	}
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
+}
+
+// listenError says in one line what failed, and what to try.
+func listenError(addr string, err error) error {
+	hint := "see --help for what --addr can be"
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		_, port, _ := net.SplitHostPort(addr)
+		hint = fmt.Sprintf("see who has it with: ss -ltnp 'sport = :%s', or let the kernel"+
+			" choose with: --addr 127.0.0.1:0", port)
+	case errors.Is(err, unix.EACCES):
+		hint = "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); try --addr 127.0.0.1:8080"
+	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENODEV):
+		hint = "this machine has no such address; `ip addr` lists those it has"
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		hint = "this machine has no IPv6; try --addr 127.0.0.1:8080"
+	case kernel.IsExhausted(err):
+		hint = "out of descriptors or memory; `ulimit -n` shows the limit"
+	}
+	return fmt.Errorf("cannot listen on %s: %w; %s", addr, err, hint)
+}
