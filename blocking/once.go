@@ -60,12 +60,12 @@ func (s *Server) Accept() (int, error) {
 		case err == nil:
 			s.Stats.Accepted.Add(1)
 			return fd, nil
+		case s.Stopping():
+			return -1, nil // Stop has shut the listener down: EINVAL
 		case kernel.IsConnectionError(err):
 			continue // that client is gone, the next may be fine
 		case kernel.IsExhausted(err):
 			time.Sleep(server.AcceptPause) // tried at once, it would fail at once
-		case err == unix.EINVAL && s.Stopping():
-			return -1, nil // Stop has shut the listener down
 		default:
 			return -1, fmt.Errorf("accept4: %w", err)
 		}

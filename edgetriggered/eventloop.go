@@ -3,8 +3,8 @@
 // Package edgetriggered is step 5: one event loop, edge-triggered.
 //
 // It teaches what changes when epoll reports each change once, and not for as
-// long as it lasts. Whoever is told must go on until the kernel says EAGAIN, or
-// remember by himself that there is more: nobody will say it again.
+// long as it lasts. The server must then go on until the kernel says EAGAIN, or
+// remember by itself that there is more: nobody will say it again.
 //
 // What it cannot do is what package epoll cannot do either: use a second
 // processor, or do anything slow between two events.
@@ -173,6 +173,8 @@ func (s *Server) accept() error {
 	for range acceptsPerTurn {
 		fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
+		case err != nil && s.Stopping():
+			return nil // shut down since the event: the next one is EPOLLHUP
 		case err == unix.EAGAIN:
 			s.unaccepted = false
 			return nil
@@ -181,8 +183,6 @@ func (s *Server) accept() error {
 		case kernel.IsExhausted(err):
 			s.pause()
 			return nil
-		case err == unix.EINVAL && s.Stopping():
-			return nil // shut down since the event: the next one is EPOLLHUP
 		case err != nil:
 			return fmt.Errorf("accept4: %w", err)
 		}
@@ -262,7 +262,7 @@ func (s *Server) readRequest(c *conn) {
 		}
 		s.collect(c, s.buffer[:n])
 		if c.state != reading {
-			return // linger has read on from here
+			return // what else has come is for linger to read
 		}
 	}
 	s.later(c)

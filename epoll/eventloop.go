@@ -154,13 +154,13 @@ func (s *Server) timeout() int {
 func (s *Server) accept() error {
 	fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	switch {
+	case err != nil && s.Stopping():
+		return nil // shut down since the event: the next one is EPOLLHUP
 	case err == unix.EAGAIN || kernel.IsConnectionError(err):
 		return nil // that one is gone: the next event is the next try
 	case kernel.IsExhausted(err):
 		s.pause()
 		return nil
-	case err == unix.EINVAL && s.Stopping():
-		return nil // shut down since the event: the next one is EPOLLHUP
 	case err != nil:
 		return fmt.Errorf("accept4: %w", err)
 	}
@@ -203,7 +203,7 @@ func (s *Server) pause() {
 // resume watches the listener again: a descriptor has become free, or it is
 // time to see whether one has.
 func (s *Server) resume() {
-	if !s.paused || s.Stopping() {
+	if !s.paused {
 		return
 	}
 	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, s.Listener, watch(s.Listener, unix.EPOLLIN))
@@ -367,6 +367,7 @@ func (s *Server) expire() {
 // when those that are answered have lingered out.
 func (s *Server) stop() {
 	s.CloseListener()
+	s.paused = false
 	for c := s.waiting.First(); c != nil; c = s.waiting.First() {
 		s.readRequest(c)
 		if c.state == reading {
@@ -379,6 +380,7 @@ func (s *Server) stop() {
 // closeAll is the end, also after an error.
 func (s *Server) closeAll() {
 	s.CloseListener()
+	s.paused = false
 	for c := s.waiting.First(); c != nil; c = s.waiting.First() {
 		s.close(c)
 	}

@@ -46,6 +46,7 @@ func NewNetpoll(k kernel.Kernel, options server.Options) (*Netpoll, error) {
 			return withDescriptor(c, s.SetListenerOptions)
 		},
 	}
+	config.SetMultipathTCP(false) // package net would ask for it, and no other lesson does
 	listener, err := config.Listen(context.Background(), "tcp", options.Addr.String())
 	if err != nil {
 		return nil, err
@@ -96,13 +97,16 @@ func (s *Netpoll) Serve() error {
 		case errors.As(err, &errno) && kernel.IsConnectionError(errno):
 			// that client is gone, the next may be fine
 		default:
-			return errors.Join(err, s.listener.Close())
+			s.Stop() // nobody reads on for a server that ends
+			return err
 		}
 	}
 }
 
 // Stop asks the server to end, as server.Base has it, in the terms of package
-// net: closing the listener ends Accept, a deadline in the past ends Read.
+// net: closing the listener ends Accept, shutting down the receiving side ends
+// Read, once it has read what has arrived. (A deadline in the past would not let
+// it read even that.)
 func (s *Netpoll) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,11 +116,9 @@ func (s *Netpoll) Stop() {
 	s.Base.Stop()
 	_ = s.listener.Close() // no client is lost by it
 	for conn := range s.waiting {
-		_ = conn.SetReadDeadline(past)
+		_ = conn.CloseRead() // fails only if the client has gone
 	}
 }
-
-var past = time.Unix(1, 0)
 
 // serveClient is blocking.ServeClient in the words of package net.
 func (s *Netpoll) serveClient(conn *net.TCPConn) {
@@ -144,10 +146,10 @@ func (s *Netpoll) readRequest(conn *net.TCPConn) protocol.Status {
 	for {
 		n, err := conn.Read(buffer[:])
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && !s.Stopping():
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			s.Stats.TimedOut.Add(1)
 			return protocol.Incomplete
-		case errors.Is(err, io.EOF), s.Stopping() && n == 0:
+		case errors.Is(err, io.EOF): // and no whole request: nothing to answer
 			s.Stats.Left.Add(1)
 			return protocol.Incomplete
 		case err != nil:
@@ -164,15 +166,16 @@ func (s *Netpoll) readRequest(conn *net.TCPConn) protocol.Status {
 	}
 }
 
-// startWaiting gives the connection its time, or none when Stop came first.
+// startWaiting gives the connection its time, or ends it when Stop came first.
 func (s *Netpoll) startWaiting(conn *net.TCPConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting[conn] = true
-	// Setting a deadline fails only on a closed connection; Read will say so.
 	if s.Stopping() {
-		_ = conn.SetReadDeadline(past)
-	} else if s.Options.Timeout > 0 {
+		_ = conn.CloseRead()
+	}
+	if s.Options.Timeout > 0 {
+		// Fails only on a closed connection; Read will say so.
 		_ = conn.SetReadDeadline(time.Now().Add(s.Options.Timeout))
 	}
 }

@@ -57,6 +57,7 @@ func (s *Server) Serve() error {
 		}
 		fd, err := s.one.Accept()
 		if err != nil || fd < 0 {
+			s.Stop() // after an error too: nobody reads on for a server that ends
 			return err
 		}
 		clients.Go(func() {

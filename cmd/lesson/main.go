@@ -49,6 +49,7 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
 		newList(), newDiff(), newVersion(), newMan(),
 	)
+	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked
 	markUsageErrors(root)
 	return root
 }
@@ -60,6 +61,9 @@ func markUsageErrors(cmd *cobra.Command) {
 		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
 	}
 	cmd.SetFlagErrorFunc(mark)
+	if !cmd.Runnable() { // cobra looks at the arguments of others only
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
 			if err := args(cmd, given); err != nil {

@@ -164,17 +164,24 @@ const rawWait = 4
 // event is microseconds away, and handing the processor over and back costs
 // more than so short a wait: so it first waits raw, for at most rawWait. Only if
 // nothing has come by then does it wait the other way, for as long as it takes.
-// strace(1) shows both calls.
+// It does the same at once when the raw wait is interrupted: that is the Go
+// runtime, which takes a raw call for a goroutine that has run for too long, and
+// wants the processor. strace(1) shows both calls.
 func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	first := milliseconds
 	if milliseconds < 0 || milliseconds > rawWait {
 		first = rawWait
 	}
 	n, err := l.epollWait(epfd, events, first, true)
-	if n != 0 || first == milliseconds {
+	switch {
+	case n > 0 || first == milliseconds:
 		return n, err
-	}
-	if milliseconds > 0 {
+	case err == unix.EINTR:
+		// How much of the time is over, nobody says: all of it again is at
+		// most rawWait too long.
+	case err != nil:
+		return n, err
+	case milliseconds > 0:
 		milliseconds -= first
 	}
 	return l.epollWait(epfd, events, milliseconds, false)

@@ -215,7 +215,10 @@ func EventNames(mask uint32) string {
 			mask &^= n.bit
 		}
 	}
-	if mask != 0 || len(set) == 0 {
+	if len(set) == 0 && mask == 0 {
+		return "0"
+	}
+	if mask != 0 {
 		set = append(set, fmt.Sprintf("%#x", mask))
 	}
 	return strings.Join(set, "|")

@@ -164,7 +164,7 @@ func (r Run) summarize(servers []Server, calls int64) {
 func parseAddr(text string) (netip.AddrPort, error) {
 	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080"
 	tcp, err := net.ResolveTCPAddr("tcp", text)
-	if err != nil {
+	if err != nil || text == "" { // net takes "" for every address and any port
 		return netip.AddrPort{}, fmt.Errorf("bad address %q; %s", text, hint)
 	}
 	addr := tcp.AddrPort()

@@ -24,7 +24,11 @@ type Deadline[C any] struct {
 // Add puts c at the end, by its Deadline d. now must not be earlier than at any
 // Add before.
 func (q *Deadlines[C]) Add(c *C, d *Deadline[C], now time.Duration) {
-	*d = Deadline[C]{conn: c, at: now + q.After, prev: q.last}
+	at := now + q.After
+	if at < now { // a sum too large for a Duration
+		at = Never
+	}
+	*d = Deadline[C]{conn: c, at: at, prev: q.last}
 	if q.last == nil {
 		q.first = d
 	} else {
@@ -87,5 +91,5 @@ func Milliseconds(now, next time.Duration) int {
 		return 0
 	}
 	const most = 1 << 30 // the kernel takes an int
-	return int(min((next-now+time.Millisecond-1)/time.Millisecond, most))
+	return int(min((next-now-1)/time.Millisecond+1, most))
 }

@@ -57,7 +57,7 @@ const deferTime = 5
 type Stats struct {
 	Accepted atomic.Int64 // connections taken from the accept queue
 	Served   atomic.Int64 // got the whole response
-	Refused  atomic.Int64 // sent more than protocol.MaxRequest bytes
+	Refused  atomic.Int64 // sent more than protocol.MaxRequest bytes, or could not be watched
 	TimedOut atomic.Int64 // did not complete a request in time
 	Left     atomic.Int64 // closed before their request was complete
 	Reset    atomic.Int64 // reset the connection
@@ -242,6 +242,6 @@ func (b *Base) Print(request []byte) {
 	defer b.printing.Unlock()
 	b.page = append(append(b.page[:0], dashes...), '\n')
 	b.page = protocol.AppendPrintable(b.page, request)
-	// When nobody reads our output any more, serving goes on.
+	// That a request cannot be printed is no reason not to answer it.
 	_, _ = b.Options.Requests.Write(b.page)
 }

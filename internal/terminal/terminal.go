@@ -26,5 +26,7 @@ func Width(w io.Writer) int {
 // Colour says whether to colour what is written to w: it is a terminal, and
 // the user has not asked for plain text (NO_COLOR, https://no-color.org).
 func Colour(w io.Writer) bool {
-	return Width(w) > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) &&
+		os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -8,6 +8,7 @@ package trace
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
-	"lesson/internal/protocol"
 )
 
 // Printer is a kernel.Observer that prints. It is safe for concurrent use.
@@ -37,7 +37,7 @@ func New(w io.Writer, colour bool) *Printer { return &Printer{w: w, colour: colo
 const blocked = time.Millisecond
 
 // preview is how many bytes of what was read or written are shown.
-const preview = 24
+const preview = 20
 
 // Enter prints the call and leaves the line open. Times count from the first
 // call.
@@ -112,15 +112,13 @@ func eventList(events []unix.EpollEvent) string {
 	return "  [" + strings.Join(parts, ", ") + "]"
 }
 
-// excerpt is the beginning of p, in quotes, on one line.
+// excerpt is the beginning of p, quoted: it shows "\r" and "\n" apart, since a
+// request ends with them, and nothing in it reaches the terminal as it is.
 func excerpt(p []byte) string {
-	more := ""
 	if len(p) > preview {
-		p, more = p[:preview], "…"
+		return strconv.QuoteToASCII(string(p[:preview])) + "…"
 	}
-	text := strings.ReplaceAll(string(p), "\r\n", "\n")
-	text = string(protocol.AppendPrintable(nil, []byte(text)))
-	return `"` + strings.ReplaceAll(text, "\n", `\n`) + more + `"`
+	return strconv.QuoteToASCII(string(p))
 }
 
 // palette colours connections: descriptor n has colour n modulo its length.

@@ -1,0 +1,197 @@
+//go:build linux
+
+// Package client is the other end of the connection: clients that follow a
+// script, well behaved or not. Every tool and every test speaks to a server in
+// these words: dial, send, send slowly, half-close, reset, close, read.
+//
+// A Client never waits for ever. Sizes are bytes. It is for one goroutine at a
+// time; closing it may come from another.
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Patience bounds what takes no time of its own to be told: a Dial, a Send.
+const Patience = 10 * time.Second
+
+// MaxAnswer is the most that ReadAll and ReadSlowly take from a server.
+const MaxAnswer = 1 << 20
+
+// How a conversation ends, when not with end of file. Every method that sends
+// or reads returns one of these where it applies; test for them with errors.Is.
+var (
+	ErrReset   = errors.New("the server reset the connection") // ECONNRESET, or EPIPE on sending
+	ErrTimeout = errors.New("the server let the time run out")
+	ErrTooMuch = fmt.Errorf("the server sent more than %d bytes", MaxAnswer)
+)
+
+// A Client is one connection to a server. Each Send leaves at once, in segments
+// of its own: TCP_NODELAY is set, as package net always does.
+type Client struct{ conn *net.TCPConn }
+
+// Dial connects to addr. It succeeds as soon as the server's kernel has put
+// the connection into the accept queue; nobody need have accepted it.
+func Dial(addr netip.AddrPort) (*Client, error) {
+	return dial(addr, nil)
+}
+
+// DialSmall is Dial with the smallest receive buffer that Linux allows (2304
+// bytes, socket(7)), so that a server cannot send far ahead of a slow reader.
+// It is set before connecting: the first segment already announces the window.
+func DialSmall(addr netip.AddrPort) (*Client, error) {
+	return dial(addr, func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		outer := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+		})
+		return errors.Join(outer, err)
+	})
+}
+
+func dial(
+	addr netip.AddrPort, control func(network, addr string, raw syscall.RawConn) error,
+) (*Client, error) {
+	dialer := net.Dialer{Timeout: Patience, KeepAlive: -1, Control: control}
+	conn, err := dialer.Dial("tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return &Client{conn.(*net.TCPConn)}, nil
+}
+
+// LocalAddr is the client's own address.
+func (c *Client) LocalAddr() netip.AddrPort {
+	return c.conn.LocalAddr().(*net.TCPAddr).AddrPort()
+}
+
+// RemoteAddr is the server's address.
+func (c *Client) RemoteAddr() netip.AddrPort {
+	return c.conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+}
+
+// Send sends all of p. It stands still while the server does not read and all
+// buffers are full; ErrTimeout when that lasts longer than Patience.
+func (c *Client) Send(p []byte) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(p)
+	return inOurWords(err)
+}
+
+// SendSlowly sends the pieces one after the other, each in a segment of its own
+// unless it is too long for one. Between two pieces it calls between, which may
+// pause, or wait until the server has read the last one; nil for no pause.
+func (c *Client) SendSlowly(pieces [][]byte, between func()) error {
+	for i, piece := range pieces {
+		if i > 0 && between != nil {
+			between()
+		}
+		if err := c.Send(piece); err != nil {
+			return fmt.Errorf("piece %d of %d: %w", i+1, len(pieces), err)
+		}
+	}
+	return nil
+}
+
+// Cut cuts p before each of the given offsets, which must ascend and lie
+// between 0 and len(p). The pieces share p's memory.
+func Cut(p []byte, offsets ...int) [][]byte {
+	var pieces [][]byte
+	last := 0
+	for _, offset := range offsets {
+		pieces = append(pieces, p[last:offset])
+		last = offset
+	}
+	return append(pieces, p[last:])
+}
+
+// HalfClose says that nothing more will be sent (shutdown, SHUT_WR). The server
+// reads end of file; its answer can still be read.
+func (c *Client) HalfClose() error { return inOurWords(c.conn.CloseWrite()) }
+
+// Close closes. The server reads end of file; but if something that it sent has
+// not been read here, or it sends more, it gets a reset.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Reset ends the connection with a reset (SO_LINGER with time 0, then close):
+// what either side has not delivered yet is lost.
+func (c *Client) Reset() error {
+	return errors.Join(c.conn.SetLinger(0), c.conn.Close())
+}
+
+// Read reads exactly n bytes, at the latest within the given time. When fewer
+// came, they are returned with io.EOF, ErrReset or ErrTimeout.
+func (c *Client) Read(n int, within time.Duration) ([]byte, error) {
+	p := make([]byte, n)
+	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	for got := 0; got < n; {
+		m, err := c.conn.Read(p[got:])
+		got += m
+		if err != nil && got < n {
+			return p[:got], inOurWords(err)
+		}
+	}
+	return p, nil
+}
+
+// ReadAll reads until end of file, and then returns a nil error, as io.ReadAll
+// does. What came before ErrReset, ErrTimeout or ErrTooMuch is returned with
+// it.
+func (c *Client) ReadAll(within time.Duration) ([]byte, error) {
+	return c.readAll(4096, within, nil)
+}
+
+// ReadSlowly is ReadAll for a client with little appetite: one byte at a time,
+// and pause before each. It goes well with DialSmall.
+func (c *Client) ReadSlowly(within, pause time.Duration) ([]byte, error) {
+	return c.readAll(1, within, func() { time.Sleep(pause) })
+}
+
+func (c *Client) readAll(bite int, within time.Duration, before func()) ([]byte, error) {
+	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	var all []byte
+	buffer := make([]byte, bite)
+	for {
+		if before != nil {
+			before()
+		}
+		n, err := c.conn.Read(buffer)
+		all = append(all, buffer[:n]...)
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return all, inOurWords(err)
+		case len(all) > MaxAnswer:
+			return all, ErrTooMuch
+		}
+	}
+}
+
+// inOurWords replaces what package net says about the end of a conversation.
+// io.EOF and all other errors stay as they are.
+func inOurWords(err error) error {
+	switch {
+	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE),
+		errors.Is(err, unix.ENOTCONN):
+		return ErrReset
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimeout
+	}
+	return err
+}

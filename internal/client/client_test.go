@@ -1,0 +1,262 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/client"
+)
+
+const patience = 10 * time.Second
+
+// listen makes a listener of package net, closed when the test ends.
+func listen(t *testing.T) (*net.TCPListener, netip.AddrPort) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l, l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// connected is a client and the server's end of its connection.
+func connected(t *testing.T) (*client.Client, *net.TCPConn) {
+	t.Helper()
+	l, addr := listen(t)
+	c, err := client.Dial(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	conn, err := l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return c, conn
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReadingTellsTheThreeEndsApart(t *testing.T) {
+	write := func(t *testing.T, conn *net.TCPConn) {
+		_, err := conn.Write([]byte("some"))
+		must(t, err)
+	}
+	ends := []struct {
+		name   string
+		server func(*testing.T, *net.TCPConn)
+		within time.Duration
+		want   error
+	}{
+		{"end of file", func(t *testing.T, conn *net.TCPConn) {
+			write(t, conn)
+			must(t, conn.Close())
+		}, patience, nil},
+		{"reset", func(t *testing.T, conn *net.TCPConn) {
+			write(t, conn)
+			must(t, conn.SetLinger(0))
+			must(t, conn.Close())
+		}, patience, client.ErrReset},
+		{"timeout", write, 50 * time.Millisecond, client.ErrTimeout},
+	}
+	ways := []struct {
+		name string
+		read func(*client.Client, time.Duration) ([]byte, error)
+	}{
+		{"ReadAll", (*client.Client).ReadAll},
+		{"ReadSlowly", func(c *client.Client, within time.Duration) ([]byte, error) {
+			return c.ReadSlowly(within, time.Microsecond)
+		}},
+		{"Read", func(c *client.Client, within time.Duration) ([]byte, error) {
+			p, err := c.Read(5, within)
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return p, err
+		}},
+	}
+	for _, end := range ends {
+		for _, way := range ways {
+			t.Run(end.name+"/"+way.name, func(t *testing.T) {
+				c, conn := connected(t)
+				end.server(t, conn)
+				got, err := way.read(c, end.within)
+				if !errors.Is(err, end.want) {
+					t.Errorf("ended with %v, want %v", err, end.want)
+				}
+				if string(got) != "some" {
+					t.Errorf("read %q, want %q", got, "some")
+				}
+			})
+		}
+	}
+}
+
+func TestReadTakesNoMoreThanItIsAskedFor(t *testing.T) {
+	c, conn := connected(t)
+	_, err := conn.Write([]byte("some"))
+	must(t, err)
+	for _, want := range []string{"so", "m"} {
+		if got, err := c.Read(len(want), patience); string(got) != want || err != nil {
+			t.Errorf("read %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+func TestReadAllIsBounded(t *testing.T) {
+	c, conn := connected(t)
+	go func() { _, _ = conn.Write(make([]byte, 2*client.MaxAnswer)) }() // ends when c closes
+	got, err := c.ReadAll(patience)
+	if !errors.Is(err, client.ErrTooMuch) {
+		t.Errorf("read %d bytes, then %v, want %v", len(got), err, client.ErrTooMuch)
+	}
+}
+
+func TestEachPieceIsASegmentOfItsOwn(t *testing.T) {
+	c, conn := connected(t)
+	arrived := make(chan string)
+	read := make(chan struct{})
+	go func() {
+		buffer := make([]byte, 100)
+		for {
+			n, err := conn.Read(buffer)
+			if err != nil {
+				close(arrived)
+				return
+			}
+			arrived <- string(buffer[:n])
+			read <- struct{}{}
+		}
+	}()
+	var got []string
+	next := func() {
+		got = append(got, <-arrived)
+		<-read
+	}
+	must(t, c.SendSlowly(client.Cut([]byte("request"), 1, 3, 6), next))
+	next()
+	must(t, c.HalfClose())
+	if _, more := <-arrived; more {
+		t.Error("after the half-close, more came than was sent")
+	}
+	want := []string{"r", "eq", "ues", "t"}
+	if len(got) != len(want) {
+		t.Fatalf("arrived as %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("arrived as %q, want %q", got, want)
+		}
+	}
+}
+
+func TestCutLosesNothing(t *testing.T) {
+	p := []byte("request")
+	for _, offsets := range [][]int{nil, {0}, {7}, {3}, {1, 2, 3, 4, 5, 6}, {2, 2}} {
+		pieces := client.Cut(p, offsets...)
+		if len(pieces) != len(offsets)+1 || !bytes.Equal(bytes.Join(pieces, nil), p) {
+			t.Errorf("cut at %v: %q", offsets, pieces)
+		}
+	}
+}
+
+func TestHalfCloseLeavesTheOtherDirectionOpen(t *testing.T) {
+	c, conn := connected(t)
+	must(t, c.Send([]byte("question")))
+	must(t, c.HalfClose())
+	if got, err := io.ReadAll(conn); string(got) != "question" || err != nil {
+		t.Errorf("the server read %q, %v", got, err)
+	}
+	_, err := conn.Write([]byte("answer"))
+	must(t, err)
+	must(t, conn.Close())
+	if got, err := c.ReadAll(patience); string(got) != "answer" || err != nil {
+		t.Errorf("the client read %q, %v", got, err)
+	}
+}
+
+func TestResetIsOneForTheServer(t *testing.T) {
+	c, conn := connected(t)
+	must(t, c.Reset())
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("the server read %v, want %v", err, unix.ECONNRESET)
+	}
+}
+
+func TestCloseIsEndOfFileForTheServer(t *testing.T) {
+	c, conn := connected(t)
+	must(t, c.Close())
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the server read %v, want %v", err, io.EOF)
+	}
+}
+
+func TestSendingIntoAResetIsOne(t *testing.T) {
+	c, conn := connected(t)
+	must(t, conn.SetLinger(0))
+	must(t, conn.Close())
+	var err error
+	for range 100 { // the reset may come after the first few
+		if err = c.Send([]byte("anybody there?")); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if !errors.Is(err, client.ErrReset) {
+		t.Errorf("sending ended with %v, want %v", err, client.ErrReset)
+	}
+}
+
+func TestASmallReceiveBufferHoldsTheServerBack(t *testing.T) {
+	l, addr := listen(t)
+	c, err := client.DialSmall(addr)
+	must(t, err)
+	defer c.Close()
+	conn, err := l.AcceptTCP()
+	must(t, err)
+	defer conn.Close()
+	// The sender's buffer is bounded too, or it would take everything.
+	must(t, conn.SetWriteBuffer(4096))
+	must(t, conn.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+	sent, err := conn.Write(make([]byte, 1<<20))
+	if err == nil {
+		t.Errorf("the server sent %d bytes that nobody read", sent)
+	}
+}
+
+func TestAddressesAreThoseOfTheConnection(t *testing.T) {
+	c, conn := connected(t)
+	if got := conn.RemoteAddr().(*net.TCPAddr).AddrPort(); got != c.LocalAddr() {
+		t.Errorf("LocalAddr is %v, the server sees %v", c.LocalAddr(), got)
+	}
+	if got := conn.LocalAddr().(*net.TCPAddr).AddrPort(); got != c.RemoteAddr() {
+		t.Errorf("RemoteAddr is %v, the server has %v", c.RemoteAddr(), got)
+	}
+}
+
+func TestDialSaysWhenNobodyListens(t *testing.T) {
+	l, addr := listen(t)
+	must(t, l.Close())
+	if _, err := client.Dial(addr); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("dial: %v, want %v", err, unix.ECONNREFUSED)
+	}
+}
