@@ -1,0 +1,186 @@
+//go:build linux
+
+package lesson_test
+
+import (
+	"io"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/lesson"
+)
+
+// What is counted for the whole process is counted here, in tests that run
+// alone: TestBehaviour's run side by side, but only with each other.
+
+func TestAServerGivesBackEveryDescriptorAndGoroutine(t *testing.T) {
+	for _, l := range lesson.WithVariants() {
+		t.Run(l.Name, func(t *testing.T) {
+			before := settled(t)
+			t.Run("serves", func(t *testing.T) {
+				r := newRig(t, l)
+				if r.onlyOne() {
+					r.asks()
+					return
+				}
+				r.options.Timeout = short
+				r.asks()
+				resets := r.dial()
+				must(t, resets.Send([]byte("GET /")))
+				must(t, resets.Reset())
+				leaves := r.dial()
+				must(t, leaves.Send([]byte("GET /")))
+				must(t, leaves.Close())
+				large := r.dial()
+				must(t, large.Send(sized(maxRequest+1)))
+				answered(t, large, tooLarge)
+				must(t, large.Close())
+				silent := r.dial()
+				unanswered(t, silent)
+				must(t, silent.Close())
+				lingers := r.dial()
+				must(t, lingers.Send([]byte(request)))
+				answered(t, lingers, response)
+				must(t, lingers.Close())
+				half := r.dial() // still there at the end
+				must(t, half.Send([]byte("GET /")))
+				digested(t, half)
+			})
+			after := holdingNow()
+			for end := time.Now().Add(patience); after != before && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+				after = holdingNow()
+			}
+			if after != before {
+				t.Errorf("%+v before, %+v after", before, after)
+			}
+		})
+	}
+}
+
+// settled is what the process holds when the goroutines of the test before have
+// gone: when it has not changed for a while.
+func settled(t *testing.T) holding {
+	last, since := holdingNow(), time.Now()
+	eventually(t, "nothing of the test before is left", func() bool {
+		if now := holdingNow(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 50*time.Millisecond
+	})
+	return last
+}
+
+// An event loop that allocates for each request gives the garbage collector
+// work for each request. The client is made of bare system calls, which do not
+// allocate, and both live in this process: whatever is allocated here is the
+// server's, or the runtime's now and then.
+func TestARequestCostsNoAllocation(t *testing.T) {
+	const warmUp, requests, most = 200, 2000, 0.1
+	cases := []struct {
+		name    string
+		to      io.Writer
+		request string
+		answer  string
+	}{
+		{"quiet", nil, request, response},
+		{"printing", io.Discard, request, response},
+		{"refused", nil, string(sized(maxRequest + 1)), tooLarge},
+		{"not complete", nil, "GET /", ""},
+	}
+	for _, l := range lesson.All() {
+		if !eventLoop(l) {
+			continue
+		}
+		for _, k := range cases {
+			t.Run(l.Name+"/"+k.name, func(t *testing.T) {
+				r := newRig(t, l)
+				r.options.Requests = k.to
+				// Without the rig's ledger, which is not part of the lesson.
+				s, err := l.Start(&kernel.Linux{Nonblocking: l.Nonblocking}, r.options)
+				must(t, err)
+				ended := make(chan error, 1)
+				go func() { ended <- s.Serve() }()
+				defer func() {
+					s.Stop()
+					must(t, <-ended)
+				}()
+				c := bareClient{
+					addr: &unix.SockaddrInet4{
+						Addr: s.Addr().Addr().As4(), Port: int(s.Addr().Port()),
+					},
+					request: []byte(k.request),
+					answer:  len(k.answer),
+					buffer:  make([]byte, 4096),
+					timeout: unix.NsecToTimeval(patience.Nanoseconds()),
+				}
+				for range warmUp {
+					must(t, c.ask())
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				for range requests {
+					if err := c.ask(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				runtime.ReadMemStats(&after)
+				each := float64(after.Mallocs-before.Mallocs) / requests
+				t.Logf("%.4f allocations per request", each)
+				if each > most {
+					t.Errorf("%.3f allocations per request, want less than %v", each, most)
+				}
+			})
+		}
+	}
+}
+
+// bareClient asks through bare system calls, and allocates nothing.
+type bareClient struct {
+	addr    *unix.SockaddrInet4
+	request []byte
+	answer  int // its length
+	buffer  []byte
+	timeout unix.Timeval
+}
+
+// ask sends the request and half-closes. It returns an error unless the answer
+// has the right length.
+func (c *bareClient) ask() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &c.timeout)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, c.addr); err != nil {
+		return err
+	}
+	if _, err := unix.Write(fd, c.request); err != nil {
+		return err
+	}
+	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+		return err
+	}
+	for got := 0; ; {
+		n, err := unix.Read(fd, c.buffer)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case n == 0 && got != c.answer:
+			return io.ErrUnexpectedEOF
+		case n == 0:
+			return nil
+		}
+		got += n
+	}
+}

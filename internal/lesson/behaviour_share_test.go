@@ -1,0 +1,353 @@
+//go:build linux
+
+package lesson_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/client"
+	"lesson/internal/kernel"
+	"lesson/internal/lesson"
+)
+
+// sharing is how one client's doings touch the others: B10, B11, B17.
+var sharing = []behaviour{
+	{"B10 a silent client delays nobody", many, silentNeighbour},
+	{"B10 a silent client delays everybody until its timeout", oneByOne, headOfLine},
+	{"B10 a client that floods delays nobody for long", many, flood},
+	{"B10 who waits in the accept queue is served without a further client", again, crowd},
+	{"B11 a reused descriptor gets no event of its predecessor", eventLoop, reused},
+	{"B17 two servers share a port", eventLoop, twoServers},
+}
+
+func silentNeighbour(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	var silent []*client.Client
+	for i := range 6 {
+		c := r.dial()
+		must(t, c.Send([]byte("GET /"[:i])))
+		digested(t, c)
+		silent = append(silent, c)
+	}
+	for range 20 {
+		r.asks()
+	}
+	for _, c := range silent { // they were there all the time, and still are
+		must(t, c.Send([]byte("\n\n")))
+		answered(t, c, response)
+	}
+	r.counted(counts{accepted: 26, served: 26})
+}
+
+// The same in step 2 is the lesson: head-of-line blocking.
+func headOfLine(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	r.options.Timeout = 2 * short
+	silent, quick := r.dial(), r.dial()
+	must(t, quick.Send([]byte(request)))
+	if got, err := quick.Read(1, short); !errors.Is(err, client.ErrTimeout) {
+		t.Errorf("behind a silent client, the quick one got %q, %v", got, err)
+	}
+	answered(t, quick, response)
+	unanswered(t, silent)
+	if got, want := r.counts(), (counts{accepted: 2, served: 1, timedOut: 1}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+}
+
+// A turnWatch is a kernel.Observer of an event loop: the most calls that it
+// makes for one descriptor between two epoll_wait.
+type turnWatch struct {
+	reads   map[int]int
+	accepts int
+
+	mostReads, mostAccepts atomic.Int64
+}
+
+func (w *turnWatch) Enter(c *kernel.Call) {
+	switch c.Name {
+	case "epoll_wait":
+		w.reads, w.accepts = make(map[int]int), 0
+	case "read":
+		w.reads[c.FD]++
+		w.mostReads.Store(max(w.mostReads.Load(), int64(w.reads[c.FD])))
+	case "accept4":
+		w.accepts++
+		w.mostAccepts.Store(max(w.mostAccepts.Load(), int64(w.accepts)))
+	}
+}
+
+func (w *turnWatch) Leave(*kernel.Call) {}
+
+// over is the wrap of a rig that lets w watch, if the lesson has turns at all.
+func (w *turnWatch) over(l lesson.Lesson) func(kernel.Kernel) kernel.Kernel {
+	return func(k kernel.Kernel) kernel.Kernel {
+		if !eventLoop(l) {
+			return k
+		}
+		return &kernel.Traced{Kernel: k, Observer: w}
+	}
+}
+
+// bounded wants few calls per turn: a few reads per connection, so many
+// accepts. Edge-triggered, a connection may have two turns in one, and end its
+// request in between.
+func (w *turnWatch) bounded(t *testing.T) {
+	t.Helper()
+	const mostReads, mostAccepts = 12, 64
+	if n := w.mostReads.Load(); n > mostReads {
+		t.Errorf("read %d times from one connection in one turn, want at most %d", n, mostReads)
+	}
+	if n := w.mostAccepts.Load(); n > mostAccepts {
+		t.Errorf("accepted %d times in one turn, want at most %d", n, mostAccepts)
+	}
+}
+
+// flood: clients that send as fast as they can, with a terminator and without,
+// and come again when they are closed.
+func flood(t *testing.T, l lesson.Lesson) {
+	const flooders, mostBlocks = 3, 100_000
+	var turns turnWatch
+	r := newRig(t, l)
+	r.wrap = turns.over(l)
+	addr := r.server().Addr()
+	var stop atomic.Bool
+	var blocks atomic.Int64
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop.Store(true)
+	for i := range flooders {
+		all.Go(func() {
+			block := []byte(strings.Repeat("x", 32<<10))
+			if i == 0 {
+				copy(block, request)
+			}
+			for !stop.Load() && blocks.Load() < mostBlocks {
+				c, err := client.Dial(addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for !stop.Load() && blocks.Add(1) < mostBlocks && c.Send(block) == nil {
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	eventually(t, "the flood has begun", func() bool { return blocks.Load() > 100 })
+	for range 20 {
+		r.asks()
+	}
+	if blocks.Load() >= mostBlocks {
+		t.Errorf("it took the whole flood to serve 20 others")
+	}
+	turns.bounded(t)
+}
+
+// crowd: they are all there before the server looks. Edge-triggered, all of
+// them together are one event.
+func crowd(t *testing.T, l lesson.Lesson) {
+	const clients = 100
+	var turns turnWatch
+	r := newRig(t, l)
+	r.wrap = turns.over(l)
+	s := r.listen()
+	var conns []*client.Client
+	for range clients {
+		c := dial(t, s.Addr())
+		must(t, c.Send([]byte(request)))
+		conns = append(conns, c)
+	}
+	s.serve()
+	for _, c := range conns {
+		answered(t, c, response)
+		must(t, c.Close())
+	}
+	r.counted(counts{accepted: clients, served: clients})
+	turns.bounded(t)
+}
+
+// A staleKernel reports, together with the event that ends a connection, a
+// new client and the old event once more. It notes what is done to a connection
+// between the accept4 that made it and the next epoll_wait, which should be
+// nothing: no event in this batch can have been for it.
+type staleKernel struct {
+	kernel.Kernel
+	listener int
+
+	mu     sync.Mutex
+	parked bool   // in epoll_wait
+	target int    // the connection whose end is awaited; -1 for none
+	order  string // of the batch: c is the connection's event, l the listener's
+	arrive func() // brings the new client
+	fresh  []int  // accepted in this batch
+	reused bool   // the new client got the number target
+	wrong  []string
+}
+
+func (k *staleKernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
+	if k.listener < 0 { // the listener is the first to be watched
+		k.listener = fd
+	}
+	return k.Kernel.EpollCtl(epfd, op, fd, event)
+}
+
+func (k *staleKernel) EpollWait(
+	epfd int, events []unix.EpollEvent, milliseconds int,
+) (int, error) {
+	k.mu.Lock()
+	k.fresh, k.parked = nil, true
+	k.mu.Unlock()
+	n, err := k.Kernel.EpollWait(epfd, events, milliseconds)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.parked = false
+	for _, event := range events[:max(n, 0)] {
+		if int(event.Fd) != k.target {
+			continue
+		}
+		k.arrive()
+		event.Events |= unix.EPOLLHUP | unix.EPOLLERR
+		for i, who := range k.order {
+			events[i] = event
+			if who == 'l' {
+				events[i] = unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(k.listener)}
+			}
+		}
+		return len(k.order), nil
+	}
+	return n, err
+}
+
+func (k *staleKernel) Accept4(fd, flags int) (int, error) {
+	conn, err := k.Kernel.Accept4(fd, flags)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.fresh = append(k.fresh, conn)
+		if conn == k.target {
+			k.reused, k.target = true, -1
+		}
+	}
+	return conn, err
+}
+
+func (k *staleKernel) touches(call string, fd int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if slices.Contains(k.fresh, fd) {
+		k.wrong = append(k.wrong, call)
+	}
+}
+
+func (k *staleKernel) Read(fd int, p []byte) (int, error) {
+	k.touches("read", fd)
+	return k.Kernel.Read(fd, p)
+}
+
+func (k *staleKernel) Send(fd int, p []byte, flags int) (int, error) {
+	k.touches("send", fd)
+	return k.Kernel.Send(fd, p, flags)
+}
+
+func (k *staleKernel) Shutdown(fd, how int) error {
+	k.touches("shutdown", fd)
+	return k.Kernel.Shutdown(fd, how)
+}
+
+func (k *staleKernel) Close(fd int) error {
+	k.touches("close", fd)
+	return k.Kernel.Close(fd)
+}
+
+func reused(t *testing.T, l lesson.Lesson) {
+	for _, order := range []string{"clc", "ccl", "lcc", "lclclc"} {
+		for _, sent := range []string{"GET /", request} { // closed while reading, while lingering
+			// Other tests in this process take descriptors too, so the number
+			// is not always the next to be handed out.
+			const most = 200
+			for round := 1; !reusedOnce(t, l, order, sent); round++ {
+				if round == most {
+					t.Fatalf("in %d rounds, no descriptor was reused", most)
+				}
+			}
+		}
+	}
+}
+
+func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
+	stale := &staleKernel{listener: -1, target: -1, order: order}
+	r := newRig(t, l)
+	r.wrap = func(k kernel.Kernel) kernel.Kernel {
+		stale.Kernel = k
+		return stale
+	}
+	old := r.dial()
+	must(t, old.Send([]byte(sent)))
+	if sent == request {
+		answered(t, old, response)
+	}
+	digested(t, old)
+	_, theirs := ends(old)
+	eventually(t, "the server waits for the client's end", func() bool {
+		stale.mu.Lock()
+		defer stale.mu.Unlock()
+		return stale.parked
+	})
+
+	addr := r.servers[0].Addr()
+	var next *client.Client
+	var failed error
+	arrived := make(chan struct{})
+	stale.mu.Lock()
+	stale.target = theirs
+	stale.arrive = func() {
+		defer close(arrived)
+		next, failed = client.Dial(addr)
+		if failed == nil {
+			failed = next.Send([]byte(request[:5]))
+		}
+	}
+	stale.mu.Unlock()
+	must(t, old.Close())
+	select {
+	case <-arrived:
+		must(t, failed)
+	case <-time.After(patience):
+		t.Fatal("the end of the connection has brought no event")
+	}
+	defer next.Close()
+	must(t, next.Send([]byte(request[5:])))
+	answered(t, next, response)
+	must(t, next.Close())
+	r.stop()
+	for _, call := range stale.wrong {
+		t.Errorf("batch %q: %s on a connection before it had an event", order, call)
+	}
+	return stale.reused
+}
+
+func twoServers(t *testing.T, l lesson.Lesson) {
+	const clients = 64 // all of them by chance at one server: once in 2^63 runs
+	r := newRig(t, l)
+	r.options.ReusePort = true
+	r.options.Addr = r.start().Addr()
+	r.start()
+	for range clients {
+		r.asks()
+	}
+	for _, s := range r.servers {
+		if s.Counts().Accepted.Load() == 0 {
+			t.Error("one of the two has accepted nobody")
+		}
+	}
+	r.counted(counts{accepted: clients, served: clients})
+}

@@ -1,0 +1,177 @@
+//go:build linux
+
+package lesson_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/client"
+	"lesson/internal/kernel"
+	"lesson/internal/lesson"
+)
+
+// starving is what a server does when accept4 fails for a while: B8.
+var starving = []behaviour{
+	{"B8 an error of accept4 that passes costs nobody the answer", traced, acceptFails},
+	{"B8 out of descriptors it neither spins nor needs a further client", traced, starvesCalmly},
+	{"B8 out of descriptors for real it serves who waits", every, starvesForReal},
+}
+
+// acceptFails: the clients are in the accept queue before the server looks. The
+// errors take the event that announced them, and no further client comes.
+func acceptFails(t *testing.T, l lesson.Lesson) {
+	passing := []error{
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM,
+		unix.ECONNABORTED, unix.EPERM, unix.EPROTO, unix.ENETDOWN, unix.EHOSTUNREACH, unix.EINTR,
+	}
+	for _, err := range passing {
+		t.Run(err.(unix.Errno).Error(), func(t *testing.T) {
+			r := newRig(t, l)
+			r.wrap = faulty(kernel.Script(script{"accept4": fail(err, err)}))
+			s := r.listen()
+			waiting := 3
+			if r.onlyOne() {
+				waiting = 1
+			}
+			var conns []*client.Client
+			for range waiting {
+				c := dial(t, s.Addr())
+				must(t, c.Send([]byte(request)))
+				conns = append(conns, c)
+			}
+			s.serve()
+			for _, c := range conns {
+				answered(t, c, response)
+				must(t, c.Close())
+			}
+			r.counted(counts{accepted: int64(waiting), served: int64(waiting)})
+		})
+	}
+}
+
+// What a starving server may do in starvedFor: it pauses 100 ms at a time, and
+// a pause costs it an epoll_wait, which may count twice, accept4, and epoll_ctl
+// twice.
+const (
+	starvedFor   = 300 * time.Millisecond
+	starvedCalls = 40
+)
+
+func starvesCalmly(t *testing.T, l lesson.Lesson) {
+	var starving atomic.Bool
+	var failed atomic.Int64
+	starving.Store(true)
+	r := newRig(t, l)
+	r.wrap = faulty(func(name string, fd int) (kernel.Fault, bool) {
+		if name != "accept4" || !starving.Load() {
+			return kernel.Fault{}, false
+		}
+		failed.Add(1)
+		return kernel.Fault{Err: unix.EMFILE}, true
+	})
+	s := r.listen()
+	c := dial(t, s.Addr())
+	must(t, c.Send([]byte(request)))
+	s.serve()
+	eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
+	calls := s.linux.Calls() + failed.Load() // a failed one is not made
+	time.Sleep(starvedFor)
+	if calls = s.linux.Calls() + failed.Load() - calls; calls > starvedCalls {
+		t.Errorf("made %d system calls in %v, want at most %d", calls, starvedFor, starvedCalls)
+	}
+	starving.Store(false)
+	answered(t, c, response)
+}
+
+// starvedChild names, in the environment, the lesson that a child process is to
+// starve. The limit on descriptors is one of the process: it needs its own.
+const starvedChild = "LESSON_TEST_STARVED_CHILD"
+
+func starvesForReal(t *testing.T, l lesson.Lesson) {
+	child := exec.Command(os.Args[0], "-test.run=^TestStarvedChild$", "-test.timeout=60s")
+	child.Env = append(os.Environ(), starvedChild+"="+l.Name)
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+func TestStarvedChild(t *testing.T) {
+	name := os.Getenv(starvedChild)
+	if name == "" {
+		t.Skip("runs in a process of its own, started by TestBehaviour")
+	}
+	l, err := lesson.Find(name)
+	must(t, err)
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}))
+
+	var failed atomic.Int64
+	w := watcher{leave: func(c *kernel.Call) {
+		if c.Name == "accept4" && c.Err == unix.EMFILE {
+			failed.Add(1)
+		}
+	}}
+	r := newRig(t, l)
+	r.wrap = w.over
+	s := r.listen()
+	c := dial(t, s.Addr())
+	must(t, c.Send([]byte(request)))
+	taken := takeAll(t)
+	s.serve()
+	if traced(l) {
+		eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
+	}
+
+	calls, busy := s.linux.Calls(), processorTime(t)
+	time.Sleep(starvedFor)
+	if calls = s.linux.Calls() - calls; calls > starvedCalls {
+		t.Errorf("made %d system calls in %v, want at most %d", calls, starvedFor, starvedCalls)
+	}
+	if busy = processorTime(t) - busy; busy > starvedFor/2 {
+		t.Errorf("used %v of processor time in %v", busy, starvedFor)
+	}
+	if got := r.counts(); got != (counts{}) {
+		t.Errorf("counted %+v without a descriptor to spare", got)
+	}
+
+	for _, fd := range taken {
+		must(t, unix.Close(fd))
+	}
+	answered(t, c, response) // and nobody else has come
+	must(t, c.Close())
+	r.counted(counts{accepted: 1, served: 1})
+
+	taken = takeAll(t)
+	r.stopsWithin(stopBound)
+	for _, fd := range taken {
+		must(t, unix.Close(fd))
+	}
+}
+
+// takeAll takes every descriptor that is left.
+func takeAll(t *testing.T) (taken []int) {
+	for {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == unix.EMFILE {
+			return taken
+		}
+		if err == nil {
+			taken = append(taken, fd)
+		} else if err != unix.EINTR {
+			t.Fatal(fmt.Errorf("open: %w", err))
+		}
+	}
+}
+
+// processorTime is what this process has used so far.
+func processorTime(t *testing.T) time.Duration {
+	var usage unix.Rusage
+	must(t, unix.Getrusage(unix.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}

@@ -1,0 +1,260 @@
+//go:build linux
+
+package lesson_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/client"
+	"lesson/internal/lesson"
+	"lesson/internal/server"
+)
+
+// waiting is what a server costs while it waits, and per client: B9, B15, B16.
+var waiting = []behaviour{
+	{"B9 idle is idle whatever is pending", traced, idle},
+	{"B9 idle is idle also when a lingering client has been given up", traced, idleAfterLinger},
+	{"B15 at most so many threads and the rest waits in the queue", only("threaded"), fullHouse},
+	{"B15 a stop ends a server whose threads are all taken", only("threaded"), stopFullHouse},
+	{"B16 a client costs so many system calls and no more", traced, systemCalls},
+	{"B16 the listener is a plain TCP socket", every, plainTCP},
+}
+
+// atRest wants a server that makes no system call for a while. A few are allowed
+// at its beginning: kernel.Linux waits in epoll_wait twice when it waits for
+// long, a moment raw and then the other way; the Go runtime may interrupt the
+// raw one; and the server may not have got there yet. A server that looks for
+// work every 100 ms makes more.
+func (s *running) atRest(t testing.TB) {
+	t.Helper()
+	const watched, allowed = 500 * time.Millisecond, 4
+	calls := s.linux.Calls()
+	time.Sleep(watched)
+	if calls = s.linux.Calls() - calls; calls > allowed {
+		t.Errorf("made %d system calls in %v with nothing to do, want at most %d",
+			calls, watched, allowed)
+	}
+}
+
+func idle(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	pending := 1
+	if many(l) {
+		pending = 5
+		r.asks()
+		gone := r.dial()
+		must(t, gone.Send([]byte("GET /")))
+		must(t, gone.HalfClose())
+		unanswered(t, gone)
+		done := r.dial()
+		must(t, done.Send([]byte(request)))
+		must(t, done.HalfClose())
+		answered(t, done, response)
+		lost := r.dial()
+		must(t, lost.Send([]byte("GET /")))
+		digested(t, lost)
+		must(t, lost.Reset())
+		r.counted(counts{accepted: 4, served: 2, left: 1, reset: 1})
+	}
+	for i := range pending {
+		c := r.dial()
+		if i > 0 { // the first says nothing at all
+			must(t, c.Send([]byte("GET / HTTP/1.0\r\n")))
+		}
+		digested(t, c)
+	}
+	s := r.servers[0]
+	eventually(t, "only those in mid-request are left", func() bool {
+		return s.ledger.connections() == pending
+	})
+	s.atRest(t)
+}
+
+func idleAfterLinger(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	c := r.dial()
+	must(t, c.Send([]byte(request)))
+	answered(t, c, response)
+	gone(t, c) // it has never closed
+	r.servers[0].atRest(t)
+}
+
+// fullHouse: the fourth client waits, at no cost, until one of three leaves.
+func fullHouse(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	r.options.MaxConns = 3
+	var stuck []*client.Client
+	for range 3 {
+		c := r.dial()
+		must(t, c.Send([]byte("GET /")))
+		digested(t, c)
+		stuck = append(stuck, c)
+	}
+	fourth := r.dial()
+	must(t, fourth.Send([]byte(request)))
+	if got, err := fourth.Read(1, 100*time.Millisecond); !errors.Is(err, client.ErrTimeout) {
+		t.Errorf("the fourth client got %q, %v", got, err)
+	}
+	r.servers[0].atRest(t)
+	if got := r.counts().accepted; got != 3 {
+		t.Errorf("accepted %d, want 3", got)
+	}
+	must(t, stuck[1].Close())
+	answered(t, fourth, response)
+	must(t, fourth.Close())
+
+	var conns []*client.Client
+	for range 20 { // and a crowd
+		c := r.dial()
+		must(t, c.Send([]byte(request)))
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		answered(t, c, response)
+		must(t, c.Close())
+	}
+	r.counted(counts{accepted: 24, served: 21, left: 1})
+	if most := r.servers[0].ledger.most; most > 3 {
+		t.Errorf("had %d connections at a time, want at most 3", most)
+	}
+}
+
+// stopFullHouse: the server waits neither in accept4 nor in read.
+func stopFullHouse(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	r.options.MaxConns = 2
+	for range 2 {
+		c := r.dial()
+		must(t, c.Send([]byte("GET /")))
+		digested(t, c)
+	}
+	r.servers[0].atRest(t)
+	r.stopsWithin(stopBound)
+}
+
+type bill = map[string]int
+
+// One client, from connect to close, that never hurries the server: the
+// smallest number of calls that each structure can do with.
+var bills = map[string]bill{
+	// The second close is the listener's.
+	"blocking": {"accept4": 1, "setsockopt": 2, "read": 2, "send": 1, "shutdown": 1, "close": 2},
+	"loop":     {"accept4": 1, "setsockopt": 2, "read": 2, "send": 1, "shutdown": 1, "close": 1},
+	"threaded": {"accept4": 1, "setsockopt": 2, "read": 2, "send": 1, "shutdown": 1, "close": 1},
+	"epoll": {"epoll_wait": 3, "accept4": 1, "epoll_ctl": 1,
+		"read": 2, "send": 1, "shutdown": 1, "close": 1},
+	// The accept4 and the read more than above are those that say EAGAIN.
+	"edgetriggered": {"epoll_wait": 3, "accept4": 2, "epoll_ctl": 1,
+		"read": 3, "send": 1, "shutdown": 1, "close": 1},
+}
+
+func systemCalls(t *testing.T, l lesson.Lesson) {
+	want, known := bills[l.Name]
+	if !known {
+		t.Fatal("no bill for this lesson")
+	}
+	for range 5 {
+		if systemCallsOf(t, l, want) {
+			return
+		}
+	}
+	t.Fatal("this machine is too slow to serve a client within half a second")
+}
+
+// systemCallsOf returns false when a client took so long that the server may
+// have given up lingering.
+func systemCallsOf(t *testing.T, l lesson.Lesson, want bill) bool {
+	waitsIn := "read"
+	if eventLoop(l) {
+		waitsIn = "epoll_wait"
+	}
+	var w watcher
+	defer func() {
+		if t.Failed() {
+			t.Log(w.told())
+		}
+	}()
+	r := newRig(t, l)
+	r.wrap = w.over
+	s := r.listen()
+	atFirst := w.all()
+	s.serve()
+	began := time.Now()
+	late := func() bool { return time.Since(began) > server.LingerTime/2 }
+	waits := func(n int) {
+		t.Helper()
+		eventually(t, "the server waits for the client", func() bool {
+			return w.entered(waitsIn) == n || late()
+		})
+	}
+	if eventLoop(l) {
+		waits(1)
+		atFirst = w.all() // the first wait is nobody's
+	}
+	clients := 5
+	if r.onlyOne() {
+		clients = 1
+	}
+	for range clients {
+		began = time.Now()
+		before := w.entered(waitsIn)
+		c := dial(t, s.Addr())
+		waits(before + 1)
+		must(t, c.Send([]byte(request)))
+		answered(t, c, response)
+		waits(before + 2)
+		must(t, c.Close())
+		eventually(t, "the server has closed the connection", func() bool {
+			return s.ledger.connections() == 0
+		})
+		if eventLoop(l) {
+			waits(before + 3)
+		}
+		if late() {
+			return false
+		}
+	}
+	if r.onlyOne() {
+		r.endsByItself()
+	} else if !eventLoop(l) { // the last accept4 is nobody's
+		eventually(t, "the server waits for the next client", func() bool {
+			return w.entered("accept4") == clients+1
+		})
+		atFirst["accept4"]++
+	}
+	if blocks(l) { // after an interrupted read, the time for the next is set anew
+		atFirst["setsockopt"] += w.interrupted["read"]
+	}
+	for name, n := range w.all() {
+		if got := n - atFirst[name]; got != clients*want[name] {
+			t.Errorf("%d clients cost %d %s, want %d each", clients, got, name, want[name])
+		}
+	}
+	return true
+}
+
+// The five are compared: they must not differ in the kind of their sockets.
+func plainTCP(t *testing.T, l lesson.Lesson) {
+	r := newRig(t, l)
+	s := r.listen()
+	found := 0
+	for fd := range mostDescriptors {
+		own, err := unix.Getsockname(fd)
+		if err != nil || addrOf(own) != s.Addr() {
+			continue
+		}
+		found++
+		protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		if err != nil || protocol != unix.IPPROTO_TCP {
+			t.Errorf("the listener's protocol is %d, %v, want %d", protocol, err, unix.IPPROTO_TCP)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d sockets at %v, want 1", found, s.Addr())
+	}
+	s.serve()
+}
