@@ -1,0 +1,131 @@
+//go:build linux
+
+package docs_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// calledBy is what a line of source may have in it to make a system call: the
+// method of kernel.Kernel, or what makes the call for it.
+var calledBy = map[string][]string{
+	// The listener is made by the ground floor, for the line that asks for it.
+	"socket":      {"Listen("},
+	"bind":        {"Listen("},
+	"listen":      {"Listen("},
+	"getsockname": {"Listen("},
+	"setsockopt":  {"Listen(", "SetsockoptInt(", "SetsockoptTimeval(", "SetListenerOptions"},
+
+	"accept4":       {"Accept4("},
+	"read":          {"Read("},
+	"send":          {"Send("},
+	"shutdown":      {"Shutdown(", "Stop(", "Waiting("},
+	"close":         {"Close(", "CloseListener("},
+	"epoll_create1": {"EpollCreate1("},
+	"epoll_ctl":     {"EpollCtl("},
+	"epoll_wait":    {"EpollWait("},
+}
+
+// makesCall says what is wrong with the claim that a line of a file of the
+// repository makes a system call.
+func makesCall(file string, line int, call string) error {
+	text, err := os.ReadFile(filepath.Join(root, file))
+	if err != nil {
+		return fmt.Errorf("%s: there is no such file", file)
+	}
+	return sourceMakesCall(file, string(text), line, call)
+}
+
+func sourceMakesCall(file, text string, line int, call string) error {
+	names, known := calledBy[call]
+	if !known {
+		return fmt.Errorf("%s:%d: %s is not a call that a lesson makes", file, line, call)
+	}
+	lines := strings.Split(text, "\n")
+	if line < 1 || line > len(lines) {
+		return fmt.Errorf("%s has no line %d", file, line)
+	}
+	source := strings.TrimSpace(lines[line-1])
+	// A deferred call is made where its function ends, not where it is deferred.
+	deferred := strings.HasPrefix(source, "defer ")
+	for _, name := range names {
+		if !deferred && strings.Contains(source, name) && !strings.HasPrefix(source, "//") {
+			return nil
+		}
+	}
+	ends, err := deferredEnds(file, text, names)
+	if err != nil {
+		return err
+	}
+	if ends[line] {
+		return nil
+	}
+	hint := nearest(lines, line, names, ends)
+	return fmt.Errorf("%s:%d does not call %s: %q%s", file, line, call, source, hint)
+}
+
+// nearest says which line near by does make the call, for whoever mends a page.
+func nearest(lines []string, line int, names []string, ends map[int]bool) string {
+	for distance := 1; distance < len(lines); distance++ {
+		for _, n := range []int{line - distance, line + distance} {
+			if n < 1 || n > len(lines) {
+				continue
+			}
+			source := strings.TrimSpace(lines[n-1])
+			makes := slices.ContainsFunc(names, func(name string) bool {
+				return strings.Contains(source, "."+name) && !strings.HasPrefix(source, "//") &&
+					!strings.HasPrefix(source, "defer ")
+			})
+			if makes || ends[n] {
+				return fmt.Sprintf("; line %d may", n)
+			}
+		}
+	}
+	return ""
+}
+
+// deferredEnds are the lines at which a function returns that has deferred one
+// of these calls: its return statements and its last line.
+func deferredEnds(file, text string, names []string) (map[int]bool, error) {
+	files := token.NewFileSet()
+	parsed, err := parser.ParseFile(files, file, text, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	ends := make(map[int]bool)
+	for _, decl := range parsed.Decls {
+		f, ok := decl.(*ast.FuncDecl)
+		if !ok || f.Body == nil {
+			continue
+		}
+		defers, returns := false, []token.Pos{f.Body.Rbrace}
+		ast.Inspect(f.Body, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncLit:
+				return false // a function of its own
+			case *ast.DeferStmt:
+				first, last := files.Position(n.Call.Pos()), files.Position(n.Call.End())
+				called := text[first.Offset:last.Offset]
+				for _, name := range names {
+					defers = defers || strings.Contains(called, name)
+				}
+			case *ast.ReturnStmt:
+				returns = append(returns, n.Pos())
+			}
+			return true
+		})
+		if defers {
+			for _, pos := range returns {
+				ends[files.Position(pos).Line] = true
+			}
+		}
+	}
+	return ends, nil
+}
