@@ -65,7 +65,7 @@ func (s *Server) Accept() (int, error) {
 		case kernel.IsConnectionError(err):
 			continue // that client is gone, the next may be fine
 		case kernel.IsExhausted(err):
-			time.Sleep(server.AcceptPause) // tried at once, it would fail at once
+			_ = s.Kernel.Nanosleep(server.AcceptPause) // at once, it would fail again
 		default:
 			return -1, fmt.Errorf("accept4: %w", err)
 		}

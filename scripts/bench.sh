@@ -71,7 +71,7 @@ CONF
 }
 
 # Nanoseconds of processor time that all threads of a process have used.
-cpu() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { print sum }'; }
+cpu() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }
 
 rss() { awk '/VmRSS/ { print $2 * 1024 }' /proc/"$1"/status; }
 
@@ -119,6 +119,7 @@ for i in "${!names[@]}"; do
     sleep 0.1
   done
   [ "$held" -gt $n ] || { echo "bench.sh: $name holds $held of $n" >&2; exit 1; }
+  sleep 1 # threads that have just started have not used their stacks yet
   echo "$name $((($(rss "$server") - before) / n))" >> "$work/idle.bytes"
   exec 3>&-
   rm "$work/hold"

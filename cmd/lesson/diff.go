@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,24 +23,27 @@ func newDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Two lessons against each other: what changes from A to B",
-		Long: `Compares the main source files of two lessons: as a unified diff, or with
---side-by-side in two columns. In colour on a terminal, unless NO_COLOR is set.`,
+		Long: `Compares the source files of two lessons: as a unified diff, or with --side-by-side
+in two columns. A file that both lessons use is named and left out. In colour on a
+terminal, unless NO_COLOR is set.`,
 		Example: `  lesson diff epoll edgetriggered
   lesson diff --side-by-side epoll edgetriggered | less -R
   lesson diff threaded netpoll`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeLessons,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := mainFile(args[0])
-			if err != nil {
-				return err
-			}
-			b, err := mainFile(args[1])
+			a, b, both, err := sides(args[0], args[1])
 			if err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
 			colour := terminal.Colour(out)
+			if len(both) > 0 {
+				fmt.Fprintf(out, "both use %s\n", strings.Join(both, ", "))
+			}
+			if a == b {
+				return nil
+			}
 			if !sideBySide {
 				text, err := compare.Unified(a, b, colour)
 				fmt.Fprint(out, text)
@@ -69,12 +73,36 @@ func completeLessons(
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// mainFile is the first of a lesson's files in reading order.
-func mainFile(name string) (compare.Text, error) {
-	l, err := lesson.Find(name)
+// sides are the texts to compare, and the files that both lessons use.
+func sides(nameA, nameB string) (a, b compare.Text, both []string, err error) {
+	lessonA, err := lesson.Find(nameA)
 	if err != nil {
-		return compare.Text{}, usageError{err}
+		return a, b, nil, usageError{err}
 	}
-	body, err := lesson.Source(l.Files[0])
-	return compare.Text{Name: l.Files[0], Body: body}, err
+	lessonB, err := lesson.Find(nameB)
+	if err != nil {
+		return a, b, nil, usageError{err}
+	}
+	onlyA, onlyB, both := lesson.Differ(lessonA, lessonB)
+	if a, err = text(onlyA); err != nil {
+		return a, b, nil, err
+	}
+	b, err = text(onlyB)
+	return a, b, both, err
+}
+
+// text is the files one after the other; nothing is /dev/null, as for diff(1).
+func text(files []string) (compare.Text, error) {
+	if len(files) == 0 {
+		return compare.Text{Name: "/dev/null"}, nil
+	}
+	all := compare.Text{Name: strings.Join(files, "+")}
+	for _, file := range files {
+		body, err := lesson.Source(file)
+		if err != nil {
+			return all, err
+		}
+		all.Body += body
+	}
+	return all, nil
 }

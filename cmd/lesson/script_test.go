@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 //	waitout NAME PATTERN          the same for its stdout
 //	output NAME                   what it has printed so far, as stdout and stderr
 //	holds NAME N                  wait until it has accepted N connections
+//	exhaust NAME                  let it open no more descriptors
+//	relieve NAME                  let it open descriptors again
 //	stuck NAME                    wait until it is stuck in printing (-unread)
 //	places NAME                   check every file and line of its trace
 //	signal NAME INT|TERM          send it a signal
@@ -86,6 +88,8 @@ func TestScript(t *testing.T) {
 			"waitout": positive(2, waitoutCmd),
 			"output":  positive(1, outputCmd),
 			"holds":   positive(2, holdsCmd),
+			"exhaust": positive(1, exhaustCmd),
+			"relieve": positive(1, relieveCmd),
 			"stuck":   positive(1, stuckCmd),
 			"places":  positive(1, placesCmd),
 			"signal":  positive(2, signalCmd),
@@ -307,6 +311,33 @@ func holdsCmd(ts *testscript.TestScript, args []string) {
 		}
 		return sockets == wanted+1
 	})
+}
+
+// exhaustCmd forbids the process the lowest number that is free, and all above.
+func exhaustCmd(ts *testscript.TestScript, args []string) {
+	p := serverOf(ts, args[0])
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	ts.Check(err)
+	taken := make(map[string]bool)
+	for _, entry := range entries {
+		taken[entry.Name()] = true
+	}
+	free := 0
+	for taken[strconv.Itoa(free)] {
+		free++
+	}
+	limitDescriptors(ts, p, uint64(free))
+}
+
+func relieveCmd(ts *testscript.TestScript, args []string) {
+	limitDescriptors(ts, serverOf(ts, args[0]), 1000)
+}
+
+func limitDescriptors(ts *testscript.TestScript, p *process, soft uint64) {
+	var limit unix.Rlimit
+	ts.Check(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &limit))
+	limit.Cur = soft
+	ts.Check(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil))
 }
 
 // stuckCmd waits until there is no room in the pipe that nobody reads: what is

@@ -19,7 +19,7 @@ const (
 
 // Unified is what `diff -u` prints; empty when the texts are equal.
 func Unified(a, b Text, colour bool) (string, error) {
-	diff, err := udiff.ToUnified(a.Name, b.Name, a.Body, udiff.Strings(a.Body, b.Body), context)
+	diff, err := udiff.ToUnified(a.Name, b.Name, a.Body, udiff.Lines(a.Body, b.Body), context)
 	if err != nil || !colour {
 		return diff, err
 	}

@@ -47,6 +47,13 @@ type Kernel interface {
 	EpollCtl(epfd, op, fd int, event unix.EpollEvent) error
 	EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (n int, err error)
 
+	// Nanosleep does nothing for so long, or until a signal comes (EINTR):
+	// nanosleep(2). In Go one would use time.Sleep. But the first timer of a Go
+	// program makes the runtime open an epoll descriptor of its own, and a
+	// server sleeps just when there are no more descriptors: time.Sleep would
+	// end the program.
+	Nanosleep(d time.Duration) error
+
 	// Now is the time since some fixed moment, as clock_gettime(2) gives it for
 	// CLOCK_MONOTONIC: it never jumps. Linux answers it from a page that every
 	// process shares (vdso(7)), so it is not a call into the kernel.

@@ -205,6 +205,12 @@ func (l *Linux) epollWait(
 	return outcome(r, errno)
 }
 
+func (l *Linux) Nanosleep(d time.Duration) error {
+	l.calls.Add(1)
+	request := unix.NsecToTimespec(d.Nanoseconds())
+	return unix.Nanosleep(&request, nil)
+}
+
 var start = time.Now()
 
 func (l *Linux) Now() time.Duration { return time.Since(start) }

@@ -400,6 +400,7 @@ func TestLinuxCalls(t *testing.T) {
 			{"EpollCreate1", func() { _, _ = k.EpollCreate1(-1) }, 1},
 			{"EpollCtl", func() { _ = k.EpollCtl(bad, 0, 0, event) }, 1},
 			{"EpollWait", func() { _, _ = k.EpollWait(bad, make([]unix.EpollEvent, 1), 0) }, 1},
+			{"Nanosleep", func() { _ = k.Nanosleep(0) }, 1},
 			{"Now", func() { _ = k.Now() }, 0},
 		} {
 			before := k.Calls()

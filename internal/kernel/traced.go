@@ -195,6 +195,13 @@ func (t *Traced) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int)
 	return n, err
 }
 
+func (t *Traced) Nanosleep(d time.Duration) error {
+	c := t.enter("nanosleep", -1, fmt.Sprintf("%.3f s", d.Seconds()))
+	err := t.Kernel.Nanosleep(d)
+	t.leaveErr(c, err)
+	return err
+}
+
 // Now is not traced: it is not a call into the kernel.
 func (t *Traced) Now() time.Duration { return t.Kernel.Now() }
 

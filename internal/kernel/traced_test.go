@@ -38,6 +38,11 @@ func (s *stub) number(format string, args ...any) (int, error) {
 
 func (s *stub) Now() time.Duration { s.clock += time.Second; return s.clock }
 
+func (s *stub) Nanosleep(d time.Duration) error {
+	s.note("nanosleep %s", d)
+	return s.err
+}
+
 func (s *stub) Socket(domain, typ, proto int) (int, error) {
 	return s.number("socket %d %d %d", domain, typ, proto)
 }
@@ -268,6 +273,12 @@ func TestTraced(t *testing.T) {
 			call: func(k kernel.Kernel) (int, error) { return k.EpollWait(4, events, -1) },
 			name: "epoll_wait", fd: -1, args: "4, for ever", n: 1, events: 1,
 			asked: "epoll_wait 4 3 -1",
+		},
+		{
+			call: func(k kernel.Kernel) (int, error) {
+				return 0, k.Nanosleep(100 * time.Millisecond)
+			},
+			name: "nanosleep", fd: -1, args: "0.100 s", asked: "nanosleep 100ms",
 		},
 	}
 	for _, test := range tests {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"lesson/blocking"
@@ -129,6 +130,23 @@ func Find(name string) (Lesson, error) {
 		names = append(names, l.Name)
 	}
 	return Lesson{}, fmt.Errorf("no lesson %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// Differ tells the files of a from those of b. What both use is the same in both.
+func Differ(a, b Lesson) (onlyA, onlyB, both []string) {
+	for _, file := range a.Files {
+		if slices.Contains(b.Files, file) {
+			both = append(both, file)
+		} else {
+			onlyA = append(onlyA, file)
+		}
+	}
+	for _, file := range b.Files {
+		if !slices.Contains(both, file) {
+			onlyB = append(onlyB, file)
+		}
+	}
+	return onlyA, onlyB, both
 }
 
 // Source is the text of one of a lesson's Files.

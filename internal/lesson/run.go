@@ -52,7 +52,7 @@ func (r Run) Do() error {
 	for _, s := range servers {
 		go func() { ended <- s.Serve() }()
 	}
-	err = r.wait(servers, ended, signals)
+	err = r.wait(servers, ended, signals, linux)
 	r.summarize(servers, linux.Calls()-setup)
 	return err
 }
@@ -90,14 +90,16 @@ func (r Run) start(linux *kernel.Linux) ([]Server, error) {
 }
 
 // wait waits until every server has ended. One that fails ends the others.
-func (r Run) wait(servers []Server, ended <-chan error, signals chan os.Signal) error {
+func (r Run) wait(
+	servers []Server, ended <-chan error, signals chan os.Signal, k kernel.Kernel,
+) error {
 	stop := func() {
 		for _, s := range servers {
 			s.Stop()
 		}
 	}
 	var failed error
-	var late <-chan time.Time
+	late := make(chan error, 1)
 	for running := len(servers); running > 0; {
 		select {
 		case err := <-ended:
@@ -110,10 +112,10 @@ func (r Run) wait(servers []Server, ended <-chan error, signals chan os.Signal) 
 			signal.Stop(signals) // the next one has its usual effect
 			fmt.Fprintln(r.Log, "\nstopping: answering what is complete (once more to end at once)")
 			stop()
-			late = time.After(stopWithin)
+			go func() { late <- k.Nanosleep(stopWithin) }() // no timer: see Nanosleep
 		case <-late:
-			late := fmt.Errorf("not stopped after %v: is anybody reading the output?", stopWithin)
-			return errors.Join(failed, late)
+			err := fmt.Errorf("not stopped after %v: is anybody reading the output?", stopWithin)
+			return errors.Join(failed, err)
 		}
 	}
 	return failed
