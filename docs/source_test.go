@@ -31,6 +31,7 @@ var calledBy = map[string][]string{
 	"epoll_create1": {"EpollCreate1("},
 	"epoll_ctl":     {"EpollCtl("},
 	"epoll_wait":    {"EpollWait("},
+	"nanosleep":     {"Nanosleep("},
 }
 
 // makesCall says what is wrong with the claim that a line of a file of the
