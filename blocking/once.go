@@ -61,9 +61,9 @@ func (s *Server) Accept() (int, error) {
 			s.Stats.Accepted.Add(1)
 			return fd, nil
 		case s.Stopping():
-			return -1, nil // Stop has shut the listener down: EINVAL
+			return -1, nil // Stop has shut the listener down
 		case kernel.IsConnectionError(err):
-			continue // that client is gone, the next may be fine
+			continue // EINTR, or that client is gone: try the next
 		case kernel.IsExhausted(err):
 			_ = s.Kernel.Nanosleep(server.AcceptPause) // at once, it would fail again
 		default:

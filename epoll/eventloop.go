@@ -302,7 +302,7 @@ func (s *Server) sendResponse(c *conn) {
 }
 
 // linger tells the client that this was all (the end leaves in the segment of
-// the last bytes: MSG_MORE has kept them waiting for it), and reads on. Were we to close
+// the last bytes: MSG_MORE has kept them waiting for it). From now on we discard. Were we to close
 // now, and bytes of the client's lay unread or came later, the kernel would
 // answer them with a reset, and a reset destroys what the client has not read
 // yet: our response.
@@ -363,8 +363,8 @@ func (s *Server) expire() {
 }
 
 // stop accepts no more, and looks once more at every unfinished request: one
-// that has arrived whole is answered, the others will not be. The loop ends
-// when those that are answered have lingered out.
+// that has arrived whole is answered, the others are closed: either way it leaves
+// the queue. The loop ends when those that are answered have lingered out.
 func (s *Server) stop() {
 	s.CloseListener()
 	s.paused = false

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ var answering = []behaviour{
 	{"B1 what only looks like a terminator is not answered", every, noTerminator},
 	{"B2 the answer is the constant to the byte", every, answer},
 	{"B2 the answer is the same with every socket option", every, answerWithOptions},
+	{"B2 with TCP_CORK the answer is held back and let go", traced, corked},
 	{"B3 the client gets the whole answer also when it sent a body", every, body},
 	{"B3 the client gets the whole answer also when it goes on sending", every, sendsLater},
 	{"B3 the client gets the whole answer also when it reads slowly", every, slowReader},
@@ -140,6 +142,19 @@ func answerWithOptions(t *testing.T, l lesson.Lesson) {
 		set(&r.options)
 		r.asks()
 		r.goesOn()
+	}
+}
+
+func corked(t *testing.T, l lesson.Lesson) {
+	var w watcher
+	r := newRig(t, l)
+	r.options.Cork = true
+	r.wrap = w.over
+	r.asks()
+	r.stop()
+	want := regexp.MustCompile(`TCP_CORK, 1\).*\n.* send\(.*\n.*TCP_CORK, 0\)`)
+	if told := w.told(); !want.MatchString(told) || strings.Count(told, "TCP_CORK") != 2 {
+		t.Errorf("no TCP_CORK around send:\n%s", told)
 	}
 }
 

@@ -164,7 +164,8 @@ func (r Run) summarize(servers []Server, calls int64) {
 // parseAddr understands host:port, with a name, an IPv4 or an IPv6 address for
 // host. No host is every IPv4 address.
 func parseAddr(text string) (netip.AddrPort, error) {
-	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080"
+	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080," +
+		" with a port up to 65535"
 	tcp, err := net.ResolveTCPAddr("tcp", text)
 	if err != nil || text == "" { // net takes "" for every address and any port
 		return netip.AddrPort{}, fmt.Errorf("bad address %q; %s", text, hint)
