@@ -314,8 +314,11 @@ func holdsCmd(ts *testscript.TestScript, args []string) {
 }
 
 // exhaustCmd forbids the process the lowest number that is free, and all above.
+// It waits until all its threads sleep: a call that is in the trace as entered
+// has then reached the kernel, and accept4 has taken its number.
 func exhaustCmd(ts *testscript.TestScript, args []string) {
 	p := serverOf(ts, args[0])
+	until(ts, p, "sleep", p.asleep)
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 	ts.Check(err)
 	taken := make(map[string]bool)
@@ -327,6 +330,20 @@ func exhaustCmd(ts *testscript.TestScript, args []string) {
 		free++
 	}
 	limitDescriptors(ts, p, uint64(free))
+}
+
+// asleep says whether all threads of the process sleep in the kernel.
+func (p *process) asleep() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, file := range threads {
+		text, _ := os.ReadFile(file) // ended since: not asleep, look again
+		// The state comes after the name, which stands in parentheses.
+		_, state, _ := strings.Cut(string(text), ") ")
+		if !strings.HasPrefix(state, "S") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
 }
 
 func relieveCmd(ts *testscript.TestScript, args []string) {

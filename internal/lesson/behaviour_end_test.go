@@ -317,6 +317,9 @@ func stopLingering(t *testing.T, l lesson.Lesson) {
 	must(t, c.Send([]byte(request)))
 	answered(t, c, response) // and now the client does not close
 	r.stopsWithin(stopBound)
+	if _, theirs := ends(c); theirs >= 0 {
+		t.Error("Serve has returned while a client was still being served")
+	}
 	if got, want := r.counts(), (counts{accepted: 1, served: 1}); got != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
