@@ -45,16 +45,14 @@ terminal, unless NO_COLOR is set.`,
 				return nil
 			}
 			if !sideBySide {
-				text, err := compare.Unified(a, b, colour)
-				fmt.Fprint(out, text)
-				return err
+				fmt.Fprint(out, compare.Unified(a, b, colour))
+				return nil
 			}
 			if width == 0 {
 				width = max(terminal.Width(out), sideBySideWidth)
 			}
-			text, err := compare.SideBySide(a, b, width, colour)
-			fmt.Fprint(out, text)
-			return err
+			fmt.Fprint(out, compare.SideBySide(a, b, width, colour))
+			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&sideBySide, "side-by-side", "y", false, "two columns")

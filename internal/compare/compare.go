@@ -4,81 +4,102 @@ package compare
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/aymanbagabas/go-udiff"
+	"github.com/rogpeppe/go-internal/diff"
 )
 
 // A Text is one side: its lines, and what to call it.
 type Text struct{ Name, Body string }
 
-const (
-	red, green, cyan, plain = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
-	context                 = 3 // lines shown around a change in a unified diff
-)
+const red, green, cyan, plain = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 
 // Unified is what `diff -u` prints; empty when the texts are equal.
-func Unified(a, b Text, colour bool) (string, error) {
-	diff, err := udiff.ToUnified(a.Name, b.Name, a.Body, udiff.Lines(a.Body, b.Body), context)
-	if err != nil || !colour {
-		return diff, err
-	}
+func Unified(a, b Text, colour bool) string {
 	var out strings.Builder
-	for line := range strings.Lines(diff) {
+	for _, line := range differences(a, b) {
 		text := strings.TrimSuffix(line, "\n")
-		switch {
-		case strings.HasPrefix(line, "-"):
-			text = red + text + plain
-		case strings.HasPrefix(line, "+"):
-			text = green + text + plain
-		case strings.HasPrefix(line, "@@"):
-			text = cyan + text + plain
+		if colour {
+			switch line[0] {
+			case '-':
+				text = red + text + plain
+			case '+':
+				text = green + text + plain
+			case '@':
+				text = cyan + text + plain
+			}
 		}
 		out.WriteString(text + "\n")
 	}
-	return out.String(), nil
+	return out.String()
+}
+
+// differences is the lines of a unified diff: two that name the texts, and then
+// the hunks, each with a line "@@ -N,n +M,m @@" before it.
+func differences(a, b Text) []string {
+	text := string(diff.Diff(a.Name, []byte(a.Body), b.Name, []byte(b.Body)))
+	if text == "" {
+		return nil
+	}
+	_, text, _ = strings.Cut(text, "\n") // "diff A B"
+	return slices.Collect(strings.Lines(text))
 }
 
 // SideBySide shows a on the left and b on the right, width columns in all.
 // Between them stands what a line is: "<" only in a, ">" only in b, "|"
 // changed, blank the same. A line too long for its column ends in "…".
-func SideBySide(a, b Text, width int, colour bool) (string, error) {
-	whole := strings.Count(a.Body, "\n") + strings.Count(b.Body, "\n") + 1
-	diff, err := udiff.ToUnifiedDiff(a.Name, b.Name, a.Body, udiff.Lines(a.Body, b.Body), whole)
-	if err != nil {
-		return "", err
-	}
+func SideBySide(a, b Text, width int, colour bool) string {
 	page := page{column: (width - 3) / 2, colour: colour}
 	page.row(a.Name, b.Name, ' ')
 	page.row(strings.Repeat("-", len(a.Name)), strings.Repeat("-", len(b.Name)), ' ')
-	if len(diff.Hunks) == 0 {
-		for line := range strings.Lines(a.Body) {
-			page.row(line, line, ' ')
+
+	all := slices.Collect(strings.Lines(a.Body))
+	same := all // what of a has not been shown yet
+	var gone, come []string
+	for i, line := range differences(a, b) {
+		if i < 2 {
+			continue // the names
 		}
-	}
-	for _, hunk := range diff.Hunks {
-		var gone, come []string
-		for _, line := range hunk.Lines {
-			switch line.Kind {
-			case udiff.Delete:
-				gone = append(gone, line.Content)
-			case udiff.Insert:
-				come = append(come, line.Content)
-			default:
-				page.change(gone, come)
-				gone, come = nil, nil
-				page.row(line.Content, line.Content, ' ')
+		switch body := line[1:]; line[0] {
+		case '@': // the hunk begins at this line of a; up to there, both are the same
+			var first, count int
+			if _, err := fmt.Sscanf(line, "@@ -%d,%d", &first, &count); err == nil && count > 0 {
+				first-- // a hunk counts lines from 1, but one without lines of a from 0
 			}
+			page.change(gone, come)
+			gone, come = nil, nil
+			before := first - (len(all) - len(same))
+			page.same(same[:before])
+			same = same[before:]
+		case '-':
+			gone, same = append(gone, body), same[1:]
+		case '+':
+			come = append(come, body)
+		case '\\': // "\ No newline at end of file": about the line before
+		default:
+			page.change(gone, come)
+			gone, come = nil, nil
+			page.same(same[:1])
+			same = same[1:]
 		}
-		page.change(gone, come)
 	}
-	return page.text.String(), nil
+	page.change(gone, come)
+	page.same(same)
+	return page.text.String()
 }
 
 type page struct {
 	text   strings.Builder
 	column int
 	colour bool
+}
+
+// same shows lines that both have.
+func (p *page) same(lines []string) {
+	for _, line := range lines {
+		p.row(line, line, ' ')
+	}
 }
 
 // change shows lines that went and came, in pairs as far as they go.

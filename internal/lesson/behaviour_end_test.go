@@ -123,6 +123,25 @@ func resetsInQueue(t *testing.T, l lesson.Lesson) {
 
 const short = 150 * time.Millisecond // a timeout that tests can wait for
 
+// goesOnInTime is goesOn for a server with a short timeout, in which this machine
+// may be too slow to ask: then once more.
+func (r *rig) goesOnInTime() {
+	r.t.Helper()
+	if r.onlyOne() {
+		r.stop()
+		return
+	}
+	eventually(r.t, "a client is served again", func() bool {
+		c := r.dial()
+		defer c.Close()
+		if c.Send([]byte(request)) != nil {
+			return false
+		}
+		got, err := c.ReadAll(patience)
+		return string(got) == response && err == nil
+	})
+}
+
 func silent(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.Timeout = short
@@ -139,7 +158,7 @@ func silent(t *testing.T, l lesson.Lesson) {
 	}
 	n := int64(len(starts))
 	r.counted(counts{accepted: n, timedOut: n})
-	r.goesOn()
+	r.goesOnInTime()
 }
 
 func drips(t *testing.T, l lesson.Lesson) {
@@ -160,7 +179,7 @@ func drips(t *testing.T, l lesson.Lesson) {
 	}
 	ended(t, c) // a byte that came too late was answered with a reset
 	r.counted(counts{accepted: 1, timedOut: 1})
-	r.goesOn()
+	r.goesOnInTime()
 }
 
 func noTimeout(t *testing.T, l lesson.Lesson) {

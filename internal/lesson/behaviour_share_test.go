@@ -46,23 +46,33 @@ func silentNeighbour(t *testing.T, l lesson.Lesson) {
 	r.counted(counts{accepted: 26, served: 26})
 }
 
-// The same in step 2 is the lesson: head-of-line blocking.
+// The same in step 2 is the lesson: head-of-line blocking. The quick one has
+// its own time from the moment when it is accepted; should this machine need all
+// of it to serve a client, the test tries again.
 func headOfLine(t *testing.T, l lesson.Lesson) {
-	r := newRig(t, l)
-	r.options.Timeout = short
-	began := time.Now()
-	silent, quick := r.dial(), r.dial()
-	must(t, quick.Send([]byte(request)))
-	answered(t, quick, response)
-	if took := time.Since(began); took < short {
-		t.Errorf("behind a silent client, the quick one was served after %v", took)
+	for range 10 {
+		r := newRig(t, l)
+		r.options.Timeout = short
+		began := time.Now()
+		silent, quick := r.dial(), r.dial()
+		must(t, quick.Send([]byte(request)))
+		got, err := quick.ReadAll(patience)
+		took, late := time.Since(began), r.counts().timedOut
+		unanswered(t, silent)
+		must(t, quick.Close())
+		if late > 1 {
+			continue
+		}
+		if string(got) != response || err != nil {
+			t.Errorf("behind a silent client, the quick one got %q, %v", got, err)
+		}
+		if late != 1 || took < short {
+			t.Errorf("served after %v, with %d clients timed out, want %v and 1", took, late, short)
+		}
+		r.counted(counts{accepted: 2, served: 1, timedOut: 1})
+		return
 	}
-	if r.counts().timedOut != 1 {
-		t.Error("the quick one was served before the silent one had timed out")
-	}
-	unanswered(t, silent)
-	must(t, quick.Close())
-	r.counted(counts{accepted: 2, served: 1, timedOut: 1})
+	t.Errorf("this machine is too slow to serve a client within %v", short)
 }
 
 // A turnWatch is a kernel.Observer of an event loop: the most calls that it

@@ -33,7 +33,7 @@ func run(args []string) error {
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil || n < 1 || n > 1_000_000 {
-		return fmt.Errorf("N must be a number from 1 to 1,000,000, not %q", args[1])
+		return fmt.Errorf("not a number from 1 to 1,000,000: %q", args[1])
 	}
 	held := make([]*net.TCPConn, 0, n) // out of reach, the garbage collector would close them
 	for i := range n {
