@@ -55,8 +55,8 @@ type conn struct {
 	deadline  server.Deadline[conn]
 }
 
-// Work for one connection, and for the accept queue, ends after so many calls,
-// so that a client that sends without end cannot keep the others waiting.
+// A step of a connection ends after so many reads, and accepting after so many
+// clients, so that one that sends without end cannot keep the others waiting.
 const (
 	readsPerTurn   = 4
 	acceptsPerTurn = 64

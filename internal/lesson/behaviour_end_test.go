@@ -59,37 +59,38 @@ func halfCloses(t *testing.T, l lesson.Lesson) {
 func resets(t *testing.T, l lesson.Lesson) {
 	moments := []struct {
 		name   string
-		before func(*testing.T, *client.Client)
+		before func(*testing.T, *rig, *client.Client)
 	}{
-		{"before any byte", func(t *testing.T, c *client.Client) {
+		{"before any byte", func(t *testing.T, r *rig, c *client.Client) {
 			accepted(t, c)
 		}},
-		{"in mid-request", func(t *testing.T, c *client.Client) {
+		{"in mid-request", func(t *testing.T, r *rig, c *client.Client) {
 			must(t, c.Send([]byte("GET /")))
 			digested(t, c)
 		}},
-		{"with bytes of the request unread", func(t *testing.T, c *client.Client) {
+		{"with bytes of the request unread", func(t *testing.T, r *rig, c *client.Client) {
 			accepted(t, c)
 			must(t, c.Send([]byte("GET /")))
 		}},
-		{"after the request, before the answer", func(t *testing.T, c *client.Client) {
+		{"after the request, before the answer", func(t *testing.T, r *rig, c *client.Client) {
 			accepted(t, c)
 			must(t, c.Send([]byte(request)))
 		}},
-		{"before the answer was read", func(t *testing.T, c *client.Client) {
+		{"before the answer was read", func(t *testing.T, r *rig, c *client.Client) {
+			before := r.counts().served
 			must(t, c.Send([]byte(request)))
-			digested(t, c)
+			eventually(t, "it has been answered", func() bool { return r.counts().served > before })
 		}},
-		{"in the middle of the answer", func(t *testing.T, c *client.Client) {
+		{"in the middle of the answer", func(t *testing.T, r *rig, c *client.Client) {
 			must(t, c.Send([]byte(request)))
 			_, err := c.Read(10, patience)
 			must(t, err)
 		}},
-		{"after the answer", func(t *testing.T, c *client.Client) {
+		{"after the answer", func(t *testing.T, r *rig, c *client.Client) {
 			must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 		}},
-		{"after the answer, with a body unread", func(t *testing.T, c *client.Client) {
+		{"after the answer, with a body unread", func(t *testing.T, r *rig, c *client.Client) {
 			must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 			must(t, c.Send([]byte(request)))
@@ -100,7 +101,7 @@ func resets(t *testing.T, l lesson.Lesson) {
 			r := newRig(t, l)
 			for range 5 { // some of these are races, and any outcome is right
 				c := r.dial()
-				m.before(t, c)
+				m.before(t, r, c)
 				must(t, c.Reset())
 			}
 			r.goesOn()

@@ -145,7 +145,7 @@ func lingersOn(t *testing.T, l lesson.Lesson) {
 	faults := map[string][]kernel.Fault{
 		"interrupted":     after(1, unix.EINTR, unix.EINTR, unix.EINTR),
 		"of one byte":     append(after(1), atMost(1, 50)...),
-		"both, and again": append(append(after(2, unix.EINTR), atMost(1, 9)...), fail(unix.EINTR)...),
+		"both, and again": slices.Concat(after(2, unix.EINTR), atMost(1, 9), fail(unix.EINTR)),
 	}
 	for name, reads := range faults {
 		t.Run(name, func(t *testing.T) {

@@ -126,7 +126,7 @@ func (w *turnWatch) bounded(t *testing.T) {
 // flood: clients that send as fast as they can, with a terminator and without,
 // and come again when they are closed.
 func flood(t *testing.T, l lesson.Lesson) {
-	const flooders, mostBlocks = 3, 100_000
+	const flooders, mostBlocks = 3, 400_000
 	var turns turnWatch
 	r := newRig(t, l)
 	r.wrap = turns.over(l)
@@ -306,8 +306,9 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	must(t, old.Send([]byte(sent)))
 	if sent == request {
 		answered(t, old, response)
+	} else {
+		digested(t, old)
 	}
-	digested(t, old)
 	_, theirs := ends(old)
 	eventually(t, "the server waits for the client's end", func() bool {
 		stale.mu.Lock()
@@ -330,11 +331,20 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	}
 	stale.mu.Unlock()
 	must(t, old.Close())
+	gone := func() bool { return r.servers[0].ledger.connections() == 0 }
+	eventually(t, "the connection has ended", func() bool {
+		select {
+		case <-arrived:
+			return true
+		default:
+			return gone()
+		}
+	})
 	select {
 	case <-arrived:
 		must(t, failed)
-	case <-time.After(patience):
-		t.Fatal("the end of the connection has brought no event")
+	default:
+		return false // it had lingered out before we closed it
 	}
 	defer next.Close()
 	must(t, next.Send([]byte(request[5:])))

@@ -56,7 +56,7 @@ const deferTime = 5
 // runs.
 type Stats struct {
 	Accepted atomic.Int64 // connections taken from the accept queue
-	Served   atomic.Int64 // got the whole response
+	Served   atomic.Int64 // were sent the whole response
 	Refused  atomic.Int64 // sent more than protocol.MaxRequest bytes, or could not be watched
 	TimedOut atomic.Int64 // did not complete a request in time
 	Left     atomic.Int64 // closed before their request was complete
