@@ -331,13 +331,13 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	}
 	stale.mu.Unlock()
 	must(t, old.Close())
-	gone := func() bool { return r.servers[0].ledger.connections() == 0 }
+	closed := func() bool { return r.servers[0].ledger.connections() == 0 }
 	eventually(t, "the connection has ended", func() bool {
 		select {
 		case <-arrived:
 			return true
 		default:
-			return gone()
+			return closed()
 		}
 	})
 	select {
