@@ -154,7 +154,7 @@ func (s *Server) timeout() int {
 func (s *Server) accept() error {
 	fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	switch {
-	case err != nil && s.Stopping():
+	case err == unix.EINVAL && s.Stopping():
 		return nil // shut down since the event: the next one is EPOLLHUP
 	case err == unix.EAGAIN || kernel.IsConnectionError(err):
 		return nil // that one is gone: the next event is the next try
@@ -302,10 +302,10 @@ func (s *Server) sendResponse(c *conn) {
 }
 
 // linger tells the client that this was all (the end leaves in the segment of
-// the last bytes: MSG_MORE has kept them waiting for it). From now on we discard. Were we to close
-// now, and bytes of the client's lay unread or came later, the kernel would
-// answer them with a reset, and a reset destroys what the client has not read
-// yet: our response.
+// the last bytes: MSG_MORE has kept them waiting for it). From now on we
+// discard. Were we to close now, and bytes of the client's lay unread or came
+// later, the kernel would answer them with a reset, and a reset destroys what
+// the client has not read yet: our response.
 func (s *Server) linger(c *conn) {
 	if err := s.Kernel.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
 		s.close(c) // ENOTCONN: the client has reset the connection
