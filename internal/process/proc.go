@@ -1,0 +1,295 @@
+//go:build linux
+
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone says that the process has ended.
+var ErrGone = errors.New("the process has ended")
+
+// gone makes ErrGone of what reading /proc says about a process that has ended.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return ErrGone
+	}
+	return err
+}
+
+type ids struct{ pid, parent, group int }
+
+// processes is every process that can be seen.
+func processes() ([]ids, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var all []ids
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue // not a process
+		}
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue // it has just ended
+		}
+		// The name, in parentheses, may hold spaces and parentheses.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) < 3 || fields[0] == "Z" {
+			continue // a zombie has nothing left but its number
+		}
+		parent, err1 := strconv.Atoi(fields[1])
+		group, err2 := strconv.Atoi(fields[2])
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+		}
+		all = append(all, ids{pid, parent, group})
+	}
+	return all, nil
+}
+
+// Descriptors is what each open descriptor of a process is, as the links of
+// /proc/PID/fd say it: "socket:[4711]", "anon_inode:[eventpoll]", "/dev/null".
+func Descriptors(pid int) (map[int]string, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, gone(err)
+	}
+	descriptors := make(map[int]string, len(entries))
+	for _, entry := range entries {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", dir, err)
+		}
+		if link, err := os.Readlink(filepath.Join(dir, entry.Name())); err == nil {
+			descriptors[fd] = link // else closed since
+		}
+	}
+	return descriptors, nil
+}
+
+// SocketLink is how Descriptors names the socket with that inode.
+func SocketLink(inode uint32) string { return fmt.Sprintf("socket:[%d]", inode) }
+
+// Holders is the processes, of those given, that have the socket open. With
+// none given, it looks at all that it may look at.
+func Holders(inode uint32, pids ...int) ([]int, error) {
+	if len(pids) == 0 {
+		all, err := processes()
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range all {
+			pids = append(pids, p.pid)
+		}
+	}
+	var holders []int
+	for _, pid := range pids {
+		descriptors, err := Descriptors(pid)
+		if errors.Is(err, ErrGone) || errors.Is(err, fs.ErrPermission) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, link := range descriptors {
+			if link == SocketLink(inode) {
+				holders = append(holders, pid)
+				break
+			}
+		}
+	}
+	return holders, nil
+}
+
+// An Interest is an entry of an epoll interest list.
+type Interest struct {
+	FD     int
+	Events uint32
+}
+
+// Interests is the interest list of an epoll descriptor of a process:
+// /proc/PID/fdinfo/FD.
+func Interests(pid, fd int) ([]Interest, error) {
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd))
+	if err != nil {
+		return nil, gone(err)
+	}
+	var list []Interest
+	for line := range strings.Lines(string(info)) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || fields[0] != "tfd:" {
+			continue // pos, flags, mnt_id, ino
+		}
+		fd, err1 := strconv.Atoi(fields[1])
+		events, err2 := strconv.ParseUint(fields[3], 16, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("fdinfo %q: %w", line, err)
+		}
+		list = append(list, Interest{FD: fd, Events: uint32(events)})
+	}
+	return list, nil
+}
+
+// Usage is what a process has used so far. It is of the threads that run: what
+// one has used that has ended is not in it.
+type Usage struct {
+	Threads int
+	// Runnable is the time its threads have run or have waited for a
+	// processor, summed up. A thread that spins is always runnable,
+	// however busy the machine is; one that sleeps never.
+	Runnable time.Duration
+	// Sleeps is how often a thread has given up its processor to wait for
+	// something: about one for each blocking call.
+	Sleeps int64
+	// Resident is its resident memory in bytes.
+	Resident int64
+}
+
+// Sum adds the usage of another process.
+func (u Usage) Sum(v Usage) Usage {
+	return Usage{
+		Threads:  u.Threads + v.Threads,
+		Runnable: u.Runnable + v.Runnable,
+		Sleeps:   u.Sleeps + v.Sleeps,
+		Resident: u.Resident + v.Resident,
+	}
+}
+
+// Used reads the usage of a process. ErrGone when it has ended.
+func Used(pid int) (Usage, error) {
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return Usage{}, gone(err)
+	}
+	u := Usage{Threads: len(tasks)}
+	for _, task := range tasks {
+		dir := fmt.Sprintf("/proc/%d/task/%s", pid, task.Name())
+		ran, waited, err := schedstat(dir)
+		if errors.Is(err, ErrGone) {
+			continue // that thread has ended
+		}
+		if err != nil {
+			return u, err
+		}
+		sleeps, err := number(dir+"/status", "voluntary_ctxt_switches:")
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return u, err
+		}
+		u.Runnable += ran + waited
+		u.Sleeps += sleeps
+	}
+	kilobytes, err := number(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
+	u.Resident = kilobytes << 10
+	return u, err
+}
+
+// schedstat is how long a thread has run, and has been runnable and waited for
+// a processor: Documentation/scheduler/sched-stats.rst.
+func schedstat(task string) (ran, waited time.Duration, err error) {
+	text, err := os.ReadFile(task + "/schedstat")
+	if err != nil {
+		return 0, 0, gone(err)
+	}
+	if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
+		return 0, 0, fmt.Errorf("%s/schedstat: %w", task, err)
+	}
+	return ran, waited, nil
+}
+
+// number is the number that follows a key in a file of lines "key: number …".
+// A process that is about to end has no memory any more, and no such line.
+func number(file, key string) (int64, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, gone(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
+			fields := strings.Fields(rest)
+			if len(fields) == 0 {
+				break
+			}
+			return strconv.ParseInt(fields[0], 10, 64)
+		}
+	}
+	return 0, ErrGone
+}
+
+// ErrRuns says that no thread of a process stands in a system call.
+var ErrRuns = errors.New("no thread stands in a system call")
+
+// StandsIn is the system call that a thread of the process stands in, by number,
+// and its first argument: /proc/PID/task/TID/syscall. A thread that waits for
+// another thread (futex) or sleeps is passed over. ErrRuns when there is none;
+// EPERM when we may not look.
+func StandsIn(pid int) (call, argument int, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	err = ErrRuns
+	for _, file := range files {
+		text, read := os.ReadFile(file)
+		if read != nil {
+			err = gone(read)
+			continue
+		}
+		fields := strings.Fields(string(text))
+		if len(fields) < 2 || fields[0] == "-1" {
+			continue // "running", or blocked elsewhere than in a call
+		}
+		call, err1 := strconv.Atoi(fields[0])
+		first, err2 := strconv.ParseUint(fields[1], 0, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", file, err)
+		}
+		switch call {
+		case unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP:
+			continue
+		}
+		return call, int(int32(first)), nil
+	}
+	return 0, 0, err
+}
+
+// Stopped says whether every thread of the process stands still after SIGSTOP.
+func Stopped(pid int) (bool, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false, err
+	}
+	if len(files) == 0 {
+		return false, ErrGone
+	}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if errors.Is(gone(err), ErrGone) {
+			continue // that thread has ended
+		}
+		if err != nil {
+			return false, err
+		}
+		state := bytes.TrimSpace(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(state) == 0 || state[0] != 'T' {
+			return false, nil
+		}
+	}
+	return true, nil
+}

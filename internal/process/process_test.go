@@ -1,0 +1,207 @@
+//go:build linux
+
+package process_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/process"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for began := time.Now(); !holds(); time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// start runs a script of the shell until the test ends.
+func start(t *testing.T, script string) *process.Process {
+	t.Helper()
+	p, err := process.Start([]string{"sh", "-c", script}, "", "GREETING=hello")
+	must(t, err)
+	t.Cleanup(func() { must(t, p.Kill()) })
+	return p
+}
+
+func said(t *testing.T, p *process.Process, what string) {
+	t.Helper()
+	eventually(t, "it says "+what, func() bool { return strings.Contains(string(p.Output()), what) })
+}
+
+func TestAChildThatEnds(t *testing.T) {
+	p := start(t, "echo $GREETING; echo $PWD >&2; exit 3")
+	<-p.Ended()
+	if how, ok := p.Status(); how != "exit status 3" || ok {
+		t.Errorf("ended with %q, success %v", how, ok)
+	}
+	dir, err := os.Getwd()
+	must(t, err)
+	if got, want := string(p.Output()), "hello\n"+dir+"\n"; got != want {
+		t.Errorf("wrote %q, want %q", got, want)
+	}
+	if tree, err := p.Tree(); len(tree) != 0 || err != nil {
+		t.Errorf("its tree is %v, %v", tree, err)
+	}
+}
+
+func TestNoSuchCommand(t *testing.T) {
+	if _, err := process.Start([]string{"/no/such/command"}, ""); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want %v", err, os.ErrNotExist)
+	}
+}
+
+func TestOnlyTheEndOfTheOutputIsKept(t *testing.T) {
+	const kept = 64 << 10
+	p := start(t, "head -c 300000 /dev/zero | tr '\\0' x; echo end")
+	<-p.Ended()
+	out := string(p.Output())
+	if len(out) != kept || !strings.HasSuffix(out, "x\nend\n") && !strings.HasSuffix(out, "xend\n") {
+		t.Errorf("%d bytes are kept, which end in %q", len(out), out[max(0, len(out)-10):])
+	}
+}
+
+func TestChildrenOfTheChildEndWithIt(t *testing.T) {
+	// The second is in a session of its own, the third an orphan.
+	p := start(t, "sleep 60 & setsid sleep 60 & (sleep 60 & echo left) ; echo ready; wait")
+	said(t, p, "ready")
+	var tree []int
+	eventually(t, "four processes", func() bool {
+		var err error
+		tree, err = p.Tree()
+		must(t, err)
+		return len(tree) == 4
+	})
+	must(t, p.Kill())
+	for _, pid := range tree {
+		eventually(t, fmt.Sprintf("process %d has ended", pid), func() bool {
+			// A zombie, which nobody has waited for, has ended too.
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		})
+	}
+	if how, _ := p.Status(); how != "signal: killed" {
+		t.Errorf("ended with %q", how)
+	}
+	must(t, p.Kill()) // once more does no harm
+}
+
+func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
+	const window = 200 * time.Millisecond
+	used := func(p *process.Process) time.Duration {
+		before, err := process.Used(p.Pid())
+		must(t, err)
+		time.Sleep(window)
+		after, err := process.Used(p.Pid())
+		must(t, err)
+		return after.Runnable - before.Runnable
+	}
+	if got := used(start(t, "while :; do :; done")); got < window/2 {
+		t.Errorf("one that spins was runnable for %v of %v", got, window)
+	}
+	if got := used(start(t, "exec sleep 60")); got > window/2 {
+		t.Errorf("one that sleeps was runnable for %v of %v", got, window)
+	}
+}
+
+func TestUsageOfAProcess(t *testing.T) {
+	p := start(t, "exec sleep 60")
+	u, err := process.Used(p.Pid())
+	must(t, err)
+	if u.Threads != 1 || u.Resident <= 0 {
+		t.Errorf("used %+v, want one thread and some memory", u)
+	}
+	two := u.Sum(u)
+	if two.Threads != 2 || two.Resident != 2*u.Resident || two.Runnable != 2*u.Runnable {
+		t.Errorf("twice %+v is %+v", u, two)
+	}
+	must(t, p.Kill())
+	if _, err := process.Used(p.Pid()); !errors.Is(err, process.ErrGone) {
+		t.Errorf("after its end: %v, want %v", err, process.ErrGone)
+	}
+}
+
+func TestStoppedAndStandingInACall(t *testing.T) {
+	p := start(t, "exec cat /dev/zero >/dev/null")
+	stopped := func() bool {
+		stopped, err := process.Stopped(p.Pid())
+		must(t, err)
+		return stopped
+	}
+	if stopped() {
+		t.Error("stopped before any signal")
+	}
+	must(t, process.Signal(p.Pid(), unix.SIGSTOP))
+	eventually(t, "it is stopped", stopped)
+
+	reader, writer, err := os.Pipe()
+	must(t, err)
+	defer reader.Close()
+	defer writer.Close()
+	waits := start(t, fmt.Sprintf("exec cat /proc/%d/fd/%d", os.Getpid(), reader.Fd()))
+	eventually(t, "it stands in read", func() bool {
+		call, fd, err := process.StandsIn(waits.Pid())
+		return err == nil && call == unix.SYS_READ && fd > 2
+	})
+}
+
+func TestHoldersAndInterests(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	must(t, err)
+	defer file.Close()
+	var stat unix.Stat_t
+	must(t, unix.Fstat(int(file.Fd()), &stat))
+
+	link := process.SocketLink(uint32(stat.Ino))
+	descriptors, err := process.Descriptors(os.Getpid())
+	must(t, err)
+	if got := descriptors[int(file.Fd())]; got != link {
+		t.Errorf("descriptor %d is %q, want %q", file.Fd(), got, link)
+	}
+	other := start(t, "exec sleep 60")
+	holders, err := process.Holders(uint32(stat.Ino), os.Getpid(), other.Pid())
+	must(t, err)
+	if !slices.Equal(holders, []int{os.Getpid()}) {
+		t.Errorf("%v hold the socket, want only %d", holders, os.Getpid())
+	}
+	if holders, err = process.Holders(uint32(stat.Ino)); !slices.Equal(holders, []int{os.Getpid()}) {
+		t.Errorf("of all, %v hold the socket (%v), want only %d", holders, err, os.Getpid())
+	}
+
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	must(t, err)
+	defer unix.Close(epoll)
+	must(t, unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, int(file.Fd()), &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLET,
+	}))
+	interests, err := process.Interests(os.Getpid(), epoll)
+	must(t, err)
+	want := process.Interest{FD: int(file.Fd()), Events: unix.EPOLLIN | unix.EPOLLET}
+	for i := range interests { // EPOLLHUP and EPOLLERR are always of interest
+		interests[i].Events &^= unix.EPOLLHUP | unix.EPOLLERR
+	}
+	if !slices.Equal(interests, []process.Interest{want}) {
+		t.Errorf("the interest list is %+v, want %+v", interests, want)
+	}
+}
