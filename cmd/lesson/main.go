@@ -15,15 +15,25 @@ import (
 // usageError is a command line that makes no sense: exit status 2.
 type usageError struct{ error }
 
+// cannotRun is something that stands in the way of an answer: exit status 2.
+type cannotRun struct{ error }
+
+// errFails is an answer that has been given already, and is no: exit status 1,
+// and no more words.
+var errFails = errors.New("some fail")
+
 func main() {
 	root := newRoot()
 	err := root.Execute()
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "lesson:", err)
+	if err != errFails {
+		fmt.Fprintln(os.Stderr, "lesson:", err)
+	}
 	var usage usageError
-	if errors.As(err, &usage) {
+	var cannot cannotRun
+	if errors.As(err, &usage) || errors.As(err, &cannot) {
 		os.Exit(2)
 	}
 	os.Exit(1)
@@ -47,7 +57,7 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 	}
 	root.AddCommand(
 		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
-		newList(), newDiff(), newVersion(), newMan(),
+		newList(), newDiff(), newCheck(), newVersion(), newMan(),
 	)
 	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked
 	markUsageErrors(root)

@@ -1,0 +1,275 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/check"
+	"lesson/internal/lesson"
+	"lesson/internal/terminal"
+)
+
+// checkFlags are what is given to lesson check.
+type checkFlags struct {
+	options check.Options
+	only    []string
+	model   string
+	addr    string
+	lesson  string
+	command []string
+
+	list, explain, watch, asJSON, verbose bool
+
+	junit string
+}
+
+func newCheck() *cobra.Command {
+	var f checkFlags
+	cmd := &cobra.Command{
+		Use:   "check [CASE…] {--addr ADDR | --lesson NAME | -- COMMAND…}",
+		Short: "Is a server right? Any server, in any language",
+		Long: `Plays clients of all kinds against a server and says for each case whether what must
+hold does hold: what was sent, what came back, what should have, and why.
+
+With a command after --, it starts the server itself, anew for each case, and ends
+it. Only so can it stop the server, signal it and take its descriptors away. {port},
+{addr} and {host} in the command are replaced; without them the server chooses its
+port, and the cases run one after the other. {seconds} becomes --timeout where that
+is judged, and 60 elsewhere. --addr judges a server that runs
+already: there, what needs its process is left out, or seen only where it runs as
+the same user on this machine.
+
+A CASE is an address or a group, as --list shows them.
+
+Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
+		Example: `  lesson check -- python3 my_server.py {port}
+  lesson check --addr 127.0.0.1:8080
+  lesson check --lesson epoll
+  lesson check slow requests/whole -- ./server {addr}
+  lesson check slow/short-write --explain
+  lesson check --watch -- go run ./server {addr}`,
+		ValidArgsFunction: completeCases,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cases := args
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				cases, f.command = args[:dash], args[dash:]
+			}
+			f.options.Only = append(f.only, cases...)
+			return f.run(cmd)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.addr, "addr", "", "judge the server that listens on this `host:port`")
+	flags.StringVar(&f.lesson, "lesson", "", "judge one of the lessons, by `name`")
+	flags.StringSliceVar(&f.only, "only", nil, "only these `cases` or groups; as CASE")
+	flags.StringVar(&f.model, "model", "",
+		"what kind of server it is: blocking, loop, threaded or event-loop; guessed when not given")
+	flags.DurationVar(&f.options.Timeout, "timeout", 0,
+		"the `time` after which this server gives unfinished requests up; not judged when not given")
+	flags.DurationVar(&f.options.Patience, "patience", check.DefaultPatience,
+		"how long a client waits for what must come")
+	flags.IntVar(&f.options.Jobs, "jobs", 0, "judge `N` cases side by side; 0 is two for each processor")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "a line for every case, with the figures taken")
+	flags.BoolVar(&f.watch, "watch", false, "judge again whenever a file that the command names changes")
+	flags.BoolVar(&f.list, "list", false, "list the cases")
+	flags.BoolVar(&f.explain, "explain", false, "print what the cases do, and do nothing")
+	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	flags.StringVar(&f.junit, "junit", "", "also write the report to `file`, as JUnit's XML")
+	return cmd
+}
+
+func (f *checkFlags) run(cmd *cobra.Command) error {
+	cases, err := check.Select(f.options.Only)
+	if err != nil {
+		return usageError{err}
+	}
+	switch {
+	case f.list:
+		return listCases(cmd.OutOrStdout(), cases, f.asJSON)
+	case f.explain:
+		return explainCases(cmd.OutOrStdout(), cases)
+	}
+	target, err := f.target()
+	if err != nil {
+		return usageError{err}
+	}
+	f.options.Model = check.Model(f.model)
+	if f.model != "" && !slices.Contains(check.Models(), f.options.Model) {
+		return usageError{fmt.Errorf("no model %q; there are %v", f.model, check.Models())}
+	}
+
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	if terminal.Width(cmd.ErrOrStderr()) > 0 {
+		f.options.Progress = progress(cmd.ErrOrStderr())
+	}
+	if f.watch {
+		return f.watchOver(ctx, cmd, target)
+	}
+	report, err := check.Run(ctx, target, f.options)
+	return f.show(cmd, report, err)
+}
+
+// target is the one server that was named, in one of the three ways.
+func (f *checkFlags) target() (check.Target, error) {
+	var target check.Target
+	ways := 0
+	if len(f.command) > 0 {
+		ways++
+		target.Command = f.command
+	}
+	if f.addr != "" {
+		ways++
+		addr, err := net.ResolveTCPAddr("tcp", f.addr)
+		if err != nil {
+			return target, fmt.Errorf("bad address %q; give --addr as host:port", f.addr)
+		}
+		target.Addr = netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
+	}
+	if f.lesson != "" {
+		ways++
+		var err error
+		if target, err = f.ourOwn(); err != nil {
+			return target, err
+		}
+	}
+	if ways != 1 {
+		return target, errors.New("name one server: --addr ADDR, --lesson NAME, or -- COMMAND;" +
+			" for example: lesson check -- python3 my_server.py {port}")
+	}
+	return target, nil
+}
+
+// ourOwn is a lesson as a program. Its deadline is ours to choose, so those cases
+// can be judged too.
+func (f *checkFlags) ourOwn() (check.Target, error) {
+	l, err := lesson.Find(f.lesson)
+	if err != nil {
+		return check.Target{}, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return check.Target{}, err
+	}
+	if f.options.Timeout == 0 {
+		f.options.Timeout = time.Second
+	}
+	words := strings.Fields(l.Command)[1:]
+	command := append([]string{program}, words...)
+	return check.Target{
+		Name:    l.Command,
+		Command: append(command, "--addr", "{addr}", "--timeout", "{seconds}s"),
+	}, nil
+}
+
+// show shows what has come of a run, and makes an exit status of it.
+func (f *checkFlags) show(cmd *cobra.Command, report *check.Report, err error) error {
+	if report == nil {
+		return cannotRun{err}
+	}
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		err = errors.Join(err, encoder.Encode(report))
+	} else {
+		report.Print(out, printOptions(out, f.verbose))
+	}
+	if f.junit != "" {
+		err = errors.Join(err, writeJUnit(f.junit, report))
+	}
+	switch {
+	case err != nil:
+		return cannotRun{err}
+	case len(report.Failed()) > 0:
+		return errFails
+	}
+	return nil
+}
+
+func printOptions(out io.Writer, verbose bool) check.PrintOptions {
+	return check.PrintOptions{
+		Colour: terminal.Colour(out), Width: terminal.Width(out), Verbose: verbose,
+	}
+}
+
+func writeJUnit(name string, report *check.Report) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(report.JUnit(file), file.Close())
+}
+
+func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target check.Target) error {
+	err := check.Watch(ctx, target, f.options, func(report *check.Report, err error) {
+		if err := f.show(cmd, report, err); err != nil && err != errFails {
+			fmt.Fprintln(cmd.ErrOrStderr(), "lesson:", err)
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), "\nwatching; to end: Ctrl-C")
+	})
+	if err != nil {
+		return cannotRun{err}
+	}
+	return nil
+}
+
+// progress shows on a terminal how far a run has come.
+func progress(w io.Writer) func(done, all int, r check.Result) {
+	return func(done, all int, r check.Result) {
+		fmt.Fprintf(w, "\r\x1b[K%d of %d  %s", done, all, r.Address)
+		if done == all {
+			fmt.Fprint(w, "\r\x1b[K")
+		}
+	}
+}
+
+func listCases(w io.Writer, cases []check.Case, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(cases)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range cases {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Address, c.Severity, c.Must)
+	}
+	return table.Flush()
+}
+
+func explainCases(w io.Writer, cases []check.Case) error {
+	for i, c := range cases {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		c.Explain(w, printOptions(w, false))
+	}
+	return nil
+}
+
+func completeCases(
+	cmd *cobra.Command, _ []string, _ string,
+) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, c := range check.Cases() {
+		names = append(names, c.Address+"\t"+c.Must)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,7 @@
+//go:build linux
+
+package check
+
+import "strconv"
+
+func callName(nr int) string { return "system call " + strconv.Itoa(nr) }

@@ -1,0 +1,95 @@
+//go:build linux
+
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The models that a case is asked of.
+var (
+	everyone   = []Model{Blocking, Loop, Threaded, EventLoop}
+	goingOn    = []Model{Loop, Threaded, EventLoop} // who serve more than one client
+	concurrent = []Model{Threaded, EventLoop}       // who serve several at the same time
+	eventLoop  = []Model{EventLoop}
+)
+
+// Chapters that the cases point to.
+const (
+	oneClient      = "docs/01-one-client.md"
+	acceptLoop     = "docs/02-a-loop.md"
+	goroutineEach  = "docs/03-a-goroutine-each.md"
+	levelTriggered = "docs/04-level-triggered.md"
+	edgeTriggered  = "docs/05-edge-triggered.md"
+	levelOrEdge    = "docs/06-level-or-edge.md"
+)
+
+// Cases is all cases, group by group.
+func Cases() []Case {
+	return slices.Concat(
+		requests, disconnects, slow, crowds, limits, signals, resources, fairness)
+}
+
+// Select is the cases of these addresses and groups, in the order of Cases; all
+// of them for none. A group is its name, with or without "/…" or "/*".
+func Select(only []string) ([]Case, error) {
+	if len(only) == 0 {
+		return Cases(), nil
+	}
+	wanted := map[string]bool{}
+	for _, name := range only {
+		group := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "…"), "*"), "/")
+		known := false
+		for _, c := range Cases() {
+			if c.Address == name || c.Group() == group {
+				wanted[c.Address] = true
+				known = true
+			}
+		}
+		if !known {
+			return nil, unknown(name)
+		}
+	}
+	var selected []Case
+	for _, c := range Cases() {
+		if wanted[c.Address] {
+			selected = append(selected, c)
+		}
+	}
+	return selected, nil
+}
+
+// Group is the first part of the address.
+func (c Case) Group() string {
+	group, _, _ := strings.Cut(c.Address, "/")
+	return group
+}
+
+// Script is what the case does, step by step.
+func (c Case) Script() []string {
+	var lines []string
+	for _, s := range c.script {
+		lines = append(lines, s.text)
+	}
+	return lines
+}
+
+func unknown(name string) error {
+	var groups, near []string
+	for _, c := range Cases() {
+		if !slices.Contains(groups, c.Group()) {
+			groups = append(groups, c.Group())
+		}
+		_, last, _ := strings.Cut(name, "/")
+		if last != "" && strings.Contains(c.Address, last) {
+			near = append(near, c.Address)
+		}
+	}
+	hint := "groups are " + strings.Join(groups, ", ")
+	if len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("no case or group %q; %s", name, hint)
+}

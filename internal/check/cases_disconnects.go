@@ -1,0 +1,133 @@
+//go:build linux
+
+package check
+
+import "fmt"
+
+var disconnects = []Case{
+	{
+		Address: "disconnects/leaves-silently", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:   "A client that connects and closes at once does no harm.",
+		Why:    "Port scanners and load balancers do that all day.",
+		Cause:  "End of file (read returns 0) is not looked for, or is taken for an error that ends it.",
+		script: []step{connect("a"), accepted("a"), closes("a"), next()},
+	},
+	{
+		Address: "disconnects/end-of-file-mid-request", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must: "After half a request and end of file the connection is closed, without an answer.",
+		Why:  "The rest will never come; a connection that is kept is a descriptor lost.",
+		Cause: "Read returns 0 for ever after end of file. That is taken for \"nothing yet\": the server" +
+			" spins, or waits for an event that will not come.",
+		script: []step{connect("a"), send("a", half), taken("a"), halfClose("a"), dropped("a"), next()},
+	},
+	{
+		Address: "disconnects/half-close-after-request", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:   "A client that half-closes after its request is answered.",
+		Why:    "It has said all it had to say, and listens: nc -N does that.",
+		Cause:  "End of file is taken for \"gone\" although a whole request has come before it.",
+		script: []step{connect("a"), send("a", whole), halfClose("a"), answered("a"), next()},
+	},
+	{
+		Address: "disconnects/request-and-end-together", Severity: Must, Models: everyone, Chapter: edgeTriggered,
+		needs: toStart,
+		Must:  "A request and the end of file that come in one event are both seen.",
+		Why:   "There is one event for the two, and edge-triggered epoll does not repeat it.",
+		Cause: "A loop that reads \"until EAGAIN\" meets 0, end of file, instead and never leaves;" +
+			" or end of file hides the request that came before it.",
+		script: []step{
+			connect("a"), accepted("a"), stop(), send("a", whole), halfClose("a"), goOn(),
+			answered("a"), next(),
+		},
+	},
+	{
+		Address: "disconnects/body-with-request", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must: "Bytes after the terminator do not turn the answer's end into a reset.",
+		Why: "Closing with bytes unread makes the kernel reset the connection, and a reset destroys" +
+			" what the client has not read yet: the answer.",
+		Cause: "close() with bytes in the receive buffer. After the answer: shutdown(SHUT_WR), read on" +
+			" until end of file (for a bounded time), then close.",
+		script: []step{connect("a"), send("a", longBody()), answered("a"), next()},
+	},
+	{
+		Address: "disconnects/second-request", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:  "A second request in the same segment gets no answer, and no reset.",
+		Why:   "HTTP/1.0 is one request a connection; the client must be able to read that far.",
+		Cause: "close() with the second request unread, or both are answered.",
+		script: []step{
+			connect("a"), send("a", whole+"GET /second HTTP/1.0\r\n\r\n"), answered("a"), next(),
+		},
+	},
+	{
+		Address: "disconnects/late-body", Severity: Should, Models: everyone, Chapter: oneClient,
+		needs: toLook,
+		Must:  "Bytes that come after the answer do not bring a reset either.",
+		Why:   "An upload is still on its way when the server has made up its mind.",
+		Cause: "The server closes right after the answer. Read on until end of file first, for a bounded time.",
+		script: []step{
+			connect("a"), send("a", whole), reads("a"),
+			send("a", "late"), taken("a"), send("a", "later"), readToEnd("a"), next(),
+		},
+	},
+	{
+		Address: "disconnects/reset-before-request", Severity: Must, Models: everyone, Chapter: acceptLoop,
+		Must:   "A reset before the first byte costs that connection only.",
+		Why:    "Clients crash, cables are pulled, ports are scanned.",
+		Cause:  "ECONNRESET from read is not caught.",
+		script: []step{connect("a"), accepted("a"), resets("a"), next()},
+	},
+	{
+		Address: "disconnects/reset-mid-request", Severity: Must, Models: everyone, Chapter: acceptLoop,
+		Must:   "A reset in the middle of a request costs that connection only.",
+		Why:    "Clients crash, and their users press Stop.",
+		Cause:  "ECONNRESET from read is not caught, and ends the server.",
+		script: []step{connect("a"), send("a", half), taken("a"), resets("a"), next()},
+	},
+	{
+		Address: "disconnects/reset-before-answer", Severity: Must, Models: everyone, Chapter: acceptLoop,
+		needs: toStart,
+		Must:  "A reset between request and answer costs that connection only.",
+		Why:   "Writing to it fails with EPIPE or ECONNRESET, and may bring SIGPIPE, which ends a program.",
+		Cause: "An error of write, or SIGPIPE (MSG_NOSIGNAL), is not handled; or shutdown fails with ENOTCONN.",
+		script: []step{
+			connect("a"), accepted("a"), stop(), send("a", whole), resets("a"), goOn(), next(),
+		},
+	},
+	{
+		Address: "disconnects/reset-after-answer", Severity: Must, Models: everyone, Chapter: acceptLoop,
+		Must:   "A reset in place of a good end costs that connection only.",
+		Why:    "Load testers end so, to keep clear of TIME_WAIT.",
+		Cause:  "An error of shutdown (ENOTCONN), or of the last read, is not handled.",
+		script: []step{connect("a"), send("a", whole), reads("a"), resets("a"), next()},
+	},
+	{
+		Address: "disconnects/close-before-answer", Severity: Must, Models: everyone, Chapter: acceptLoop,
+		needs: toStart,
+		Must:  "A client that asks and leaves without reading costs that connection only.",
+		Why:   "The answer is met by a reset.",
+		Cause: "An error of write or shutdown is not handled.",
+		script: []step{
+			connect("a"), accepted("a"), stop(), send("a", whole), closes("a"), goOn(), next(),
+		},
+	},
+	{
+		Address: "disconnects/reset-in-accept-queue", Severity: Must, Models: goingOn, Chapter: acceptLoop,
+		needs: toStart,
+		Must:  "A connection that is reset while it waits in the accept queue costs nobody else anything.",
+		Why:   "accept then returns a connection that is dead already, or ECONNABORTED.",
+		Cause: "An error of accept, or of the first call on the new connection, ends the server.",
+		script: []step{
+			stop(), connect("a", "b", "c"), send("b", whole), resets("a", "b"), send("c", whole), goOn(),
+			answered("c"), next(),
+		},
+	},
+}
+
+// longBody is a request whose body no single read of a small buffer takes.
+func longBody() string {
+	const size = 20000
+	body := make([]byte, size)
+	for i := range body {
+		body[i] = 'b'
+	}
+	return fmt.Sprintf("POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", size, body)
+}

@@ -1,0 +1,38 @@
+//go:build linux
+
+package check
+
+import "lesson/internal/client"
+
+var fairness = []Case{
+	{
+		Address: "fairness/flooder", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		alone: true,
+		Must:  "Clients that send without end after their request do not starve the others.",
+		Why: "A loop that reads until EAGAIN never ends while bytes come faster than it reads, and" +
+			" it serves nobody else meanwhile.",
+		Cause:  "No bound on what is read in one turn, or in all, from one connection.",
+		script: []step{flooding("send a whole request and then bytes without end", pour(whole)), othersServed()},
+	},
+	{
+		Address: "fairness/endless-request", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		alone:  true,
+		Must:   "Nor do clients whose request never ends.",
+		Why:    "The same, before there is anything to answer.",
+		Cause:  "No bound on the request, or on what is read in one turn.",
+		script: []step{flooding("send a request that never ends", pour("GET /")), othersServed()},
+	},
+	{
+		Address: "fairness/connector", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		alone: true,
+		Must:  "Clients that connect and reset as fast as they can do not starve those who are connected.",
+		Why:   "A loop that accepts until EAGAIN never ends while connections come faster than it accepts.",
+		Cause: "No bound on what is accepted in one turn.",
+		script: []step{
+			many(probes, half), allTaken(),
+			flooding("connect and reset", connectAndReset), crowdSends(rest), crowdAnswered(),
+		},
+	},
+}
+
+func connectAndReset(_ *flood, c *client.Client) error { return c.Reset() }

@@ -1,0 +1,189 @@
+//go:build linux
+
+package check
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"lesson/internal/client"
+	"lesson/internal/protocol"
+)
+
+// holders is how many clients use up the descriptors, and waiters how many then
+// wait in vain.
+const (
+	holders = 8
+	waiters = 3
+)
+
+var limits = []Case{
+	{
+		Address: "limits/oversize", Severity: Should, Models: everyone, Chapter: oneClient,
+		Must: fmt.Sprintf("A request of more than %d bytes without an end is refused.", protocol.MaxRequest),
+		Why:  "Somebody has to say when it is enough, or a client decides how much memory is used.",
+		Cause: "No bound on the request. 431 Request Header Fields Too Large is the answer, and then" +
+			" lingering close.",
+		script: []step{
+			connect("a"), maySend("a", strings.Repeat("x", protocol.MaxRequest+1000)), refused("a"), next(),
+		},
+	},
+	{
+		Address: "limits/endless", Severity: Must, Models: everyone, Chapter: oneClient,
+		needs: toLook, alone: true,
+		Must:  "A request that never ends does not fill the memory.",
+		Why:   "One client must not be able to end the server, or the machine.",
+		Cause: "All that comes is kept until the terminator is found.",
+		script: []step{
+			own("the server's memory is measured", (*trial).look), connect("a"),
+			own(fmt.Sprintf("a sends %d MiB without a terminator, as far as the server lets it",
+				endless>>20), sendsEndlessly),
+			own(fmt.Sprintf("the memory must not have grown by more than %d MiB", mostGrowth>>20),
+				grownLittle),
+		},
+	},
+	{
+		Address: "limits/descriptors-survives", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "A server that runs out of descriptors goes on serving those it has.",
+		Why:   "EMFILE from accept says \"not now\", not \"never\".",
+		Cause: "An error of accept ends the loop or the process.",
+		script: starving(
+			crowdSends(rest), crowdAnswered(),
+		),
+	},
+	{
+		Address: "limits/descriptors-calm", Severity: Should, Models: goingOn, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "Meanwhile it sleeps.",
+		Why: "The listener stays readable for as long as somebody waits: accept fails, and" +
+			" the next epoll_wait returns at once.",
+		Cause:  "The listener is still watched after EMFILE. Leave it alone until a descriptor is free.",
+		script: starving(calm()),
+	},
+	{
+		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
+		needs: toStart,
+		Must:  "When descriptors are free again, those who wait are served, without anybody else coming.",
+		Why: "The edge that told of them has been used up by the accept that failed; the next comes" +
+			" with the next client, if one comes.",
+		Cause: "After EMFILE nobody tries again. Remember that there is more in the accept queue," +
+			" and try when a connection is closed and after a while.",
+		script: starving(
+			own("those who hold the descriptors reset, and the limit is raised again", func(t *trial) error {
+				for _, c := range t.crowd {
+					if err := c.Reset(); err != nil {
+						return err
+					}
+				}
+				return t.unlimitDescriptors()
+			}),
+			answered("w1", "w2", "w3"),
+		),
+	},
+	{
+		Address: "limits/stale-event", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "A new connection does not receive an event of the one that had its descriptor before.",
+		Why: "A batch of events may hold one for a number that has been closed since the batch was" +
+			" returned, and accept hands out the lowest number that is free.",
+		Cause: "Connections are closed and accepted in the middle of a batch. Accept when the batch is" +
+			" done, or remember what each number meant when the batch came.",
+		script: []step{
+			leaveRoom(), fillRoom(),
+			stop(), connect("new"), send("new", whole),
+			own("the oldest connection resets", func(t *trial) error { return t.crowd[0].Reset() }),
+			goOn(), answered("new"),
+		},
+	},
+}
+
+// starving is a server without descriptors and clients that wait for it. A
+// server that serves one at a time is left none at all.
+func starving(then ...step) []step {
+	return append([]step{
+		leaveRoom(), fillRoom(),
+		connect("w1", "w2", "w3"), send("w1", whole), send("w2", whole), send("w3", whole),
+		own("for these the server has no descriptor: the accept queue is not empty", (*trial).exhausted),
+	}, then...)
+}
+
+func (t *trial) room() int {
+	if t.model == Loop || t.model == Blocking {
+		return 0
+	}
+	return holders
+}
+
+func leaveRoom() step {
+	text := fmt.Sprintf("the server may open %d descriptors more"+
+		" (none, if it serves one client at a time)", holders)
+	return own(text, func(t *trial) error {
+		if err := t.countDescriptors(); err != nil { // it may still be setting up
+			return err
+		}
+		return t.limitDescriptors(t.room())
+	})
+}
+
+func fillRoom() step {
+	text := "so many clients connect and send half a request; the server must read it"
+	return own(text, func(t *trial) error {
+		if err := t.gather(t.room(), half); err != nil {
+			return err
+		}
+		return t.takesAll()
+	})
+}
+
+const (
+	endless    = 64 << 20
+	mostGrowth = 16 << 20
+)
+
+// look remembers what the server has used so far.
+func (t *trial) look() error {
+	var err error
+	t.before, err = t.server.used()
+	if err != nil {
+		return t.lost(err)
+	}
+	return nil
+}
+
+func sendsEndlessly(t *trial) error {
+	bytes := []byte(strings.Repeat("x", 64<<10))
+	sent := 0
+	for sent < endless {
+		err := t.clients["a"].Send(bytes)
+		if errors.Is(err, client.ErrReset) || errors.Is(err, client.ErrTimeout) {
+			break // it does not take more, which is good
+		}
+		if err != nil {
+			return err
+		}
+		sent += len(bytes)
+	}
+	t.note("%d MiB sent", sent>>20)
+	return nil
+}
+
+func grownLittle(t *trial) error {
+	if t.model == Blocking && t.server.ended() {
+		return t.goodEnd()
+	}
+	after, err := t.server.used()
+	if err != nil {
+		return t.lost(err)
+	}
+	growth := after.Resident - t.before.Resident
+	t.note("resident memory %d KiB before, %d KiB after", t.before.Resident>>10, after.Resident>>10)
+	if growth > mostGrowth {
+		return &failure{
+			fmt.Sprintf("it has grown by %d MiB", growth>>20),
+			"a bound that does not depend on what clients send",
+		}
+	}
+	return nil
+}

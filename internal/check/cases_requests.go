@@ -1,0 +1,196 @@
+//go:build linux
+
+package check
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"lesson/internal/client"
+	"lesson/internal/protocol"
+)
+
+var requests = []Case{
+	{
+		Address: "requests/whole", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:   "A whole request in one segment is answered, and then the server closes.",
+		Why:    "It is what a server is for; a client of HTTP/1.0 knows the end of an answer by end of file.",
+		Cause:  "The server does not find the end of the request, does not write, or does not close.",
+		script: []step{connect("a"), send("a", whole), answeredSomehow("a"), next()},
+	},
+	{
+		Address: "requests/answer", Severity: Should, Models: everyone, Chapter: oneClient,
+		Must:   "The answer is the lessons' own, to the byte.",
+		Why:    "One answer for all makes servers comparable: what differs is how they wait.",
+		Cause:  "A header, a line end (CR LF) or the body differs; Content-Length counts the body only.",
+		script: []step{connect("a"), send("a", whole), ourAnswer("a")},
+	},
+	{
+		Address: "requests/bare-newlines", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:   `Two line feeds ("\n\n") end a request.`,
+		Why:    "Clients typed by hand (nc) end their lines so, and would wait for ever.",
+		Cause:  `Only "\r\n\r\n" is looked for.`,
+		script: []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answered("a"), next()},
+	},
+	{
+		Address: "requests/mixed-newlines", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:   `"\n\r\n" ends a request, whatever the line before it ended in.`,
+		Why:    "An empty line is an empty line, in both ways of writing it.",
+		Cause:  `Only "\r\n\r\n" is looked for.`,
+		script: []step{connect("a"), send("a", "GET / HTTP/1.0\n\r\n"), answered("a"), next()},
+	},
+	{
+		Address: "requests/split-terminator", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must: "The terminator is found however the segments cut it.",
+		Why:  "TCP is a stream of bytes: where one write ended is not where one read ends.",
+		Cause: "Only the bytes of the last read are searched, not the end of what had come before" +
+			" together with them.",
+		script: []step{
+			connect("a"), send("a", "GET / HTTP/1.0\r\n"), taken("a"),
+			send("a", "\r"), taken("a"), send("a", "\n"), answered("a"), next(),
+		},
+	},
+	{
+		Address: "requests/split-newlines", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:  "So is the other terminator, two line feeds.",
+		Why:   "The second line feed may come alone, seconds after the first.",
+		Cause: "Only the bytes of the last read are searched.",
+		script: []step{
+			connect("a"), send("a", "GET / HTTP/1.0\n"), taken("a"), send("a", "\n"),
+			answered("a"), next(),
+		},
+	},
+	{
+		Address: "requests/byte-by-byte", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:   "A request that comes one byte at a time is answered.",
+		Why:    "A short read is not the end of anything.",
+		Cause:  "A read of few bytes is taken for the end, or for an error.",
+		script: []step{connect("a"), sendEach("a", "GET /\r\n\r\n"), answered("a"), next()},
+	},
+	{
+		Address: "requests/not-before-its-end", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:  "Nothing is answered before the terminator has come.",
+		Why:   "Who answers the first read answers half a request, and leaves the other half unread.",
+		Cause: "Whatever the first read returns is taken for the request.",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), unanswered("a"),
+			send("a", rest), answered("a"), next(),
+		},
+	},
+	{
+		Address: "requests/large", Severity: Must, Models: everyone, Chapter: edgeTriggered,
+		Must: "A request of 7,000 bytes is read and answered.",
+		Why:  "It is longer than many a buffer: the server must read more than once.",
+		Cause: "The server reads once for each event. Edge-triggered epoll does not repeat the event" +
+			" for what is left in the receive buffer: read until EAGAIN.",
+		script: []step{connect("a"), send("a", largeRequest(7000)), answered("a"), next()},
+	},
+	{
+		Address: "requests/large-in-two", Severity: Must, Models: everyone, Chapter: edgeTriggered,
+		Must:  "So is one that comes in two large pieces.",
+		Why:   "What is left of the first piece must not wait for ever behind the second.",
+		Cause: "What a read has left in the receive buffer is forgotten.",
+		script: []step{
+			connect("a"), send("a", largeRequest(7000)[:6000]), taken("a"),
+			send("a", largeRequest(7000)[6000:]), answered("a"), next(),
+		},
+	},
+	{
+		Address: "requests/any-bytes", Severity: Must, Models: everyone, Chapter: oneClient,
+		Must:  "Bytes that are no text are answered like any others.",
+		Why:   "What a client sends is bytes; decoding them as text fails on the first that is none.",
+		Cause: "The request is decoded (as UTF-8, say) to be printed, and the error ends the server.",
+		script: []step{
+			connect("a"), send("a", "GET /\x00\x01\xff\xfe\xc3\x28 HTTP/1.0\r\n\r\n"), answered("a"), next(),
+		},
+	},
+	{
+		Address: "requests/printed-safely", Severity: Should, Models: everyone, Chapter: oneClient,
+		needs: toStart,
+		Must:  "What a client sends does not reach the terminal as it came.",
+		Why: "Escape sequences move the cursor, change the title, and on some terminals type:" +
+			" a client must not write to the terminal of whoever runs the server.",
+		Cause: "Requests are printed as they came. Escape what is not printable.",
+		script: []step{
+			connect("a"), send("a", "GET /\x1b[31mred\x1b]0;title\x07 HTTP/1.0\r\n\r\n"), answered("a"),
+			next(), own("no escape character may be in the server's output", noEscapes),
+		},
+	},
+}
+
+func largeRequest(size int) string {
+	const line = "GET / HTTP/1.0\r\nX: "
+	return line + strings.Repeat("x", size-len(line)-4) + "\r\n\r\n"
+}
+
+// answeredSomehow demands an answer that any client would take for one.
+func answeredSomehow(name string) step {
+	text := name + ` must be answered "HTTP/1.… 200 …", and then read end of file`
+	return step{text, func(t *trial) error {
+		got, end := t.read(name)
+		fields := bytes.Fields(firstLine(got))
+		fine := len(fields) >= 2 && bytes.HasPrefix(fields[0], []byte("HTTP/1.")) &&
+			string(fields[1]) == "200"
+		if fine && end == nil {
+			return nil
+		}
+		words := t.words(got, end)
+		if end == client.ErrTimeout {
+			words += t.evidence(t.clients[name])
+		}
+		return &failure{words, "a status line with 200, and end of file at the end"}
+	}}
+}
+
+// ourAnswer demands the bytes that all lessons answer.
+func ourAnswer(name string) step {
+	text := fmt.Sprintf("%s must read %s", name, quoteAll(protocol.Response))
+	return step{text, func(t *trial) error {
+		got, end := t.read(name)
+		if bytes.Equal(got, protocol.Response) {
+			return nil
+		}
+		same := 0
+		for same < min(len(got), len(protocol.Response)) && got[same] == protocol.Response[same] {
+			same++
+		}
+		words := t.words(got, end)
+		if same > 0 {
+			words = fmt.Sprintf("%d bytes that differ from byte %d on: %s", len(got), same+1,
+				quote(got[same:]))
+		}
+		return &failure{words, fmt.Sprintf("from there on %s", quote(protocol.Response[same:]))}
+	}}
+}
+
+func quoteAll(p []byte) string { return fmt.Sprintf("%q", p) }
+
+// sendEach sends byte by byte, each when the last has been read.
+func sendEach(name, text string) step {
+	what := fmt.Sprintf("%s sends %s, a byte at a time; the server must read each", name, shown(text))
+	return step{what, func(t *trial) error {
+		for i := range len(text) {
+			if err := t.clients[name].Send([]byte{text[i]}); err != nil {
+				return sending(err)
+			}
+			if err := taken(name).do(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// noEscapes looks at all that the server has written. It may still be on its
+// way here: the next client has been served, so what was printed before is not.
+func noEscapes(t *trial) error {
+	output := t.server.proc.Output()
+	if i := bytes.IndexByte(output, 0x1b); i >= 0 {
+		return &failure{
+			"in its output: " + quote(output[i:]),
+			`something like "\x1b" in its place, or nothing`,
+		}
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+//go:build linux
+
+package check
+
+import "fmt"
+
+// rounds is how many clients come where something could add up.
+const rounds = 200
+
+var resources = []Case{
+	{
+		Address: "resources/descriptors-answered", Severity: Must, Models: goingOn, Chapter: acceptLoop,
+		needs:  toLook,
+		Must:   "Answered clients leave no descriptor behind.",
+		Why:    "One for each client, and after a thousand or so the server accepts nobody any more.",
+		Cause:  "The connection is shut down, but not closed.",
+		script: noMoreDescriptors(rounds, "are answered", (*trial).serveOneMore),
+	},
+	{
+		Address: "resources/descriptors-reset", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
+		needs:  toLook,
+		Must:   "Nor do clients that reset.",
+		Why:    "The path that is taken rarely is the one that leaks.",
+		Cause:  "The error is noticed and the connection forgotten, without close.",
+		script: noMoreDescriptors(rounds, "send half a request and reset", halfAndReset),
+	},
+	{
+		Address: "resources/descriptors-end-of-file", Severity: Must, Models: goingOn, Chapter: oneClient,
+		needs:  toLook,
+		Must:   "Nor do clients that leave in the middle of their request.",
+		Why:    "They are many: every user who presses Stop.",
+		Cause:  "End of file is not looked for, so the connection stays in CLOSE_WAIT for ever.",
+		script: noMoreDescriptors(rounds, "send half a request and close", halfAndClose),
+	},
+	{
+		Address: "resources/descriptors-never-closes", Severity: Should, Models: goingOn, Chapter: oneClient,
+		needs: toLook,
+		Must:  "A client that does not close after its answer does not keep its descriptor for ever.",
+		Why:   "Lingering close waits for the client; but not for one that has forgotten us.",
+		Cause: "No bound in time on lingering close.",
+		script: []step{
+			own("the server's open descriptors are counted", (*trial).countDescriptors),
+			connect("a"), send("a", whole), reads("a"),
+			own("a does not close; still the server must give up its descriptor", func(t *trial) error {
+				return t.descriptorsBack(t.held)
+			}),
+		},
+	},
+	{
+		Address: "resources/idle", Severity: Should, Models: everyone, Chapter: levelTriggered,
+		needs:  toLook,
+		Must:   "Without clients the server sleeps.",
+		Why:    "Waiting is what the kernel does for us, at no cost; asking again and again is not.",
+		Cause:  "A timeout of a few milliseconds, or none at all, in the call that waits.",
+		script: []step{calm()},
+	},
+	{
+		Address: "resources/idle-half-request", Severity: Must, Models: everyone, Chapter: levelTriggered,
+		needs: toLook,
+		Must:  "While it waits for the rest of a request it sleeps.",
+		Why: "A send buffer has room nearly always: level-triggered epoll reports EPOLLOUT for as long" +
+			" as that is asked for.",
+		Cause:  "Interest in EPOLLOUT without anything to send, or a read that is tried again and again.",
+		script: []step{connect("a"), send("a", half), taken("a"), calm()},
+	},
+	{
+		Address: "resources/idle-end-of-file", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toLook,
+		Must:  "After end of file in the middle of a request it sleeps.",
+		Why:   "A descriptor at end of file is readable for ever.",
+		Cause: "Read returned 0, and that is taken for \"nothing yet\".",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), halfClose("a"), calm(), next(),
+		},
+	},
+	{
+		Address: "resources/idle-after-answer", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toLook,
+		Must:  "While it waits for an answered client to close it sleeps.",
+		Why:   "What has been of interest before the answer may be of none after it.",
+		Cause: "Interest in EPOLLOUT that was never taken back, or bytes that nobody reads.",
+		script: []step{
+			connect("a"), send("a", whole+"and more"), reads("a"), calm(),
+		},
+	},
+	{
+		Address: "resources/idle-reset", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toLook,
+		Must:  "After a reset it sleeps.",
+		Why:   "EPOLLHUP and EPOLLERR are reported whatever was asked for, until the descriptor is closed.",
+		Cause: "The error is passed over, and the descriptor stays in the interest list.",
+		script: []step{
+			connect("a", "b"), accepted("a"), send("a", half), resets("a", "b"), calm(), next(),
+		},
+	},
+	{
+		Address: "resources/idle-full-send-buffer", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "While an answer waits for room it sleeps.",
+		Why:   "When there is room the kernel will say so.",
+		Cause: "The write is tried again and again instead of waiting for EPOLLOUT.",
+		script: []step{
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			calm(),
+		},
+	},
+	{
+		Address: "resources/threads", Severity: Should, Models: eventLoop, Chapter: levelTriggered,
+		needs: toLook,
+		Must:  "A hundred connections cost an event loop no threads.",
+		Why:   "That is the point of it.",
+		Cause: "A thread or process for each connection: then the model is another one; give --model threaded.",
+		script: []step{
+			own(fmt.Sprintf("%d clients are served, and the server's threads counted", aFew),
+				func(t *trial) error {
+					for range aFew {
+						if err := t.serveOneMore(); err != nil {
+							return err
+						}
+					}
+					return t.look()
+				}),
+			many(crowdSize, half), allTaken(),
+			own(fmt.Sprintf("there must not be more than %d threads more", threadSlack), fewThreads),
+			crowdSends(rest), crowdAnswered(),
+		},
+	},
+	{
+		Address: "resources/memory", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toLook, alone: true,
+		Must:  "Memory does not grow with the number of clients that have been served.",
+		Why:   "A little for each is much after a week.",
+		Cause: "Something is kept for each client: an entry of a table, a buffer, a log in memory.",
+		script: []step{
+			own(fmt.Sprintf("%d clients are served, and the server's memory is measured", rounds),
+				func(t *trial) error { return t.serveMany(rounds) }),
+			own("the server's memory is measured", (*trial).look),
+			own(fmt.Sprintf("%d more clients are served", manyRounds), func(t *trial) error {
+				return t.serveMany(manyRounds)
+			}),
+			own(fmt.Sprintf("the memory must not have grown by more than %d MiB", mostGrowth>>20),
+				grownLittle),
+		},
+	},
+}
+
+// manyRounds times the smallest leak worth its name, a buffer of 8 KiB, is more
+// than mostGrowth.
+const manyRounds = 3000
+
+// threadSlack is what a runtime may start for its own purposes.
+const threadSlack = 16
+
+func halfAndReset(t *trial) error { return t.halfAnd(resets) }
+
+func halfAndClose(t *trial) error {
+	return t.halfAnd(func(names ...string) step { return closes(names[0]) })
+}
+
+func (t *trial) halfAnd(leave func(...string) step) error {
+	const name = "one of many"
+	for _, s := range []step{connect(name), send(name, half), taken(name), leave(name)} {
+		if err := s.do(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fewThreads(t *trial) error {
+	after, err := t.server.used()
+	if err != nil {
+		return t.lost(err)
+	}
+	t.note("%d threads before, %d with %d connections", t.before.Threads, after.Threads, crowdSize)
+	if after.Threads > t.before.Threads+threadSlack {
+		return &failure{
+			fmt.Sprintf("%d before, %d now", t.before.Threads, after.Threads),
+			fmt.Sprintf("about %d", t.before.Threads),
+		}
+	}
+	return nil
+}
+
+func (t *trial) serveMany(n int) error {
+	for range n {
+		if err := t.serveOneMore(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+//go:build linux
+
+package check
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"lesson/internal/client"
+)
+
+var slow = []Case{
+	{
+		Address: "slow/half-request", Severity: Must, Models: concurrent, Chapter: acceptLoop,
+		Must: "A client that holds half a request keeps nobody waiting.",
+		Why:  "It is what threads and event loops are for: the others have done nothing wrong.",
+		Cause: "A read that blocks: one client at a time, or a descriptor in the event loop that is" +
+			" not non-blocking (accept4 with SOCK_NONBLOCK).",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), others(), others(),
+			send("a", rest), answered("a"),
+		},
+	},
+	{
+		Address: "slow/many-half-requests", Severity: Must, Models: concurrent, Chapter: goroutineEach,
+		Must:  "Nor do fifty of them.",
+		Why:   "A pool of threads is used up by as many slow clients as it has threads.",
+		Cause: "A fixed, small number of threads or processes.",
+		script: []step{
+			many(50, half), allTaken(), others(), crowdSends(rest), crowdAnswered(),
+		},
+	},
+	{
+		Address: "slow/silent-client", Severity: Must, Models: concurrent, Chapter: acceptLoop,
+		Must:   "A client that connects and says nothing keeps nobody waiting.",
+		Why:    "Browsers open connections before they need them.",
+		Cause:  "A blocking read right after accept, on the thread that accepts.",
+		script: []step{connect("a"), accepted("a"), others(), send("a", whole), answered("a")},
+	},
+	{
+		Address: "slow/dripping", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		Must:  "Between the bytes of a slow sender others are served, and it is answered in the end.",
+		Why:   "A slow line is not an attack.",
+		Cause: "The server waits for the rest of a request that it has begun to read.",
+		script: []step{
+			connect("a"), own("a sends its request a byte at a time; after each the server must"+
+				" read it, and another client must be answered", drips),
+			answered("a"),
+		},
+	},
+	{
+		Address: "slow/full-send-buffer", Severity: Must, Models: everyone, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "An answer for which there is no room is sent when there is room.",
+		Why:   "A client that reads slowly leaves the send buffer full; write then says EAGAIN, or blocks.",
+		Cause: "EAGAIN from write is taken for done, or for an error. Keep what is unsent and wait for EPOLLOUT.",
+		script: []step{
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			answered("a"), next(),
+		},
+	},
+	{
+		Address: "slow/short-write", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "An answer for which there is room in part is sent whole.",
+		Why:   "write takes what fits and says how much that was.",
+		Cause: "What write returns is not looked at: the rest of the answer is lost.",
+		script: []step{
+			tryOut(), connectSmall("a"), send("a", half), taken("a"), fillBut("a"), send("a", rest),
+			taken("a"), answered("a"), next(),
+		},
+	},
+	{
+		Address: "slow/full-send-buffer-others", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "A client that does not read keeps nobody waiting.",
+		Why:   "Its send buffer is full, and a write that blocks would stop the event loop.",
+		Cause: "The descriptor is not non-blocking, or the server tries again and again until it has sent all.",
+		script: []step{
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			others(), others(), answered("a"),
+		},
+	},
+	{
+		Address: "slow/timeout", Severity: Should, Models: everyone, Chapter: levelTriggered,
+		needs: aTimeout,
+		Must:  "A request that is not complete in time is given up, and the connection closed.",
+		Why:   "Each costs a descriptor, and clients that never finish are many.",
+		Cause: "No deadline, or one that nobody looks at while no events come.",
+		script: []step{
+			connect("a"), send("a", half), own("a must read end of file when the server's time is over, "+
+				"and not before", timesOut), next(),
+		},
+	},
+	{
+		Address: "slow/timeout-dripping", Severity: Should, Models: everyone, Chapter: levelTriggered,
+		needs: aTimeout,
+		Must:  "A byte now and then does not put the end off.",
+		Why:   "That is the attack called slowloris: a byte before each deadline holds a connection for ever.",
+		Cause: "The deadline is counted from the last byte, and not from the first.",
+		script: []step{
+			connect("a"), own("a sends a byte ten times in each time limit, and must still read end of"+
+				" file before two of them are over", timesOutDripping), next(),
+		},
+	},
+}
+
+func drips(t *trial) error {
+	const request = "GET /\n\n"
+	for i := range len(request) {
+		if err := t.clients["a"].Send([]byte{request[i]}); err != nil {
+			return sending(err)
+		}
+		if i == len(request)-1 {
+			return nil
+		}
+		if err := taken("a").do(t); err != nil {
+			return err
+		}
+		if err := t.serveOneMore(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// early is how much before its time a server may close: its clock and ours
+// began a moment apart.
+const early = 50 * time.Millisecond
+
+func timesOut(t *trial) error {
+	began := time.Now()
+	_, end := t.clients["a"].ReadAll(t.timeout + t.patience)
+	took := time.Since(began)
+	if errors.Is(end, client.ErrTimeout) {
+		return &failure{
+			fmt.Sprintf("open after %v", took.Round(time.Millisecond)),
+			fmt.Sprintf("end of file after %v", t.timeout),
+		}
+	}
+	if took < t.timeout-early {
+		return &failure{
+			fmt.Sprintf("closed after %v", took.Round(time.Millisecond)),
+			fmt.Sprintf("end of file after %v", t.timeout),
+		}
+	}
+	t.note("closed after %v", took.Round(time.Millisecond))
+	return nil
+}
+
+func timesOutDripping(t *trial) error {
+	c := t.clients["a"]
+	for began := time.Now(); time.Since(began) < 2*t.timeout; {
+		if err := c.Send([]byte("x")); err != nil {
+			return nil // closed: it lets nothing more come
+		}
+		if _, err := c.Read(1, t.timeout/10); !errors.Is(err, client.ErrTimeout) {
+			return nil
+		}
+	}
+	return &failure{
+		fmt.Sprintf("open after %v", 2*t.timeout),
+		fmt.Sprintf("end of file after %v, counted from the beginning", t.timeout),
+	}
+}

@@ -1,0 +1,141 @@
+//go:build linux
+
+// Package check judges a server: one that somebody else has written, in any
+// language. It plays clients, well behaved and not, watches the process where it
+// may, and says for each case whether what must hold does hold.
+//
+// A case is a script of steps. The text of the steps is what `--explain` prints
+// and what a failing case shows, so nothing is sent that is not said.
+package check
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// A Model is how a server waits for its clients. It decides what must hold.
+type Model string
+
+// The models, as on the command line.
+const (
+	Blocking  Model = "blocking"   // one client, then it ends: step 1
+	Loop      Model = "loop"       // one client at a time: step 2
+	Threaded  Model = "threaded"   // a thread or process for each: step 3
+	EventLoop Model = "event-loop" // steps 4 and 5, and package net
+)
+
+// Models is all of them.
+func Models() []Model { return []Model{Blocking, Loop, Threaded, EventLoop} }
+
+// A Severity says what a failing case costs.
+type Severity string
+
+// The severities.
+const (
+	Must   Severity = "must"   // clients lose answers, wait for nothing, or the server ends
+	Should Severity = "should" // it works, and costs more than it has to
+)
+
+// A Verdict is what a case has come to.
+type Verdict string
+
+// The verdicts.
+const (
+	Holds     Verdict = "holds"
+	Fails     Verdict = "fails"
+	NotJudged Verdict = "not judged" // Result.Reason says why
+)
+
+// A Case is one thing that must hold.
+type Case struct {
+	Address  string   `json:"address"` // group/name
+	Severity Severity `json:"severity"`
+	Must     string   `json:"must"`    // what must hold, one sentence
+	Why      string   `json:"why"`     // why, one sentence
+	Cause    string   `json:"cause"`   // the likely cause when it does not
+	Chapter  string   `json:"chapter"` // its file in the repository
+	Models   []Model  `json:"models"`  // the models that it is asked of
+
+	needs  need
+	alone  bool // disturbs others, or is disturbed by them
+	script []step
+}
+
+// A need is what must be possible for a case to be judged.
+type need uint8
+
+const (
+	aConnection need = iota // any server that can be reached
+	toLook                  // its process can be seen in /proc: same machine, same user
+	toStart                 // we start it: so it may be stopped, limited, ended
+	aTimeout                // Options.Timeout is known
+)
+
+// A Target is a server to judge: one that Run starts, anew for each case, or one
+// that runs already.
+type Target struct {
+	Name string // what the report calls it; "" for the command or address
+	// Command starts the server. {port}, {host} and {addr} in it are
+	// replaced; {seconds} becomes Options.Timeout where that is judged, and 60
+	// elsewhere. Without {port} and {addr} the server chooses its port and Run
+	// finds it, and the cases run one after the other.
+	Command []string
+	Dir     string // where Command runs; "" for here
+	// Addr is where a server already listens, when Command is empty.
+	Addr netip.AddrPort
+}
+
+// Options say how to judge.
+type Options struct {
+	Model    Model         // "" guesses it
+	Only     []string      // addresses, or groups with or without "/…"; none is all
+	Jobs     int           // cases side by side; 0 is two for each processor
+	Patience time.Duration // how long a client waits for an answer; 0 is DefaultPatience
+	Timeout  time.Duration // the server's own for unfinished requests; 0 leaves those cases out
+	// Progress, when not nil, is told of every case that has been decided.
+	// Calls do not overlap.
+	Progress func(done, all int, r Result)
+}
+
+// DefaultPatience is long for loopback even on a busy machine, and short enough
+// to sit through when a server is silent in many cases.
+const DefaultPatience = 5 * time.Second
+
+// A Result is a case and what it has come to.
+type Result struct {
+	Case
+	Verdict Verdict       `json:"verdict"`
+	Reason  string        `json:"reason,omitempty"` // why it was not judged
+	Script  []string      `json:"script"`           // what was done, step by step
+	Step    int           `json:"step,omitempty"`   // the step that failed, from 1
+	Got     string        `json:"got,omitempty"`
+	Want    string        `json:"want,omitempty"`
+	Process []string      `json:"process,omitempty"` // what became of it, its last words
+	Notes   []string      `json:"notes,omitempty"`   // figures that were taken
+	Took    time.Duration `json:"took_ns"`
+}
+
+// A Report is all results for one server.
+type Report struct {
+	Target  string        `json:"target"`
+	Model   Model         `json:"model"`
+	Guessed bool          `json:"guessed"` // else the model was given
+	Seen    string        `json:"seen"`    // what the server looks like, in words
+	Results []Result      `json:"results"`
+	Took    time.Duration `json:"took_ns"`
+}
+
+// Failed is the results of the cases that do not hold.
+func (r *Report) Failed() []Result {
+	var failed []Result
+	for _, result := range r.Results {
+		if result.Verdict == Fails {
+			failed = append(failed, result)
+		}
+	}
+	return failed
+}
+
+// askedOf says whether the case is asked of servers of that model.
+func (c Case) askedOf(m Model) bool { return slices.Contains(c.Models, m) }

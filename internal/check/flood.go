@@ -1,0 +1,127 @@
+//go:build linux
+
+package check
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lesson/internal/client"
+)
+
+// A flood is clients that ask for more than their share until they are stopped.
+type flood struct {
+	ending  atomic.Bool
+	clients sync.WaitGroup
+	mu      sync.Mutex
+	open    map[*client.Client]bool
+	sent    atomic.Int64 // bytes
+	came    atomic.Int64 // connections
+}
+
+// floodClients is how many flood at the same time.
+const floodClients = 4
+
+// flooding starts clients that do the same thing again and again.
+func flooding(what string, one func(*flood, *client.Client) error) step {
+	text := fmt.Sprintf("%d clients %s, again and again", floodClients, what)
+	return step{text, func(t *trial) error {
+		f := &flood{open: map[*client.Client]bool{}}
+		t.flood = f
+		for range floodClients {
+			f.clients.Go(func() {
+				for !f.ending.Load() {
+					c, err := client.Dial(t.server.addr)
+					if err != nil {
+						return // no server any more: the steps that follow will find out
+					}
+					if !f.keep(c) {
+						return
+					}
+					f.came.Add(1)
+					_ = one(f, c) // it is meant to end in an error: the server need not bear it
+					f.drop(c)
+				}
+			})
+		}
+		return nil
+	}}
+}
+
+func (f *flood) keep(c *client.Client) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ending.Load() {
+		_ = c.Close()
+		return false
+	}
+	f.open[c] = true
+	return true
+}
+
+func (f *flood) drop(c *client.Client) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, c)
+	_ = c.Close()
+}
+
+func (f *flood) stop() {
+	f.mu.Lock()
+	f.ending.Store(true)
+	for c := range f.open {
+		_ = c.Reset() // wakes whoever stands in a send
+	}
+	f.mu.Unlock()
+	f.clients.Wait()
+}
+
+// mostFlood bounds what one flooding client sends over one connection, in bytes.
+const mostFlood = 64 << 20
+
+// pour sends first, and then bytes without end.
+func pour(first string) func(*flood, *client.Client) error {
+	return func(f *flood, c *client.Client) error {
+		if err := c.Send([]byte(first)); err != nil {
+			return err
+		}
+		bytes := make([]byte, 64<<10)
+		for i := range bytes {
+			bytes[i] = 'x'
+		}
+		for sent := 0; sent < mostFlood && !f.ending.Load(); sent += len(bytes) {
+			if err := c.Send(bytes); err != nil {
+				return err
+			}
+			f.sent.Add(int64(len(bytes)))
+		}
+		return nil
+	}
+}
+
+// probes is how many clients come while a flood lasts, one after the other.
+const probes = 20
+
+// othersServed demands that every one of them is answered while the flood lasts.
+func othersServed() step {
+	text := fmt.Sprintf("%d other clients, one after the other, must each be answered meanwhile", probes)
+	return step{text, func(t *trial) error {
+		var longest time.Duration
+		for i := range probes {
+			began := time.Now()
+			if err := t.converse(whole); err != nil {
+				f := err.(*failure)
+				return &failure{
+					fmt.Sprintf("client %d: %s", i+1, f.got),
+					"the answer, then end of file, whatever others do",
+				}
+			}
+			longest = max(longest, time.Since(began))
+		}
+		t.note("the longest wait was %v, beside %d MB from %d flooding connections",
+			longest.Round(time.Millisecond), t.flood.sent.Load()>>20, t.flood.came.Load())
+		return nil
+	}}
+}

@@ -1,0 +1,209 @@
+//go:build linux
+
+package check
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/process"
+)
+
+// The steps that look at the server's process.
+
+// calmFor is how long a server that has nothing to do is watched. It may take
+// calmTries such times until it is calm: it may have been busy with what came
+// before. One that spins never is.
+const (
+	calmFor   = 250 * time.Millisecond
+	calmTries = 4
+	// mostSleeps is how often its threads may wake meanwhile. A tick of a
+	// millisecond is more than that. The Go runtime's own watchman wakes up
+	// to a hundred times after each thing the server does.
+	mostSleeps = 180
+)
+
+// calm demands that the server sleeps.
+func calm() step {
+	text := fmt.Sprintf("the server must sleep: watched for %v, at most %d times",
+		calmFor, calmTries)
+	return step{text, func(t *trial) error {
+		var busy time.Duration
+		var sleeps int64
+		for range calmTries {
+			before, err := t.server.used()
+			if err != nil {
+				return t.lost(err)
+			}
+			select {
+			case <-time.After(calmFor):
+			case <-t.ctx.Done():
+				return t.ctx.Err()
+			}
+			after, err := t.server.used()
+			if err != nil {
+				return t.lost(err)
+			}
+			busy = after.Runnable - before.Runnable
+			sleeps = after.Sleeps - before.Sleeps
+			if busy < calmFor/10 && sleeps <= mostSleeps {
+				t.note("runnable for %v of %v, woken %d times", busy.Round(time.Microsecond), calmFor, sleeps)
+				return nil
+			}
+		}
+		got := fmt.Sprintf("runnable for %v of %v, woken %d times",
+			busy.Round(time.Millisecond), calmFor, sleeps)
+		return &failure{got, "no work where there is nothing to do"}
+	}}
+}
+
+// lost is what a process that cannot be looked at any more means.
+func (t *trial) lost(err error) error {
+	if t.server.ended() || err == process.ErrGone {
+		return &failure{"the server's process has ended", "it goes on"}
+	}
+	return err
+}
+
+// aFew is how many clients a server serves before it is measured: what it sets
+// up once is then set up.
+const aFew = 20
+
+// descriptorSlack is what a server may have more afterwards: a log that it has
+// opened, a client of the last moment.
+const descriptorSlack = 5
+
+// noMoreDescriptors lets n clients do something, and demands that no more
+// descriptors are open afterwards than before.
+func noMoreDescriptors(n int, what string, one func(*trial) error) []step {
+	repeat := func(times int) func(*trial) error {
+		return func(t *trial) error {
+			for range times {
+				if err := one(t); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return []step{
+		own(fmt.Sprintf("%d clients %s", aFew, what), repeat(aFew)),
+		own("the server's open descriptors are counted", func(t *trial) error {
+			return t.countDescriptors()
+		}),
+		own(fmt.Sprintf("%d more clients %s", n, what), repeat(n)),
+		own("it must have no more descriptors open than before", func(t *trial) error {
+			return t.descriptorsBack(t.held + descriptorSlack)
+		}),
+	}
+}
+
+// countDescriptors waits until the number does not change any more: the last
+// clients may still be on their way out.
+func (t *trial) countDescriptors() error {
+	const unchanged = 50 * time.Millisecond
+	last, since := -1, time.Now()
+	_, err := t.until(func() (bool, error) {
+		n, err := t.server.descriptors()
+		if err != nil {
+			return false, t.lost(err)
+		}
+		if n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > unchanged, nil
+	})
+	t.held = last
+	return err
+}
+
+func (t *trial) descriptorsBack(most int) error {
+	n := 0
+	ok, err := t.until(func() (bool, error) {
+		var err error
+		if n, err = t.server.descriptors(); err != nil {
+			return false, t.lost(err)
+		}
+		return n <= most, nil
+	})
+	if err != nil {
+		return err
+	}
+	t.note("%d descriptors before, %d after", t.held, n)
+	if !ok {
+		return &failure{
+			fmt.Sprintf("%d open before, %d after (and still after %v)", t.held, n, t.patience),
+			fmt.Sprintf("about %d", t.held),
+		}
+	}
+	return nil
+}
+
+// limitDescriptors leaves the server room for so many more descriptors. Only
+// the soft limit is lowered, so that it can be raised again.
+func (t *trial) limitDescriptors(more int) error {
+	for _, pid := range t.server.pids {
+		descriptors, err := process.Descriptors(pid)
+		if err != nil {
+			return t.lost(err)
+		}
+		// A new descriptor gets the lowest number that is free, and the limit
+		// is one on numbers.
+		limit := 0
+		for ; more > 0 || descriptors[limit] != ""; limit++ {
+			if descriptors[limit] == "" {
+				more--
+			}
+		}
+		if err := setSoftLimit(pid, uint64(limit)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlimitDescriptors raises the limit to what it may be, which is what most
+// servers raise it to by themselves.
+func (t *trial) unlimitDescriptors() error {
+	for _, pid := range t.server.pids {
+		var old unix.Rlimit
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+			return limitError(err)
+		}
+		if err := setSoftLimit(pid, old.Max); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setSoftLimit(pid int, soft uint64) error {
+	var old unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+		return limitError(err)
+	}
+	limit := unix.Rlimit{Cur: min(soft, old.Max), Max: old.Max}
+	return limitError(unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil))
+}
+
+func limitError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return unable{"prlimit: " + err.Error()}
+}
+
+// exhausted waits until a connection waits in the accept queue for want of a
+// descriptor.
+func (t *trial) exhausted() error {
+	ok, err := t.until(func() (bool, error) {
+		l, err := t.listener()
+		return err == nil && l.Unread > 0 || t.server.ended(), err
+	})
+	if err == nil && !ok {
+		return unable{"the server does not run out of descriptors"}
+	}
+	return err
+}

@@ -1,0 +1,254 @@
+//go:build linux
+
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"lesson/internal/client"
+)
+
+// Run judges the target. It returns an error when nothing can be judged: the
+// server does not start, or nobody listens there. When ctx ends, what has been
+// decided so far is returned with its error.
+func Run(ctx context.Context, target Target, o Options) (*Report, error) {
+	began := time.Now()
+	cases, err := Select(o.Only)
+	if err != nil {
+		return nil, err
+	}
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	if o.Jobs == 0 {
+		o.Jobs = 2 * runtime.NumCPU()
+	}
+	if len(target.Command) == 0 || target.choosesPort() {
+		o.Jobs = 1 // they share a server, or a port
+	}
+	r := &runner{target: target, options: o}
+	r.portrait, err = r.learn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{
+		Target: target.name(), Model: r.portrait.model, Guessed: o.Model == "", Seen: r.portrait.seen,
+	}
+	report.Results, err = r.judgeAll(ctx, cases)
+	report.Took = time.Since(began)
+	return report, err
+}
+
+func (target Target) name() string {
+	switch {
+	case target.Name != "":
+		return target.Name
+	case len(target.Command) > 0:
+		return strings.Join(target.Command, " ")
+	}
+	return target.Addr.String()
+}
+
+// A runner judges one target, case by case.
+type runner struct {
+	target   Target
+	options  Options
+	portrait portrait
+	shared   *server // the one that runs already, if it is not ours to start
+	gone     string  // the case after which it was gone
+}
+
+// elsewhere is what {seconds} becomes where the server's timeout is not judged.
+const elsewhere = time.Minute
+
+// server is the server for one case.
+func (r *runner) server(ctx context.Context, timeout time.Duration) (*server, error) {
+	if len(r.target.Command) > 0 {
+		return r.target.start(ctx, timeout)
+	}
+	if r.shared != nil {
+		return r.shared, nil
+	}
+	s, err := attach(r.target.Addr)
+	if err == nil {
+		r.shared = s
+	}
+	return s, err
+}
+
+// judgeAll judges side by side what may be, and then the others one by one. The
+// results are in the order of the cases; those that ctx has cut off are missing.
+func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
+	results := make([]Result, len(cases))
+	var mu sync.Mutex // done, failed
+	var failed error
+	done := 0
+	one := func(i int) {
+		result, err := r.judge(ctx, cases[i])
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", cases[i].Address, err))
+			return
+		}
+		results[i] = result
+		done++
+		if r.options.Progress != nil {
+			r.options.Progress(done, len(cases), result)
+		}
+	}
+	stopped := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return failed != nil || ctx.Err() != nil
+	}
+
+	var side sync.WaitGroup
+	places := make(chan struct{}, r.options.Jobs)
+	for i, c := range cases {
+		if c.alone && r.options.Jobs > 1 {
+			continue
+		}
+		places <- struct{}{}
+		if stopped() {
+			break
+		}
+		side.Go(func() {
+			one(i)
+			<-places
+		})
+	}
+	side.Wait()
+	for i, c := range cases {
+		if c.alone && r.options.Jobs > 1 && !stopped() {
+			one(i)
+		}
+	}
+
+	decided := results[:0]
+	for _, result := range results {
+		if result.Verdict != "" {
+			decided = append(decided, result)
+		}
+	}
+	if ctx.Err() != nil {
+		return decided, ctx.Err()
+	}
+	return decided, failed
+}
+
+// judge plays one case. An error is one of ours: not the server's.
+func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
+	began := time.Now()
+	result := Result{Case: c, Script: c.Script()}
+	if reason := r.notJudged(c); reason != "" {
+		result.Verdict, result.Reason = NotJudged, reason
+		return result, nil
+	}
+	timeout := elsewhere
+	if c.needs == aTimeout {
+		timeout = r.options.Timeout
+	}
+	s, err := r.server(ctx, timeout)
+	if err != nil {
+		return result, err
+	}
+	t := r.trial(ctx, s)
+	step, err := t.play(c.script)
+	result.Took = time.Since(began)
+	result.Notes = t.notes
+
+	var failed *failure
+	var cannot unable
+	switch {
+	case err == nil:
+		result.Verdict = Holds
+	case errors.As(err, &failed):
+		result.Verdict, result.Step = Fails, step
+		result.Got, result.Want = failed.got, failed.want
+		result.Process = t.server.obituary()
+		if s.proc == nil && !reachable(s.addr) {
+			r.gone = c.Address
+			result.Process = append(result.Process, "nobody listens any more: the server has ended")
+		}
+		err = nil
+	case errors.As(err, &cannot):
+		result.Verdict, result.Reason = NotJudged, cannot.reason
+		err = nil
+	}
+	return result, errors.Join(err, t.close())
+}
+
+func (r *runner) trial(ctx context.Context, s *server) *trial {
+	return &trial{
+		ctx: ctx, server: s, model: r.portrait.model,
+		patience: r.options.Patience, timeout: r.options.Timeout, answer: r.portrait.answer,
+		clients: map[string]*client.Client{}, filled: map[string]int{},
+		restart: func() (*server, error) { return r.target.startAt(ctx, s.addr.Port(), elsewhere) },
+	}
+}
+
+// play does step after step, and says which one failed, from 1.
+func (t *trial) play(script []step) (failed int, err error) {
+	for i, s := range script {
+		if err := s.do(t); err != nil {
+			if t.ctx.Err() != nil {
+				err = t.ctx.Err()
+			}
+			return i + 1, err
+		}
+	}
+	if t.model != Blocking && !t.mayEnd && t.server.ended() {
+		return len(script), &failure{"the server's process has ended", "it goes on"}
+	}
+	return 0, nil
+}
+
+// notJudged says why a case is left out, if it is.
+func (r *runner) notJudged(c Case) string {
+	switch {
+	case !c.askedOf(r.portrait.model):
+		return fmt.Sprintf("not asked of a server of the model %s", r.portrait.model)
+	case c.needs == aTimeout && r.options.Timeout == 0:
+		return "give the server's own timeout for unfinished requests with --timeout"
+	case c.needs == toStart && len(r.target.Command) == 0:
+		return "needs a server that the check starts itself: lesson check -- COMMAND"
+	case c.needs == toLook && !r.portrait.visible:
+		return "needs to see the server's process: same machine, same user"
+	case r.gone != "":
+		return "the server has ended, in " + r.gone
+	}
+	return ""
+}
+
+func reachable(addr netip.AddrPort) bool {
+	c, err := client.Dial(addr)
+	if err != nil {
+		return false
+	}
+	_ = c.Reset()
+	return true
+}
+
+// obituary says how a server of ours has ended, if it has, and what it wrote.
+func (s *server) obituary() []string {
+	if s.proc == nil {
+		return nil
+	}
+	var lines []string
+	if s.ended() {
+		how, _ := s.proc.Status()
+		lines = append(lines, "the server has ended: "+how)
+	}
+	if words := lastWords(s.proc.Output()); words != "" && s.ended() {
+		lines = append(lines, "its last words: "+words)
+	}
+	return lines
+}
