@@ -227,6 +227,7 @@ func (k *staleKernel) EpollWait(
 			continue
 		}
 		k.arrive()
+		k.target = -1 // its end may be reported again, or its successor's request
 		event.Events |= unix.EPOLLHUP | unix.EPOLLERR
 		for i, who := range k.order {
 			events[i] = event
