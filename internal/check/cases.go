@@ -67,11 +67,15 @@ func (c Case) Group() string {
 	return group
 }
 
-// Script is what the case does, step by step.
-func (c Case) Script() []string {
+// Script is what the case does to a server of that model, step by step.
+func (c Case) Script(m Model) []string {
 	var lines []string
 	for _, s := range c.script {
-		lines = append(lines, s.text)
+		text := s.text
+		if m == Blocking && s.once != "" {
+			text = s.once
+		}
+		lines = append(lines, text)
 	}
 	return lines
 }

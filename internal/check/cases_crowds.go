@@ -40,7 +40,7 @@ var crowds = []Case{
 	{
 		Address: "crowds/burst-of-silent", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
 		needs: toStart, alone: true,
-		Must:  "So is everybody who has not sent anything yet.",
+		Must:  "Everybody is accepted who was in the accept queue, also who has sent nothing yet.",
 		Why:   "A connection in the accept queue is served by nobody.",
 		Cause: "One accept for each event, so that the accept queue is never empty again.",
 		script: []step{

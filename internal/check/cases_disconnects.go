@@ -60,7 +60,7 @@ var disconnects = []Case{
 	{
 		Address: "disconnects/late-body", Severity: Should, Models: everyone, Chapter: oneClient,
 		needs: toLook,
-		Must:  "Bytes that come after the answer do not bring a reset either.",
+		Must:  "Bytes that come after the answer do not bring a reset.",
 		Why:   "An upload is still on its way when the server has made up its mind.",
 		Cause: "The server closes right after the answer. Read on until end of file first, for a bounded time.",
 		script: []step{

@@ -17,8 +17,8 @@ var fairness = []Case{
 	{
 		Address: "fairness/endless-request", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
 		alone:  true,
-		Must:   "Nor do clients whose request never ends.",
-		Why:    "The same, before there is anything to answer.",
+		Must:   "Clients whose request never ends do not starve the others.",
+		Why:    "They are read before there is anything to answer, by the loop that reads for all.",
 		Cause:  "No bound on the request, or on what is read in one turn.",
 		script: []step{flooding("send a request that never ends", pour("GET /")), othersServed()},
 	},

@@ -56,7 +56,7 @@ var limits = []Case{
 	{
 		Address: "limits/descriptors-calm", Severity: Should, Models: goingOn, Chapter: levelTriggered,
 		needs: toStart,
-		Must:  "Meanwhile it sleeps.",
+		Must:  "A server that runs out of descriptors sleeps until there are some.",
 		Why: "The listener stays readable for as long as somebody waits: accept fails, and" +
 			" the next epoll_wait returns at once.",
 		Cause:  "The listener is still watched after EMFILE. Leave it alone until a descriptor is free.",
@@ -65,7 +65,7 @@ var limits = []Case{
 	{
 		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
 		needs: toStart,
-		Must:  "When descriptors are free again, those who wait are served, without anybody else coming.",
+		Must:  "When descriptors are free again, those who have waited are served, without a further client.",
 		Why: "The edge that told of them has been used up by the accept that failed; the next comes" +
 			" with the next client, if one comes.",
 		Cause: "After EMFILE nobody tries again. Remember that there is more in the accept queue," +

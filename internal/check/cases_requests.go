@@ -53,7 +53,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/split-newlines", Severity: Must, Models: everyone, Chapter: oneClient,
-		Must:  "So is the other terminator, two line feeds.",
+		Must:  "Two line feeds are found when a segment ends between them.",
 		Why:   "The second line feed may come alone, seconds after the first.",
 		Cause: "Only the bytes of the last read are searched.",
 		script: []step{
@@ -88,7 +88,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/large-in-two", Severity: Must, Models: everyone, Chapter: edgeTriggered,
-		Must:  "So is one that comes in two large pieces.",
+		Must:  "A request that comes in two large pieces is read and answered.",
 		Why:   "What is left of the first piece must not wait for ever behind the second.",
 		Cause: "What a read has left in the receive buffer is forgotten.",
 		script: []step{
@@ -127,7 +127,7 @@ func largeRequest(size int) string {
 // answeredSomehow demands an answer that any client would take for one.
 func answeredSomehow(name string) step {
 	text := name + ` must be answered "HTTP/1.… 200 …", and then read end of file`
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
 		fields := bytes.Fields(firstLine(got))
 		fine := len(fields) >= 2 && bytes.HasPrefix(fields[0], []byte("HTTP/1.")) &&
@@ -146,7 +146,7 @@ func answeredSomehow(name string) step {
 // ourAnswer demands the bytes that all lessons answer.
 func ourAnswer(name string) step {
 	text := fmt.Sprintf("%s must read %s", name, quoteAll(protocol.Response))
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
 		if bytes.Equal(got, protocol.Response) {
 			return nil
@@ -169,7 +169,7 @@ func quoteAll(p []byte) string { return fmt.Sprintf("%q", p) }
 // sendEach sends byte by byte, each when the last has been read.
 func sendEach(name, text string) step {
 	what := fmt.Sprintf("%s sends %s, a byte at a time; the server must read each", name, shown(text))
-	return step{what, func(t *trial) error {
+	return step{text: what, do: func(t *trial) error {
 		for i := range len(text) {
 			if err := t.clients[name].Send([]byte{text[i]}); err != nil {
 				return sending(err)

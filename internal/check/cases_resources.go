@@ -19,7 +19,7 @@ var resources = []Case{
 	{
 		Address: "resources/descriptors-reset", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
 		needs:  toLook,
-		Must:   "Nor do clients that reset.",
+		Must:   "Clients that reset leave no descriptor behind.",
 		Why:    "The path that is taken rarely is the one that leaks.",
 		Cause:  "The error is noticed and the connection forgotten, without close.",
 		script: noMoreDescriptors(rounds, "send half a request and reset", halfAndReset),
@@ -27,7 +27,7 @@ var resources = []Case{
 	{
 		Address: "resources/descriptors-end-of-file", Severity: Must, Models: goingOn, Chapter: oneClient,
 		needs:  toLook,
-		Must:   "Nor do clients that leave in the middle of their request.",
+		Must:   "Clients that leave in the middle of their request leave no descriptor behind.",
 		Why:    "They are many: every user who presses Stop.",
 		Cause:  "End of file is not looked for, so the connection stays in CLOSE_WAIT for ever.",
 		script: noMoreDescriptors(rounds, "send half a request and close", halfAndClose),
@@ -57,7 +57,7 @@ var resources = []Case{
 	{
 		Address: "resources/idle-half-request", Severity: Must, Models: everyone, Chapter: levelTriggered,
 		needs: toLook,
-		Must:  "While it waits for the rest of a request it sleeps.",
+		Must:  "While it waits for the rest of a request the server sleeps.",
 		Why: "A send buffer has room nearly always: level-triggered epoll reports EPOLLOUT for as long" +
 			" as that is asked for.",
 		Cause:  "Interest in EPOLLOUT without anything to send, or a read that is tried again and again.",
@@ -66,7 +66,7 @@ var resources = []Case{
 	{
 		Address: "resources/idle-end-of-file", Severity: Must, Models: goingOn, Chapter: levelTriggered,
 		needs: toLook,
-		Must:  "After end of file in the middle of a request it sleeps.",
+		Must:  "After end of file in the middle of a request the server sleeps.",
 		Why:   "A descriptor at end of file is readable for ever.",
 		Cause: "Read returned 0, and that is taken for \"nothing yet\".",
 		script: []step{
@@ -76,7 +76,7 @@ var resources = []Case{
 	{
 		Address: "resources/idle-after-answer", Severity: Must, Models: goingOn, Chapter: levelTriggered,
 		needs: toLook,
-		Must:  "While it waits for an answered client to close it sleeps.",
+		Must:  "While it waits for an answered client to close the server sleeps.",
 		Why:   "What has been of interest before the answer may be of none after it.",
 		Cause: "Interest in EPOLLOUT that was never taken back, or bytes that nobody reads.",
 		script: []step{
@@ -86,7 +86,7 @@ var resources = []Case{
 	{
 		Address: "resources/idle-reset", Severity: Must, Models: goingOn, Chapter: levelTriggered,
 		needs: toLook,
-		Must:  "After a reset it sleeps.",
+		Must:  "After a reset the server sleeps.",
 		Why:   "EPOLLHUP and EPOLLERR are reported whatever was asked for, until the descriptor is closed.",
 		Cause: "The error is passed over, and the descriptor stays in the interest list.",
 		script: []step{
@@ -96,7 +96,7 @@ var resources = []Case{
 	{
 		Address: "resources/idle-full-send-buffer", Severity: Must, Models: goingOn, Chapter: levelTriggered,
 		needs: toStart,
-		Must:  "While an answer waits for room it sleeps.",
+		Must:  "While an answer waits for room in the send buffer the server sleeps.",
 		Why:   "When there is room the kernel will say so.",
 		Cause: "The write is tried again and again instead of waiting for EPOLLOUT.",
 		script: []step{

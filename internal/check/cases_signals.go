@@ -27,7 +27,7 @@ var signals = []Case{
 	{
 		Address: "signals/interrupt", Severity: Should, Models: everyone, Chapter: acceptLoop,
 		needs:  toStart,
-		Must:   "So does SIGINT, which is Ctrl-C.",
+		Must:   "SIGINT, which is Ctrl-C, ends the server in good order: soon, and with status 0.",
 		Why:    "Whoever tries it out ends it so.",
 		Cause:  "No handler; a language that turns it into an exception prints a traceback.",
 		script: []step{signalled(unix.SIGINT), endsWell()},
@@ -56,7 +56,7 @@ var signals = []Case{
 	{
 		Address: "signals/stop-and-continue", Severity: Must, Models: everyone, Chapter: levelTriggered,
 		needs: toStart,
-		Must:  "SIGSTOP and SIGCONT (Ctrl-Z and fg) do it no harm.",
+		Must:  "SIGSTOP and SIGCONT (Ctrl-Z and fg) do the server no harm.",
 		Why:   "epoll_wait then returns EINTR, even without a handler: signal(7).",
 		Cause: "EINTR is taken for an error that ends the loop.",
 		script: []step{
@@ -67,12 +67,12 @@ var signals = []Case{
 	{
 		Address: "signals/restart", Severity: Should, Models: everyone, Chapter: oneClient,
 		needs: toStart,
-		Must:  "It can be started again at once on the same port.",
+		Must:  "The server can be started again at once on the same port.",
 		Why: "The server closed first, so its end of the connection is in TIME_WAIT for a minute, and" +
 			" bind says EADDRINUSE.",
 		Cause: "SO_REUSEADDR is not set before bind.",
 		script: []step{
-			connect("a"), send("a", whole), answered("a"), closes("a"), signalled(unix.SIGTERM),
+			connect("a"), send("a", whole), answered("a"), signalled(unix.SIGTERM),
 			own("it ends", ends), own("it is started again, and must listen", startsAgain),
 			own("a client must be answered", (*trial).serveOneMore),
 		},

@@ -24,7 +24,7 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/many-half-requests", Severity: Must, Models: concurrent, Chapter: goroutineEach,
-		Must:  "Nor do fifty of them.",
+		Must:  "Fifty clients that hold half a request keep nobody waiting.",
 		Why:   "A pool of threads is used up by as many slow clients as it has threads.",
 		Cause: "A fixed, small number of threads or processes.",
 		script: []step{

@@ -118,12 +118,15 @@ type Result struct {
 
 // A Report is all results for one server.
 type Report struct {
-	Target  string        `json:"target"`
-	Model   Model         `json:"model"`
-	Guessed bool          `json:"guessed"` // else the model was given
-	Seen    string        `json:"seen"`    // what the server looks like, in words
-	Results []Result      `json:"results"`
-	Took    time.Duration `json:"took_ns"`
+	Target  string `json:"target"`
+	Model   Model  `json:"model"`
+	Guessed bool   `json:"guessed"` // else the model was given
+	Seen    string `json:"seen"`    // what the server looks like, in words
+	// Calls is the system calls of one request, by name, as counted over
+	// several; empty where they could not be counted.
+	Calls   map[string]float64 `json:"calls,omitempty"`
+	Results []Result           `json:"results"`
+	Took    time.Duration      `json:"took_ns"`
 }
 
 // Failed is the results of the cases that do not hold.

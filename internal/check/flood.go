@@ -27,7 +27,7 @@ const floodClients = 4
 // flooding starts clients that do the same thing again and again.
 func flooding(what string, one func(*flood, *client.Client) error) step {
 	text := fmt.Sprintf("%d clients %s, again and again", floodClients, what)
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		f := &flood{open: map[*client.Client]bool{}}
 		t.flood = f
 		for range floodClients {
@@ -107,7 +107,7 @@ const probes = 20
 // othersServed demands that every one of them is answered while the flood lasts.
 func othersServed() step {
 	text := fmt.Sprintf("%d other clients, one after the other, must each be answered meanwhile", probes)
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		var longest time.Duration
 		for i := range probes {
 			began := time.Now()

@@ -3,9 +3,11 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"lesson/internal/process"
 	"lesson/internal/protocol"
 	"lesson/internal/sockdiag"
+	"lesson/internal/syscount"
 )
 
 // A portrait is what a server looks like from outside.
@@ -23,6 +26,7 @@ type portrait struct {
 	answer  []byte // to a whole request
 	visible bool   // its process can be seen
 	seen    string // in words
+	calls   map[string]float64
 }
 
 // sitters is how many clients hold half a request while the portrait is drawn.
@@ -52,6 +56,7 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 	if err != nil {
 		return p, err
 	}
+	t.answer = p.answer
 	p.model = r.options.Model
 	if p.model == "" {
 		p.model = guess
@@ -60,7 +65,81 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 		words = append(words, fmt.Sprintf("an accept queue for %d", l.Unsent))
 	}
 	p.seen = strings.Join(words, ", ")
+	if p.model != Blocking && s.proc != nil {
+		calls, err := t.countCalls()
+		p.calls = calls
+		p.seen += "\n" + inWords(calls, err)
+	}
 	return p, nil
+}
+
+// counted is how many requests the system calls are counted over.
+const counted = 100
+
+// countCalls counts the system calls of a request, by name. Those of a thousand
+// waiting clients are others than those of one: here they come one by one.
+func (t *trial) countCalls() (map[string]float64, error) {
+	counter, err := syscount.Attach(t.server.pids...)
+	if err != nil {
+		return nil, err
+	}
+	before, err := t.callsAfter(counter, aFew)
+	var after map[string]int64
+	if err == nil {
+		after, err = t.callsAfter(counter, counted)
+	}
+	if err := errors.Join(err, counter.Detach()); err != nil {
+		return nil, err
+	}
+	calls := map[string]float64{}
+	for name, n := range after {
+		if each := float64(n-before[name]) / counted; each >= 0.01 {
+			calls[name] = each
+		}
+	}
+	return calls, nil
+}
+
+func (t *trial) callsAfter(counter *syscount.Counter, requests int) (map[string]int64, error) {
+	for range requests {
+		if err := t.serveOneMore(); err != nil {
+			return nil, err
+		}
+	}
+	return counter.Counts(), nil
+}
+
+// runtimes is the calls that a language's runtime makes for its own purposes:
+// threads, memory, signals.
+var runtimes = []string{
+	"clock_nanosleep", "clone", "clone3", "exit", "futex", "getpid", "gettid", "madvise", "mmap",
+	"mprotect", "munmap", "nanosleep", "rseq", "rt_sigprocmask", "rt_sigreturn", "sched_yield",
+	"set_robust_list", "sigaltstack", "tgkill",
+}
+
+// inWords is the calls of a request, the most frequent first.
+func inWords(calls map[string]float64, err error) string {
+	if err != nil {
+		return fmt.Sprintf("system calls not counted: %v", err)
+	}
+	names := slices.SortedFunc(maps.Keys(calls), func(a, b string) int {
+		return cmp.Or(cmp.Compare(calls[b], calls[a]), cmp.Compare(a, b))
+	})
+	sum, others := 0.0, 0.0
+	var each []string
+	for _, name := range names {
+		if slices.Contains(runtimes, name) {
+			others += calls[name]
+			continue
+		}
+		sum += calls[name]
+		each = append(each, fmt.Sprintf("%s %.3g", name, calls[name]))
+	}
+	words := fmt.Sprintf("%.3g system calls per request: %s", sum, strings.Join(each, ", "))
+	if others >= 0.1 {
+		words += fmt.Sprintf("; and %.1f of its runtime's own", others)
+	}
+	return words
 }
 
 // guess finds out how the server waits: what a second client sees while the

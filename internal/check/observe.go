@@ -29,7 +29,7 @@ const (
 func calm() step {
 	text := fmt.Sprintf("the server must sleep: watched for %v, at most %d times",
 		calmFor, calmTries)
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		var busy time.Duration
 		var sleeps int64
 		for range calmTries {

@@ -307,7 +307,7 @@ func (c Case) Explain(w io.Writer, o PrintOptions) {
 	}
 	p.labelled(2, "for", strings.Join(models, ", "))
 	fmt.Fprintln(w)
-	for i, line := range c.Script() {
+	for i, line := range c.Script(EventLoop) {
 		number := fmt.Sprintf("%2d  ", i+1)
 		for j, part := range wrap(line, p.o.Width-6) {
 			if j > 0 {

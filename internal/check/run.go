@@ -39,7 +39,8 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 		return nil, err
 	}
 	report := &Report{
-		Target: target.name(), Model: r.portrait.model, Guessed: o.Model == "", Seen: r.portrait.seen,
+		Target: target.name(), Model: r.portrait.model, Guessed: o.Model == "",
+		Seen: r.portrait.seen, Calls: r.portrait.calls,
 	}
 	report.Results, err = r.judgeAll(ctx, cases)
 	report.Took = time.Since(began)
@@ -147,7 +148,7 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 // judge plays one case. An error is one of ours: not the server's.
 func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	began := time.Now()
-	result := Result{Case: c, Script: c.Script()}
+	result := Result{Case: c, Script: c.Script(r.portrait.model)}
 	if reason := r.notJudged(c); reason != "" {
 		result.Verdict, result.Reason = NotJudged, reason
 		return result, nil
@@ -173,12 +174,13 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	case errors.As(err, &failed):
 		result.Verdict, result.Step = Fails, step
 		result.Got, result.Want = failed.got, failed.want
-		result.Process = t.server.obituary()
+		if result.Process, err = t.server.obituary(ctx); err != nil {
+			break
+		}
 		if s.proc == nil && !reachable(s.addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")
 		}
-		err = nil
 	case errors.As(err, &cannot):
 		result.Verdict, result.Reason = NotJudged, cannot.reason
 		err = nil
@@ -237,18 +239,22 @@ func reachable(addr netip.AddrPort) bool {
 	return true
 }
 
+// dyingWithin is how long a program takes to say what has ended it.
+const dyingWithin = 300 * time.Millisecond
+
 // obituary says how a server of ours has ended, if it has, and what it wrote.
-func (s *server) obituary() []string {
+func (s *server) obituary(ctx context.Context) ([]string, error) {
 	if s.proc == nil {
-		return nil
+		return nil, nil
 	}
-	var lines []string
-	if s.ended() {
-		how, _ := s.proc.Status()
-		lines = append(lines, "the server has ended: "+how)
+	ended, err := until(ctx, dyingWithin, func() (bool, error) { return s.ended(), nil })
+	if err != nil || !ended {
+		return nil, err
 	}
-	if words := lastWords(s.proc.Output()); words != "" && s.ended() {
+	how, _ := s.proc.Status()
+	lines := []string{"the server has ended: " + how}
+	if words := lastWords(s.proc.Output()); words != "" {
 		lines = append(lines, "its last words: "+words)
 	}
-	return lines
+	return lines, nil
 }

@@ -29,14 +29,14 @@ const partOfAnswer = 60
 // fill fills the send buffer of the server's end of a client's connection.
 func fill(name string) step {
 	text := "the send buffer of its connection is filled, and " + name + " does not read"
-	return step{text, func(t *trial) error { return t.fill(name, -1) }}
+	return step{text: text, do: func(t *trial) error { return t.fill(name, -1) }}
 }
 
 // fillBut leaves room for a part of the answer.
 func fillBut(name string) step {
 	text := fmt.Sprintf("the send buffer of its connection is filled but for %d bytes, and %s does not read",
 		partOfAnswer, name)
-	return step{text, func(t *trial) error { return t.fill(name, t.fits-partOfAnswer) }}
+	return step{text: text, do: func(t *trial) error { return t.fill(name, t.fits-partOfAnswer) }}
 }
 
 // tryOut finds out how much fits into a send buffer: as much as fits into that
@@ -59,7 +59,7 @@ func tryOut() step {
 
 // connectSmall connects with the smallest receive buffer.
 func connectSmall(name string) step {
-	return step{name + " connects, with the smallest receive buffer", func(t *trial) error {
+	return step{text: name + " connects, with the smallest receive buffer", do: func(t *trial) error {
 		return t.connectSmall(name)
 	}}
 }

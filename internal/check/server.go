@@ -18,6 +18,7 @@ import (
 
 	"lesson/internal/process"
 	"lesson/internal/sockdiag"
+	"lesson/internal/syscount"
 )
 
 // A server is the one that is judged: a process of ours, or somebody else's.
@@ -224,7 +225,7 @@ func (s *server) doing(ctx context.Context) (string, bool) {
 		return "the server spins: it is never asleep", true
 	}
 	if call, fd, err := process.StandsIn(s.pids[0]); err == nil {
-		return fmt.Sprintf("the server sleeps, in %s(%d, …)", callName(call), fd), true
+		return fmt.Sprintf("the server sleeps, in %s(%d, …)", syscount.Name(call), fd), true
 	}
 	return "the server sleeps", true
 }

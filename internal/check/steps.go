@@ -29,7 +29,7 @@ const (
 
 // connect connects clients, one after the other.
 func connect(names ...string) step {
-	return step{list(names) + verb(names, " connects", " connect"), func(t *trial) error {
+	return step{text: list(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
 		for _, name := range names {
 			c, err := t.dial()
 			if err != nil {
@@ -58,7 +58,7 @@ func verb(names []string, one, many string) string {
 
 // send sends bytes in one go.
 func send(name, text string) step {
-	return step{fmt.Sprintf("%s sends %s", name, shown(text)), func(t *trial) error {
+	return step{text: fmt.Sprintf("%s sends %s", name, shown(text)), do: func(t *trial) error {
 		return sending(t.clients[name].Send([]byte(text)))
 	}}
 }
@@ -80,7 +80,7 @@ func sending(err error) error {
 // maySend sends what the server need not take any more.
 func maySend(name, text string) step {
 	s := send(name, text)
-	return step{s.text, func(t *trial) error {
+	return step{text: s.text, do: func(t *trial) error {
 		if err := s.do(t); err != nil {
 			t.note("%s: %v", name, err)
 		}
@@ -92,7 +92,7 @@ func maySend(name, text string) step {
 // comes in a segment of its own. On another machine that cannot be seen: then it
 // waits a while.
 func taken(names ...string) step {
-	return step{"the server must read that", func(t *trial) error {
+	return step{text: "the server must read that", do: func(t *trial) error {
 		if len(t.server.pids) == 0 {
 			time.Sleep(pauseUnseen)
 			return nil
@@ -128,7 +128,7 @@ func (t *trial) waitTaken(name string) error {
 // accepted waits until the server has accepted clients.
 func accepted(names ...string) step {
 	text := "the server must accept " + list(names)
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		if len(t.server.pids) == 0 {
 			time.Sleep(pauseUnseen)
 			return nil
@@ -157,14 +157,16 @@ func (t *trial) waitAccepted(c *client.Client) error {
 	return &failure{got + t.evidence(c), "the server accepts the connection"}
 }
 
-// answered demands the answer and then end of file.
+// answered demands the answer and then end of file, and closes.
 func answered(names ...string) step {
 	text := list(names) + " must be answered, and then read end of file"
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.expectAnswer(name); err != nil {
 				return named(names, name, err)
 			}
+			// As clients do; a server that takes one at a time waits for it.
+			_ = t.clients[name].Close()
 		}
 		return nil
 	}}
@@ -182,7 +184,7 @@ func named(names []string, name string, err error) error {
 // dropped demands end of file, and nothing before it.
 func dropped(name string) step {
 	text := name + " must read end of file, and no answer"
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
 		if len(got) == 0 && (end == nil || errors.Is(end, client.ErrReset)) {
 			return nil
@@ -199,7 +201,7 @@ func dropped(name string) step {
 // Which words say so, and whether any do, is the server's business.
 func refused(name string) step {
 	text := name + " must be refused: no 200, and the connection closed"
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
 		granted := bytes.HasPrefix(got, []byte("HTTP/1.")) && bytes.Contains(firstLine(got), []byte(" 200"))
 		if !granted && (end == nil || errors.Is(end, client.ErrReset)) {
@@ -223,7 +225,7 @@ func firstLine(p []byte) []byte {
 func unanswered(name string) step {
 	const long = 200 * time.Millisecond
 	text := fmt.Sprintf("%s must hear nothing for %v", name, long)
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		got, err := t.clients[name].Read(1, long)
 		switch {
 		case errors.Is(err, client.ErrTimeout):
@@ -246,14 +248,16 @@ func ignoreEOF(err error) error {
 // next demands that the server goes on: with the next client, or, if it serves
 // only one, with a good end.
 func next() step {
-	text := "after that, the next client must be answered" +
-		" (a server for one client must have ended with status 0)"
-	return step{text, func(t *trial) error {
-		if t.model == Blocking {
-			return t.goodEnd()
-		}
-		return t.serveOneMore()
-	}}
+	return step{
+		text: "after that, the next client must be answered",
+		once: "after that, its one client, the server must end with status 0",
+		do: func(t *trial) error {
+			if t.model == Blocking {
+				return t.goodEnd()
+			}
+			return t.serveOneMore()
+		},
+	}
 }
 
 func (t *trial) serveOneMore() error {
@@ -291,21 +295,21 @@ func (t *trial) goodEnd() error {
 
 // others demands that somebody else is served now.
 func others() step {
-	return step{"another client must be answered meanwhile", (*trial).serveOneMore}
+	return own("another client must be answered meanwhile", (*trial).serveOneMore)
 }
 
 func halfClose(name string) step {
-	return step{name + " half-closes", func(t *trial) error {
+	return step{text: name + " half-closes", do: func(t *trial) error {
 		return sending(t.clients[name].HalfClose())
 	}}
 }
 
 func closes(name string) step {
-	return step{name + " closes", func(t *trial) error { return t.clients[name].Close() }}
+	return step{text: name + " closes", do: func(t *trial) error { return t.clients[name].Close() }}
 }
 
 func resets(names ...string) step {
-	return step{list(names) + verb(names, " resets", " reset"), func(t *trial) error {
+	return step{text: list(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.clients[name].Reset(); err != nil {
 				return err
@@ -317,7 +321,7 @@ func resets(names ...string) step {
 
 // reads reads the answer, but not the end.
 func reads(name string) step {
-	return step{name + " must receive the answer", func(t *trial) error {
+	return step{text: name + " must receive the answer", do: func(t *trial) error {
 		got, err := t.clients[name].Read(len(t.answer), t.patience)
 		if err != nil || !bytes.Equal(got, t.answer) {
 			words := t.words(got, err)
@@ -332,7 +336,7 @@ func reads(name string) step {
 
 // stop stops the process: whatever comes now, it finds all at once.
 func stop() step {
-	return step{"the server is stopped (SIGSTOP)", func(t *trial) error {
+	return step{text: "the server is stopped (SIGSTOP)", do: func(t *trial) error {
 		if err := t.server.signal(unix.SIGSTOP); err != nil {
 			return err
 		}
@@ -345,7 +349,7 @@ func stop() step {
 }
 
 func goOn() step {
-	return step{"the server goes on (SIGCONT)", func(t *trial) error {
+	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
 		return t.server.signal(unix.SIGCONT)
 	}}
 }
@@ -356,7 +360,7 @@ func many(n int, text string) step {
 	if text != "" {
 		what += ", and each sends " + shown(text)
 	}
-	return step{what, func(t *trial) error { return t.gather(n, text) }}
+	return step{text: what, do: func(t *trial) error { return t.gather(n, text) }}
 }
 
 func (t *trial) gather(n int, text string) error {
@@ -378,7 +382,7 @@ func (t *trial) gather(n int, text string) error {
 
 // allTaken waits until the server has accepted them all and read what they sent.
 func allTaken() step {
-	return step{"the server must accept them all, and read what they sent", func(t *trial) error {
+	return step{text: "the server must accept them all, and read what they sent", do: func(t *trial) error {
 		return t.takesAll()
 	}}
 }
@@ -413,7 +417,7 @@ func (t *trial) takesAll() error {
 }
 
 func crowdSends(text string) step {
-	return step{"each of them sends " + shown(text), func(t *trial) error {
+	return step{text: "each of them sends " + shown(text), do: func(t *trial) error {
 		for _, c := range t.crowd {
 			if err := c.Send([]byte(text)); err != nil {
 				return sending(err)
@@ -425,7 +429,7 @@ func crowdSends(text string) step {
 
 // crowdAnswered demands an answer for each of the crowd.
 func crowdAnswered() step {
-	return step{"each of them must be answered, and then read end of file", func(t *trial) error {
+	return step{text: "each of them must be answered, and then read end of file", do: func(t *trial) error {
 		errs := make([]error, len(t.crowd))
 		var readers sync.WaitGroup
 		for i, c := range t.crowd {
@@ -461,7 +465,7 @@ func (t *trial) judgeCrowd(errs []error) error {
 // everybody connects clients at the same time, and each is answered.
 func everybody(n int) step {
 	text := fmt.Sprintf("%d clients come at the same time; each must be answered", n)
-	return step{text, func(t *trial) error {
+	return step{text: text, do: func(t *trial) error {
 		errs := make([]error, n)
 		var clients sync.WaitGroup
 		for i := range n {
@@ -490,11 +494,11 @@ func (t *trial) converse(request string) error {
 }
 
 // own wraps what only one case does.
-func own(text string, do func(*trial) error) step { return step{text, do} }
+func own(text string, do func(*trial) error) step { return step{text: text, do: do} }
 
 // readToEnd demands end of file, after the answer has been read.
 func readToEnd(name string) step {
-	return step{name + " must read end of file", func(t *trial) error {
+	return step{text: name + " must read end of file", do: func(t *trial) error {
 		got, end := t.read(name)
 		if end == nil && len(got) == 0 {
 			return nil

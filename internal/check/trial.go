@@ -20,6 +20,7 @@ import (
 type step struct {
 	text string
 	do   func(*trial) error
+	once string // what it says of a server for one client, where that differs
 }
 
 // A failure is a step that came to something else than it must.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/syscount"
 )
 
 // keptOutput is how much of the last output is kept, in bytes.
@@ -48,6 +50,9 @@ func Start(command []string, dir string, env ...string) (*Process, error) {
 		return nil, err
 	}
 	go func() {
+		// Its system calls may be counted at the time. Wait itself will say if
+		// something is wrong with this wait.
+		_ = syscount.AwaitEnd(p.Pid())
 		// What Wait says about the status or a pipe is in ProcessState or not
 		// of interest: how it ended is for the caller to judge.
 		_ = p.cmd.Wait()
