@@ -225,8 +225,13 @@ func (p printer) summary(r *Report) {
 		fmt.Fprintln(p.w, line)
 	}
 	verdict := fmt.Sprintf("%s, %s", plural(holds, "case holds", "cases hold"), plural(fails, "fails", "fail"))
-	if fails == 0 {
+	switch {
+	case holds+fails == 0:
+		verdict = "nothing was judged"
+	case fails == 0:
 		verdict = p.green(plural(holds, "case holds", "cases hold") + ", none fails")
+	case holds == 0:
+		verdict = plural(fails, "case fails", "cases fail") + ", none holds"
 	}
 	fmt.Fprintf(p.w, "\n%s (%.1f s)\n", verdict, r.Took.Seconds())
 	for _, reason := range order {
