@@ -170,10 +170,10 @@ func sendsEndlessly(t *trial) error {
 }
 
 func grownLittle(t *trial) error {
-	if t.model == Blocking && t.server.ended() {
-		return t.goodEnd()
-	}
 	after, err := t.server.used()
+	if err != nil && t.model == Blocking {
+		return t.goodEnd() // it has refused its one client
+	}
 	if err != nil {
 		return t.lost(err)
 	}

@@ -78,10 +78,8 @@ func (f *flood) stop() {
 	f.clients.Wait()
 }
 
-// mostFlood bounds what one flooding client sends over one connection, in bytes.
-const mostFlood = 64 << 20
-
-// pour sends first, and then bytes without end.
+// pour sends first, and then bytes without end: until the flood is stopped, or
+// the server closes.
 func pour(first string) func(*flood, *client.Client) error {
 	return func(f *flood, c *client.Client) error {
 		if err := c.Send([]byte(first)); err != nil {
@@ -91,7 +89,7 @@ func pour(first string) func(*flood, *client.Client) error {
 		for i := range bytes {
 			bytes[i] = 'x'
 		}
-		for sent := 0; sent < mostFlood && !f.ending.Load(); sent += len(bytes) {
+		for !f.ending.Load() {
 			if err := c.Send(bytes); err != nil {
 				return err
 			}

@@ -169,7 +169,7 @@ func (p printer) line(r Result) {
 	case NotJudged:
 		mark = p.dim("not judged")
 	}
-	fmt.Fprintf(p.w, "  %s  %-40s %s\n", mark, r.Address, p.dim(took(r)))
+	fmt.Fprintln(p.w, strings.TrimRight(fmt.Sprintf("  %s  %-40s %s", mark, r.Address, p.dim(took(r))), " "))
 	notes := r.Notes
 	if r.Reason != "" {
 		notes = []string{r.Reason}
@@ -235,7 +235,9 @@ func (p printer) summary(r *Report) {
 	}
 	fmt.Fprintf(p.w, "\n%s (%.1f s)\n", verdict, r.Took.Seconds())
 	for _, reason := range order {
-		p.labelled(0, "", fmt.Sprintf("%d not judged: %s", reasons[reason], reason))
+		for _, line := range wrap(fmt.Sprintf("%d not judged: %s", reasons[reason], reason), p.o.Width) {
+			fmt.Fprintln(p.w, line)
+		}
 	}
 }
 

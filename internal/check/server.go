@@ -29,8 +29,12 @@ type server struct {
 }
 
 // startWithin bounds how long a server may take until it listens: `go run` and
-// its like may have to compile it first.
-const startWithin = 2 * time.Minute
+// its like may have to compile it first. One that listens on another port than
+// it was told is given up sooner.
+const (
+	startWithin     = time.Minute
+	elsewhereWithin = 2 * time.Second
+)
 
 var placeholders = []string{"{port}", "{addr}"}
 
@@ -73,7 +77,22 @@ func (target Target) startAt(
 	}
 	s := &server{addr: addr, proc: proc}
 	anyPort := target.choosesPort()
-	listens, err := until(ctx, startWithin, func() (bool, error) { return s.listens(anyPort) })
+	var elsewhere time.Time // since when it has been listening on another port
+	listens, err := until(ctx, startWithin, func() (bool, error) {
+		at, err := s.listensAt()
+		switch {
+		case err != nil || !at.IsValid():
+			return false, err
+		case anyPort || at.Port() == port:
+			s.addr = at
+			return true, nil
+		case elsewhere.IsZero():
+			elsewhere = time.Now()
+		case time.Since(elsewhere) > elsewhereWithin:
+			return false, fmt.Errorf("listens on port %d, and not on %d as it was told", at.Port(), port)
+		}
+		return false, nil
+	})
 	if err == nil && !listens {
 		err = fmt.Errorf("does not listen after %v", startWithin)
 	}
@@ -85,36 +104,37 @@ func (target Target) startAt(
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// listens looks for a listener that the server's processes hold.
-func (s *server) listens(anyPort bool) (bool, error) {
+// listensAt looks for a listener that the server's processes hold, the one at
+// the address that it was told if there is one, and remembers who holds it. It is
+// not valid when there is none.
+func (s *server) listensAt() (netip.AddrPort, error) {
+	var found netip.AddrPort
 	if !s.proc.Running() {
 		how, _ := s.proc.Status()
-		return false, fmt.Errorf("ended before it listened: %s", how)
+		return found, fmt.Errorf("ended before it listened: %s", how)
 	}
-	port := s.addr.Port()
-	if anyPort {
-		port = 0
-	}
-	listeners, err := sockdiag.Listeners(port)
-	if err != nil || len(listeners) == 0 {
-		return false, err
+	listeners, err := sockdiag.Listeners(0)
+	if err != nil {
+		return found, err
 	}
 	tree, err := s.proc.Tree()
-	if err != nil || len(tree) == 0 {
-		return false, err
+	if err != nil {
+		return found, err
 	}
 	for _, l := range listeners {
+		if found.IsValid() && l.Local.Port() != s.addr.Port() || len(tree) == 0 {
+			continue
+		}
 		holders, err := process.Holders(l.Inode, tree...)
 		if err != nil {
-			return false, err
+			return found, err
 		}
 		if len(holders) > 0 {
 			s.pids = holders
-			s.addr = reachedAt(l.Local)
-			return true, nil
+			found = reachedAt(l.Local)
 		}
 	}
-	return false, nil
+	return found, nil
 }
 
 // reachedAt is where a client finds a listener on all addresses.

@@ -1,0 +1,369 @@
+//go:build linux
+
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/lesson"
+	"lesson/internal/protocol"
+	lessons "lesson/internal/server"
+)
+
+// The servers that the tests judge are this test program, started again with
+// one of these in its environment.
+const (
+	serveLesson = "CHECK_TEST_LESSON" // a lesson, by name
+	serveWrong  = "CHECK_TEST_WRONG"  // a server with that fault; "none" for none
+	withTimeout = "CHECK_TEST_TIMEOUT"
+)
+
+func TestMain(m *testing.M) {
+	addr := os.Args[len(os.Args)-1]
+	var err error
+	switch {
+	case os.Getenv(serveLesson) != "":
+		err = runLesson(os.Getenv(serveLesson), addr)
+	case os.Getenv(serveWrong) != "":
+		err = (&wrong{fault: os.Getenv(serveWrong)}).run(addr)
+	default:
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func runLesson(name, addr string) error {
+	l, err := lesson.Find(name)
+	if err != nil {
+		return err
+	}
+	timeout, err := time.ParseDuration(os.Getenv(withTimeout))
+	if err != nil {
+		return err
+	}
+	return lesson.Run{
+		Lesson: l, Addr: addr, Log: os.Stderr,
+		Options: lessons.Options{Backlog: 4096, MaxConns: 1000, Timeout: timeout, Requests: os.Stdout},
+	}.Do()
+}
+
+// child is a command for the target: env(1) becomes the server.
+func child(key, value string) []string {
+	return []string{"env", key + "=" + value, withTimeout + "={seconds}s", os.Args[0], "{addr}"}
+}
+
+// wrong is a server with one fault: a goroutine for each connection through
+// package net, and right in all but that.
+type wrong struct {
+	fault    string
+	listener *net.TCPListener
+	stopping chan struct{}
+	clients  sync.WaitGroup
+	mu       sync.Mutex
+	reading  map[*net.TCPConn]bool
+	lock     sync.Mutex    // held while reading, by one fault
+	pool     chan struct{} // places, by another
+	hoard    [][]byte      // what is never given back, by a third
+	open     []*os.File
+}
+
+func (w *wrong) is(fault string) bool { return w.fault == fault }
+
+func (w *wrong) run(addr string) error {
+	signals := make(chan os.Signal, 1)
+	switch w.fault {
+	case "ends at once on signals":
+		signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+		go func() { <-signals; os.Exit(0) }()
+	case "deaf to SIGTERM":
+		signal.Ignore(unix.SIGTERM)
+	case "fails on SIGINT":
+		signal.Notify(signals, unix.SIGINT)
+		go func() { <-signals; os.Exit(130) }()
+	default:
+		signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+		go func() { <-signals; w.stop() }()
+	}
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		if !w.is("no SO_REUSEADDR") {
+			return nil
+		}
+		return raw.Control(func(fd uintptr) {
+			if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
+				log.Fatal(err)
+			}
+		})
+	}}
+	l, err := config.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return err
+	}
+	w.listener = l.(*net.TCPListener)
+	w.stopping = make(chan struct{})
+	w.reading = map[*net.TCPConn]bool{}
+	w.pool = make(chan struct{}, 4)
+	if w.is("polls") {
+		go func() {
+			for {
+				_ = unix.Nanosleep(&unix.Timespec{Nsec: 500_000}, nil)
+			}
+		}()
+	}
+	return w.accept()
+}
+
+func (w *wrong) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.stopping)
+	_ = w.listener.Close()
+	if w.is("waits for its clients") {
+		return
+	}
+	for c := range w.reading {
+		_ = c.CloseRead()
+	}
+}
+
+func (w *wrong) accept() error {
+	for {
+		c, err := w.listener.AcceptTCP()
+		switch {
+		case err == nil:
+		case errors.Is(err, net.ErrClosed):
+			w.clients.Wait()
+			return nil
+		case w.is("ends without descriptors"):
+			return err
+		case w.is("gives up without descriptors"):
+			select {}
+		case w.is("spins without descriptors"):
+			continue
+		default:
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000_000}, nil)
+			continue
+		}
+		if w.is("one thread each") {
+			runtime.LockOSThread()
+		}
+		w.clients.Go(func() { w.serve(c) })
+	}
+}
+
+func (w *wrong) serve(c *net.TCPConn) {
+	defer c.Close()
+	if w.is("one thread each") {
+		runtime.LockOSThread()
+		file, err := c.File() // makes it block: a thread stands in each read
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		var buffer [1]byte
+		if _, _, err := unix.Recvfrom(int(file.Fd()), buffer[:], unix.MSG_PEEK); err != nil {
+			return
+		}
+	}
+	if w.is("a small pool") {
+		w.pool <- struct{}{}
+		defer func() { <-w.pool }()
+	}
+	w.mu.Lock()
+	w.reading[c] = true
+	select {
+	case <-w.stopping:
+		_ = c.CloseRead()
+	default:
+	}
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		delete(w.reading, c)
+		w.mu.Unlock()
+	}()
+
+	request, ok := w.read(c)
+	if !ok {
+		return
+	}
+	w.answer(c, request)
+	w.linger(c)
+}
+
+// read returns the request and whether there is anything to answer.
+func (w *wrong) read(c *net.TCPConn) ([]byte, bool) {
+	timeout, err := time.ParseDuration(os.Getenv(withTimeout))
+	if err != nil {
+		timeout = time.Minute
+	}
+	deadline := time.Now().Add(timeout)
+	if w.is("closes the idle") {
+		deadline = time.Now().Add(20 * time.Millisecond)
+	}
+	var request []byte
+	buffer := make([]byte, 2048)
+	for {
+		if !w.is("no timeout") {
+			if w.is("dripping extends the timeout") {
+				deadline = time.Now().Add(timeout)
+			}
+			_ = c.SetReadDeadline(deadline)
+		}
+		if w.is("reads under a lock") {
+			w.peek(c)
+			w.lock.Lock()
+		}
+		n, err := c.Read(buffer)
+		for w.is("reads under a lock") && err == nil && len(request) < 1<<30 {
+			// As long as there is more, nobody else reads.
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+			request = append(request[:0], buffer[:n]...)
+			if bytes.Contains(request, []byte("\n\r\n")) || bytes.Contains(request, []byte("\n\n")) {
+				break
+			}
+			n, err = c.Read(buffer)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = nil
+				break
+			}
+		}
+		if w.is("reads under a lock") {
+			w.lock.Unlock()
+		}
+		if n == 0 && len(request) == 0 && errors.Is(err, io.EOF) && w.is("ends when nothing comes") {
+			log.Fatal("nothing came")
+		}
+		if errors.Is(err, unix.ECONNRESET) && w.is("ends on a reset") {
+			log.Fatal(err)
+		}
+		request = append(request, buffer[:n]...)
+		if w.whole(request) {
+			return request, w.stillThere(c)
+		}
+		if len(request) > protocol.MaxRequest && !w.is("no bound") {
+			_, _ = c.Write(protocol.TooLarge)
+			w.linger(c)
+			return nil, false
+		}
+		if err != nil {
+			return nil, false
+		}
+	}
+}
+
+// peek waits for the first byte without taking it.
+func (w *wrong) peek(c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN
+	})
+}
+
+func (w *wrong) whole(request []byte) bool {
+	switch {
+	case w.is("CR LF only"):
+		return bytes.Contains(request, []byte("\r\n\r\n"))
+	case w.is("first read"):
+		return len(request) > 0
+	}
+	return bytes.Contains(request, []byte("\n\r\n")) || bytes.Contains(request, []byte("\n\n"))
+}
+
+// stillThere is a question that one fault asks: has the client half-closed?
+func (w *wrong) stillThere(c *net.TCPConn) bool {
+	if !w.is("half-closed is gone") {
+		return true
+	}
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	_, err := c.Read(make([]byte, 1))
+	return !errors.Is(err, io.EOF)
+}
+
+func (w *wrong) answer(c *net.TCPConn, request []byte) {
+	response := protocol.Response
+	switch w.fault {
+	case "text only":
+		if !utf8.Valid(request) {
+			log.Fatal("that is not UTF-8")
+		}
+	case "own words":
+		response = []byte("HTTP/1.0 200 OK\r\n\r\nHello, you!")
+	case "answers nothing":
+		response = nil
+	case "prints as it comes":
+		fmt.Printf("%s\n", request)
+		_ = os.Stdout.Sync()
+	case "answers each":
+		response = bytes.Repeat(response, strings.Count(string(request), "\r\n\r\n"))
+	case "keeps every request":
+		w.mu.Lock()
+		w.hoard = append(w.hoard, bytes.Repeat([]byte("x"), 16<<10))
+		w.mu.Unlock()
+	case "keeps every descriptor":
+		if file, err := c.File(); err == nil {
+			w.mu.Lock()
+			w.open = append(w.open, file)
+			w.mu.Unlock()
+		}
+	case "tries again and again":
+		w.push(c, response)
+		return
+	}
+	_, _ = c.Write(response) // the client may be gone
+}
+
+// push sends without ever waiting for room.
+func (w *wrong) push(c *net.TCPConn, response []byte) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	for len(response) > 0 {
+		n, failed := 0, error(nil)
+		_ = raw.Write(func(fd uintptr) bool {
+			n, failed = unix.SendmsgN(int(fd), response, nil, nil, unix.MSG_NOSIGNAL)
+			return true
+		})
+		if failed != nil && failed != unix.EAGAIN {
+			return
+		}
+		response = response[max(n, 0):]
+	}
+}
+
+func (w *wrong) linger(c *net.TCPConn) {
+	if w.is("closes at once") {
+		return
+	}
+	_ = c.CloseWrite()
+	if !w.is("lingers for ever") {
+		_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
+	} else {
+		_ = c.SetReadDeadline(time.Time{})
+	}
+	_, _ = io.CopyN(io.Discard, c, lessons.LingerBytes)
+}
