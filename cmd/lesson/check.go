@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/check"
-	"lesson/internal/lesson"
 	"lesson/internal/terminal"
 )
 
@@ -146,8 +144,11 @@ func (f *checkFlags) target() (check.Target, error) {
 	if f.lesson != "" {
 		ways++
 		var err error
-		if target, err = f.ourOwn(); err != nil {
+		if target, err = check.Lesson(f.lesson); err != nil {
 			return target, err
+		}
+		if f.options.Timeout == 0 {
+			f.options.Timeout = time.Second // a lesson's deadline is ours to choose
 		}
 	}
 	if ways != 1 {
@@ -155,28 +156,6 @@ func (f *checkFlags) target() (check.Target, error) {
 			" for example: lesson check -- python3 my_server.py {port}")
 	}
 	return target, nil
-}
-
-// ourOwn is a lesson as a program. Its deadline is ours to choose, so those cases
-// can be judged too.
-func (f *checkFlags) ourOwn() (check.Target, error) {
-	l, err := lesson.Find(f.lesson)
-	if err != nil {
-		return check.Target{}, err
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return check.Target{}, err
-	}
-	if f.options.Timeout == 0 {
-		f.options.Timeout = time.Second
-	}
-	words := strings.Fields(l.Command)[1:]
-	command := append([]string{program}, words...)
-	return check.Target{
-		Name:    l.Command,
-		Command: append(command, "--addr", "{addr}", "--timeout", "{seconds}s"),
-	}, nil
 }
 
 // show shows what has come of a run, and makes an exit status of it.

@@ -42,7 +42,7 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 	if err != nil {
 		return p, err
 	}
-	if s.proc == nil && !reachable(s.addr) {
+	if s.proc == nil && !listening(s.addr) {
 		return p, fmt.Errorf("nobody listens on %v; start the server first, or let the check start it:"+
 			" lesson check -- COMMAND {port}", s.addr)
 	}
@@ -210,7 +210,7 @@ func (t *trial) serves() bool {
 	if t.server.proc != nil {
 		return !t.server.ended()
 	}
-	return reachable(t.server.addr)
+	return listening(t.server.addr)
 }
 
 // concurrency tells an event loop from threads, by what it holds while several

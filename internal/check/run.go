@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 	cases, err := Select(o.Only)
 	if err != nil {
 		return nil, err
+	}
+	if o.Timeout%time.Second != 0 && slices.ContainsFunc(target.Command, hasSeconds) {
+		return nil, fmt.Errorf("{seconds} cannot be %v: give a timeout of whole seconds", o.Timeout)
 	}
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
@@ -46,6 +50,8 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 	report.Took = time.Since(began)
 	return report, err
 }
+
+func hasSeconds(arg string) bool { return strings.Contains(arg, "{seconds}") }
 
 func (target Target) name() string {
 	switch {
@@ -177,7 +183,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		if result.Process, err = t.server.obituary(ctx); err != nil {
 			break
 		}
-		if s.proc == nil && !reachable(s.addr) {
+		if s.proc == nil && !listening(s.addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")
 		}
@@ -230,12 +236,20 @@ func (r *runner) notJudged(c Case) string {
 	return ""
 }
 
-func reachable(addr netip.AddrPort) bool {
+// listening says whether somebody listens there. A connection is only tried where
+// the kernel cannot be asked: it would be one more client for the server.
+func listening(addr netip.AddrPort) bool {
+	if _, err := listenerAt(addr); err == nil {
+		return true
+	}
+	if addr.Addr().IsLoopback() {
+		return false
+	}
 	c, err := client.Dial(addr)
 	if err != nil {
 		return false
 	}
-	_ = c.Reset()
+	_ = c.Close()
 	return true
 }
 
