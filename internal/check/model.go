@@ -79,6 +79,9 @@ const counted = 100
 // countCalls counts the system calls of a request, by name. Those of a thousand
 // waiting clients are others than those of one: here they come one by one.
 func (t *trial) countCalls() (map[string]float64, error) {
+	for _, c := range t.crowd {
+		_ = c.Close()
+	}
 	counter, err := syscount.Attach(t.server.pids...)
 	if err != nil {
 		return nil, err
@@ -119,7 +122,11 @@ var runtimes = []string{
 
 // inWords is the calls of a request, the most frequent first.
 func inWords(calls map[string]float64, err error) string {
-	if err != nil {
+	var failed *failure
+	switch {
+	case errors.As(err, &failed):
+		return "system calls not counted: a client was not answered meanwhile"
+	case err != nil:
 		return fmt.Sprintf("system calls not counted: %v", err)
 	}
 	names := slices.SortedFunc(maps.Keys(calls), func(a, b string) int {
@@ -174,6 +181,10 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		}
 		model, words := t.concurrency(idle)
 		return model, words, nil
+	}
+
+	if how := t.watched(); how != "" {
+		return EventLoop, []string{"event loop, " + how + ", that stands still for a slow client"}, nil
 	}
 
 	// One at a time. Is the first the only one?

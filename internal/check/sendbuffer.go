@@ -43,7 +43,9 @@ func fillBut(name string) step {
 // of another connection that is treated the same way.
 func tryOut() step {
 	const name = "scout"
-	return own("how much fits into a send buffer is tried out with another client", func(t *trial) error {
+	const text = "how much fits into a send buffer is tried out with another client," +
+		" which is then answered"
+	return own(text, func(t *trial) error {
 		for _, s := range []step{connectSmall(name), send(name, half), taken(name)} {
 			if err := s.do(t); err != nil {
 				return err
@@ -53,7 +55,11 @@ func tryOut() step {
 		if t.fits, err = t.stuff(name, -1); err != nil {
 			return err
 		}
-		return t.clients[name].Reset()
+		t.filled[name] = t.fits
+		if err := send(name, rest).do(t); err != nil {
+			return err
+		}
+		return answered(name).do(t)
 	})
 }
 

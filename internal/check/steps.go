@@ -20,11 +20,12 @@ import (
 // The steps of which the scripts are made. Their texts say "must" where the
 // server is judged.
 
-// The requests of the scripts.
+// The requests of the scripts. The terminator is in the second half: where it is
+// cut in two, that is what the case is about.
 const (
-	whole = "GET / HTTP/1.0\r\nHost: check\r\n\r\n"
-	half  = "GET / HTTP/1.0\r\nHost: check\r\n"
-	rest  = "\r\n"
+	half  = "GET / HTTP/1.0\r\nHost: "
+	rest  = "check\r\n\r\n"
+	whole = half + rest
 )
 
 // connect connects clients, one after the other.
