@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/process"
+	"lesson/internal/protocol"
 )
 
 func must(t *testing.T, err error) {
@@ -285,7 +286,10 @@ func TestFilesToWatch(t *testing.T) {
 func TestASendBufferTakesAPart(t *testing.T) {
 	s, err := Target{Command: child(serveWrong, "none")}.start(t.Context(), time.Minute)
 	must(t, err)
-	r := &runner{options: Options{Patience: DefaultPatience}}
+	r := &runner{
+		options:  Options{Patience: DefaultPatience},
+		portrait: portrait{answer: protocol.Response},
+	}
 	tr := r.trial(t.Context(), s)
 	defer func() { must(t, tr.close()) }()
 	for _, step := range []step{tryOut(), connectSmall("a"), send("a", half), taken("a"), fillBut("a")} {

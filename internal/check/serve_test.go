@@ -91,9 +91,7 @@ func (w *wrong) is(fault string) bool { return w.fault == fault }
 func (w *wrong) run(addr string) error {
 	signals := make(chan os.Signal, 1)
 	switch w.fault {
-	case "ends at once on signals":
-		signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-		go func() { <-signals; os.Exit(0) }()
+	case "no handler of signals":
 	case "deaf to SIGTERM":
 		signal.Ignore(unix.SIGTERM)
 	case "fails on SIGINT":
@@ -162,8 +160,8 @@ func (w *wrong) accept() error {
 			_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000_000}, nil)
 			continue
 		}
-		if w.is("one thread each") {
-			runtime.LockOSThread()
+		if w.is("reads where it accepts") {
+			w.peek(c)
 		}
 		w.clients.Go(func() { w.serve(c) })
 	}
@@ -333,7 +331,9 @@ func (w *wrong) answer(c *net.TCPConn, request []byte) {
 		w.push(c, response)
 		return
 	}
-	_, _ = c.Write(response) // the client may be gone
+	if _, err := c.Write(response); err != nil && w.is("ends when a client is gone") {
+		log.Fatal(err)
+	}
 }
 
 // push sends without ever waiting for room.
@@ -359,11 +359,16 @@ func (w *wrong) linger(c *net.TCPConn) {
 	if w.is("closes at once") {
 		return
 	}
-	_ = c.CloseWrite()
+	if err := c.CloseWrite(); err != nil && w.is("ends when a client is gone") {
+		log.Fatal(err)
+	}
 	if !w.is("lingers for ever") {
 		_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
 	} else {
 		_ = c.SetReadDeadline(time.Time{})
 	}
-	_, _ = io.CopyN(io.Discard, c, lessons.LingerBytes)
+	_, err := io.CopyN(io.Discard, c, lessons.LingerBytes)
+	if errors.Is(err, unix.ECONNRESET) && w.is("ends when a client is gone") {
+		log.Fatal(err)
+	}
 }
