@@ -145,7 +145,7 @@ func answeredSomehow(name string) step {
 
 // ourAnswer demands the bytes that all lessons answer.
 func ourAnswer(name string) step {
-	text := fmt.Sprintf("%s must read %s", name, quoteAll(protocol.Response))
+	text := fmt.Sprintf("%s must read %q", name, protocol.Response)
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
 		if bytes.Equal(got, protocol.Response) {
@@ -163,8 +163,6 @@ func ourAnswer(name string) step {
 		return &failure{words, fmt.Sprintf("from there on %s", quote(protocol.Response[same:]))}
 	}}
 }
-
-func quoteAll(p []byte) string { return fmt.Sprintf("%q", p) }
 
 // sendEach sends byte by byte, each when the last has been read.
 func sendEach(name, text string) step {

@@ -66,6 +66,9 @@ var faults = []struct {
 }
 
 func TestWrongServersAreFoundOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	// They mostly wait, so more of them than processors run side by side.
 	const sideBySide = 6
 	places := make(chan struct{}, sideBySide)
@@ -119,6 +122,9 @@ func allHold(t *testing.T, report *Report) {
 }
 
 func TestTheLessonsAreRight(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	models := map[string]Model{
 		"blocking": Blocking, "loop": Loop, "threaded": Threaded,
 		"epoll": EventLoop, "edgetriggered": EventLoop, "netpoll": EventLoop,
