@@ -46,7 +46,8 @@ var crowds = []Case{
 		script: []step{
 			stop(), own("as many as the accept queue holds, at most 200, connect",
 				func(t *trial) error { return t.fillQueue("") }),
-			goOn(), allTaken(), crowdSends(whole), crowdAnswered(),
+			goOn(), own("the server must accept them all", (*trial).takesAll),
+			crowdSends(whole), crowdAnswered(),
 		},
 	},
 	{
@@ -71,10 +72,7 @@ var crowds = []Case{
 				(*trial).roomForMany),
 			own("1100 clients connect, and the server must accept them", func(t *trial) error {
 				const beyond = 1100
-				if err := t.gather(beyond, ""); err != nil {
-					return err
-				}
-				return t.takesAll()
+				return t.gather(beyond, "")
 			}),
 			others(), own("the last of them sends a whole request, and must be answered", lastAsks),
 		},
@@ -99,7 +97,7 @@ var crowds = []Case{
 		Why:   "Idle clients are the common case; none may be forgotten.",
 		Cause: "A bound on connections, a timeout of moments, or an interest list that has lost some.",
 		script: []step{
-			many(200, ""), allTaken(), others(), crowdSends(whole), crowdAnswered(),
+			many(200, ""), others(), crowdSends(whole), crowdAnswered(),
 		},
 	},
 }
@@ -115,7 +113,7 @@ func (t *trial) fillQueue(text string) error {
 	}
 	n := min(most, int(l.Unsent)+1)
 	t.note("%d clients; the backlog is %d", n, l.Unsent)
-	return t.gather(n, text)
+	return t.queue(n, text)
 }
 
 // queueHolds connects more clients than some accept queues hold, while nobody
@@ -195,7 +193,7 @@ func mixedCrowd(t *trial) error {
 	}
 	rounds := min(25, int(l.Unsent+1)/4)
 	for i := range rounds {
-		if err := t.gather(1, whole); err != nil {
+		if err := t.queue(1, whole); err != nil {
 			return err
 		}
 		for j, leave := range []func(*client.Client) error{

@@ -89,6 +89,9 @@ func serveOneIfMore(t *trial) error {
 func signalled(signal unix.Signal) step {
 	return own(unix.SignalName(signal)+" is sent", func(t *trial) error {
 		t.mayEnd = true
+		if err := t.comesToRest(); err != nil {
+			return err
+		}
 		return t.server.signal(signal)
 	})
 }

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,14 +16,15 @@ import (
 
 // calmFor is how long a server that has nothing to do is watched. It may take
 // calmTries such times until it is calm: it may have been busy with what came
-// before. One that spins never is.
+// before. One that spins never is. All of it is less than the second for which
+// many a server lingers: who spins while it does is calm after it.
 const (
-	calmFor   = 250 * time.Millisecond
-	calmTries = 4
+	calmFor   = 200 * time.Millisecond
+	calmTries = 3
 	// mostSleeps is how often its threads may wake meanwhile. A tick of a
 	// millisecond is more than that. The Go runtime's own watchman wakes up
 	// to a hundred times after each thing the server does.
-	mostSleeps = 180
+	mostSleeps = 150
 )
 
 // calm demands that the server sleeps.
@@ -205,5 +207,27 @@ func (t *trial) exhausted() error {
 	if err == nil && !ok {
 		return unable{"the server does not run out of descriptors"}
 	}
+	return err
+}
+
+// restWithin bounds how long a server is waited for that does not come to rest:
+// it may be one that spins.
+const restWithin = 100 * time.Millisecond
+
+// comesToRest waits until the server has done what there was to do, and sleeps.
+// Whoever has read a request may not have answered it yet.
+func (t *trial) comesToRest() error {
+	_, err := until(t.ctx, restWithin, func() (bool, error) {
+		for _, pid := range t.server.pids {
+			asleep, err := process.Asleep(pid)
+			if errors.Is(err, process.ErrGone) {
+				continue
+			}
+			if err != nil || !asleep {
+				return false, err
+			}
+		}
+		return true, nil
+	})
 	return err
 }

@@ -100,7 +100,7 @@ const acknowledged = 60 * time.Millisecond
 func (t *trial) stuff(name string, most int) (written int, err error) {
 	theirs, err := t.theirs(t.clients[name])
 	if err != nil {
-		return 0, &failure{"the server has closed the connection", "it waits for the rest of the request"}
+		return 0, answeredEarly
 	}
 	fd, err := duplicate(theirs, t.server.pids)
 	if err != nil {
@@ -120,6 +120,11 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 	}
 }
 
+// answeredEarly is a server that has not waited for the rest of the request.
+var answeredEarly = &failure{
+	"the server has closed its end of the connection", "it waits for the rest of the request",
+}
+
 // top fills a send buffer up, with most bytes or without bound.
 func top(fd, most int, unbounded bool) (written int, err error) {
 	filling := bytes.Repeat([]byte("-"), piece)
@@ -133,6 +138,8 @@ func top(fd, most int, unbounded bool) (written int, err error) {
 			return written, nil
 		case err == unix.EINTR:
 			continue
+		case err == unix.EPIPE || err == unix.ECONNRESET:
+			return written, answeredEarly
 		case err != nil:
 			return written, fmt.Errorf("filling the send buffer: %w", err)
 		}

@@ -53,11 +53,24 @@ func (target Target) choosesPort() bool {
 // start starts the target, on a free port if it may be told one, and returns
 // when it listens.
 func (target Target) start(ctx context.Context, timeout time.Duration) (*server, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+	const tries = 3
+	for try := 1; ; try++ {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		s, err := target.startAt(ctx, port, timeout)
+		if err == nil || try == tries || !takenBySomebody(port) {
+			return s, err
+		}
 	}
-	return target.startAt(ctx, port, timeout)
+}
+
+// takenBySomebody says whether a server that did not start may have come too late
+// for its port.
+func takenBySomebody(port uint16) bool {
+	listeners, err := sockdiag.Listeners(port)
+	return err == nil && len(listeners) > 0
 }
 
 func (target Target) startAt(

@@ -103,7 +103,7 @@ func taken(names ...string) step {
 				return err
 			}
 		}
-		return nil
+		return t.comesToRest()
 	}}
 }
 
@@ -343,6 +343,10 @@ func reads(name string) step {
 // stop stops the process: whatever comes now, it finds all at once.
 func stop() step {
 	return step{text: "the server is stopped (SIGSTOP)", do: func(t *trial) error {
+		// What it was about to do, it must not do after what comes now.
+		if err := t.comesToRest(); err != nil {
+			return err
+		}
 		if err := t.server.signal(unix.SIGSTOP); err != nil {
 			return err
 		}
@@ -366,10 +370,30 @@ func many(n int, text string) step {
 	if text != "" {
 		what += ", and each sends " + shown(text)
 	}
-	return step{text: what, do: func(t *trial) error { return t.gather(n, text) }}
+	return step{text: what + "; the server must accept each", do: func(t *trial) error {
+		return t.gather(n, text)
+	}}
 }
 
+// gather lets clients connect one by one: the next when the last has been
+// accepted, so that each is an event of its own.
 func (t *trial) gather(n int, text string) error {
+	for range n {
+		if err := t.queue(1, text); err != nil {
+			return err
+		}
+		if len(t.server.pids) == 0 {
+			continue
+		}
+		if err := t.waitAccepted(t.crowd[len(t.crowd)-1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queue lets clients connect without waiting for the server.
+func (t *trial) queue(n int, text string) error {
 	for range n {
 		c, err := t.dial()
 		if err != nil {
@@ -388,7 +412,7 @@ func (t *trial) gather(n int, text string) error {
 
 // allTaken waits until the server has accepted them all and read what they sent.
 func allTaken() step {
-	return step{text: "the server must accept them all, and read what they sent", do: func(t *trial) error {
+	return step{text: "the server must read what they sent", do: func(t *trial) error {
 		return t.takesAll()
 	}}
 }

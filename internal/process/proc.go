@@ -271,6 +271,18 @@ func StandsIn(pid int) (call, argument int, err error) {
 
 // Stopped says whether every thread of the process stands still after SIGSTOP.
 func Stopped(pid int) (bool, error) {
+	return all(pid, func(state byte) bool { return state == 'T' || state == 't' })
+}
+
+// Asleep says whether every thread of the process sleeps or is stopped: none runs
+// or waits for a processor.
+func Asleep(pid int) (bool, error) {
+	return all(pid, func(state byte) bool { return state != 'R' })
+}
+
+// all says whether the states of all threads are such: the letters of
+// /proc/PID/stat. ErrGone when there is no thread.
+func all(pid int, such func(state byte) bool) (bool, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil {
 		return false, err
@@ -287,7 +299,7 @@ func Stopped(pid int) (bool, error) {
 			return false, err
 		}
 		state := bytes.TrimSpace(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(state) == 0 || state[0] != 'T' {
+		if len(state) == 0 || !such(state[0]) {
 			return false, nil
 		}
 	}

@@ -149,8 +149,17 @@ func TestStoppedAndStandingInACall(t *testing.T) {
 	if stopped() {
 		t.Error("stopped before any signal")
 	}
+	asleep := func() bool {
+		asleep, err := process.Asleep(p.Pid())
+		must(t, err)
+		return asleep
+	}
+	eventually(t, "one that copies without end runs", func() bool { return !asleep() })
 	must(t, process.Signal(p.Pid(), unix.SIGSTOP))
 	eventually(t, "it is stopped", stopped)
+	if !asleep() {
+		t.Error("stopped, and not asleep")
+	}
 
 	reader, writer, err := os.Pipe()
 	must(t, err)
