@@ -168,16 +168,14 @@ func (t *trial) halfAnd(leave func(...string) step) error {
 }
 
 func fewThreads(t *trial) error {
-	after, err := t.server.used()
+	usage, err := t.server.used()
 	if err != nil {
 		return t.lost(err)
 	}
-	t.note("%d threads before, %d with %d connections", t.before.Threads, after.Threads, crowdSize)
-	if after.Threads > t.before.Threads+threadSlack {
-		return &failure{
-			fmt.Sprintf("%d before, %d now", t.before.Threads, after.Threads),
-			fmt.Sprintf("about %d", t.before.Threads),
-		}
+	before, now := len(t.before.Threads), len(usage.Threads)
+	t.note("%d threads before, %d with %d connections", before, now, crowdSize)
+	if now > before+threadSlack {
+		return &failure{fmt.Sprintf("%d before, %d now", before, now), fmt.Sprintf("about %d", before)}
 	}
 	return nil
 }

@@ -240,14 +240,14 @@ func (t *trial) concurrency(idle process.Usage) (Model, []string) {
 	if err != nil {
 		return EventLoop, []string{"serves several clients at the same time"}
 	}
-	threads := plural(now.Threads, "thread", "threads")
+	threads := plural(len(now.Threads), "thread", "threads")
 	if tree := t.processes(); tree >= sitters {
 		return Threaded, []string{"a process for each connection", plural(tree, "process", "processes")}
 	}
 	if how := t.watched(); how != "" {
 		return EventLoop, []string{"event loop", threads, how}
 	}
-	if now.Threads-idle.Threads >= sitters/2 {
+	if len(now.Threads)-len(idle.Threads) >= sitters/2 {
 		return Threaded, []string{"a thread for each connection",
 			fmt.Sprintf("%s with %d connections", threads, len(t.crowd)-1)}
 	}

@@ -27,13 +27,50 @@ const (
 	mostSleeps = 150
 )
 
+// A use is what the threads of a server have done in some time.
+type use struct {
+	ran     time.Duration // of all threads
+	sleeps  int64         // of all threads
+	longest time.Duration // the longest that a thread was runnable without ever sleeping
+}
+
+func useOf(threads []process.Thread) use {
+	var u use
+	for _, t := range threads {
+		u.ran += t.Ran
+		u.sleeps += t.Sleeps
+		if t.Sleeps <= 1 { // as it began
+			u.longest = max(u.longest, t.Ran+t.Waited)
+		}
+	}
+	return u
+}
+
+// spins says whether a thread has not slept in that time: it ran, or waited for
+// a processor. On a machine so busy that a thread waits long for its turn, one
+// that sleeps has at least slept now and then.
+func (u use) spins(window time.Duration) bool {
+	const nearly = 0.8
+	return float64(u.longest) > nearly*float64(window)
+}
+
+// calm says whether so little has been done as if there were nothing to do.
+func (u use) calm(window time.Duration) bool {
+	const little = 0.05
+	return !u.spins(window) && float64(u.ran) < little*float64(window) && u.sleeps <= mostSleeps
+}
+
+func (u use) String() string {
+	return fmt.Sprintf("%v of processor time in %v, woken %d times",
+		u.ran.Round(100*time.Microsecond), calmFor, u.sleeps)
+}
+
 // calm demands that the server sleeps.
 func calm() step {
 	text := fmt.Sprintf("the server must sleep: watched for %v, at most %d times",
 		calmFor, calmTries)
 	return step{text: text, do: func(t *trial) error {
-		var busy time.Duration
-		var sleeps int64
+		var last use
 		for range calmTries {
 			before, err := t.server.used()
 			if err != nil {
@@ -48,15 +85,15 @@ func calm() step {
 			if err != nil {
 				return t.lost(err)
 			}
-			busy = after.Runnable - before.Runnable
-			sleeps = after.Sleeps - before.Sleeps
-			if busy < calmFor/10 && sleeps <= mostSleeps {
-				t.note("runnable for %v of %v, woken %d times", busy.Round(time.Microsecond), calmFor, sleeps)
+			if last = useOf(after.Since(before)); last.calm(calmFor) {
+				t.note("%v", last)
 				return nil
 			}
 		}
-		got := fmt.Sprintf("runnable for %v of %v, woken %d times",
-			busy.Round(time.Millisecond), calmFor, sleeps)
+		got := last.String()
+		if last.spins(calmFor) {
+			got = "it never sleeps: " + got
+		}
 		return &failure{got, "no work where there is nothing to do"}
 	}}
 }

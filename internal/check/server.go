@@ -202,7 +202,7 @@ func (s *server) used() (process.Usage, error) {
 		if err != nil {
 			return sum, err
 		}
-		sum = sum.Sum(u)
+		sum.Add(u)
 	}
 	return sum, nil
 }
@@ -232,10 +232,6 @@ func (s *server) signal(signal unix.Signal) error {
 // ended says whether a server of ours has ended.
 func (s *server) ended() bool { return s.proc != nil && !s.proc.Running() }
 
-// busyShare is the part of a time in which a server must have been runnable to
-// be said to spin. A thread that spins is runnable all the time.
-const busyShare = 0.5
-
 // doing says what the server does while a client waits for it.
 func (s *server) doing(ctx context.Context) (string, bool) {
 	const window = 100 * time.Millisecond
@@ -254,7 +250,7 @@ func (s *server) doing(ctx context.Context) (string, bool) {
 	if err1 != nil || err2 != nil {
 		return "the server's process has ended", errors.Is(errors.Join(err1, err2), process.ErrGone)
 	}
-	if after.Runnable-before.Runnable > time.Duration(busyShare*float64(window)) {
+	if use := useOf(after.Since(before)); use.spins(window) {
 		return "the server spins: it is never asleep", true
 	}
 	if call, fd, err := process.StandsIn(s.pids[0]); err == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -144,29 +145,43 @@ func Interests(pid, fd int) ([]Interest, error) {
 	return list, nil
 }
 
-// Usage is what a process has used so far. It is of the threads that run: what
-// one has used that has ended is not in it.
-type Usage struct {
-	Threads int
-	// Runnable is the time its threads have run or have waited for a
-	// processor, summed up. A thread that spins is always runnable,
-	// however busy the machine is; one that sleeps never.
-	Runnable time.Duration
-	// Sleeps is how often a thread has given up its processor to wait for
-	// something: about one for each blocking call.
+// A Thread is what one thread has used so far.
+type Thread struct {
+	// Ran is its time on a processor, and Waited the time in which it could
+	// have run and had none. A thread that spins does one or the other all the
+	// time, however busy the machine is; one that sleeps does neither.
+	Ran, Waited time.Duration
+	// Sleeps is how often it has given up its processor to wait for
+	// something: about once for each blocking call.
 	Sleeps int64
-	// Resident is its resident memory in bytes.
-	Resident int64
 }
 
-// Sum adds the usage of another process.
-func (u Usage) Sum(v Usage) Usage {
-	return Usage{
-		Threads:  u.Threads + v.Threads,
-		Runnable: u.Runnable + v.Runnable,
-		Sleeps:   u.Sleeps + v.Sleeps,
-		Resident: u.Resident + v.Resident,
+// Usage is what processes use.
+type Usage struct {
+	Threads  map[int]Thread // by thread id; those that have not ended
+	Resident int64          // memory, in bytes
+}
+
+// Add adds the usage of another process.
+func (u *Usage) Add(v Usage) {
+	if u.Threads == nil {
+		u.Threads = map[int]Thread{}
 	}
+	maps.Copy(u.Threads, v.Threads)
+	u.Resident += v.Resident
+}
+
+// Since is what has been used since before, thread by thread. A thread that
+// has come since is there with all it has used.
+func (u Usage) Since(before Usage) []Thread {
+	var threads []Thread
+	for tid, now := range u.Threads {
+		then := before.Threads[tid]
+		threads = append(threads, Thread{
+			now.Ran - then.Ran, now.Waited - then.Waited, now.Sleeps - then.Sleeps,
+		})
+	}
+	return threads
 }
 
 // Used reads the usage of a process. ErrGone when it has ended.
@@ -175,29 +190,32 @@ func Used(pid int) (Usage, error) {
 	if err != nil {
 		return Usage{}, gone(err)
 	}
-	u := Usage{Threads: len(tasks)}
+	u := Usage{Threads: map[int]Thread{}}
 	for _, task := range tasks {
-		dir := fmt.Sprintf("/proc/%d/task/%s", pid, task.Name())
-		ran, waited, err := schedstat(dir)
+		tid, err := strconv.Atoi(task.Name())
+		if err != nil {
+			return u, err
+		}
+		thread, err := usedByThread(fmt.Sprintf("/proc/%d/task/%d", pid, tid))
 		if errors.Is(err, ErrGone) {
 			continue // that thread has ended
 		}
 		if err != nil {
 			return u, err
 		}
-		sleeps, err := number(dir+"/status", "voluntary_ctxt_switches:")
-		if errors.Is(err, ErrGone) {
-			continue
-		}
-		if err != nil {
-			return u, err
-		}
-		u.Runnable += ran + waited
-		u.Sleeps += sleeps
+		u.Threads[tid] = thread
 	}
 	kilobytes, err := number(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
 	u.Resident = kilobytes << 10
 	return u, err
+}
+
+func usedByThread(dir string) (t Thread, err error) {
+	if t.Ran, t.Waited, err = schedstat(dir); err != nil {
+		return t, err
+	}
+	t.Sleeps, err = number(dir+"/status", "voluntary_ctxt_switches:")
+	return t, err
 }
 
 // schedstat is how long a thread has run, and has been runnable and waited for

@@ -5,6 +5,7 @@ package process_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -112,7 +113,11 @@ func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 		time.Sleep(window)
 		after, err := process.Used(p.Pid())
 		must(t, err)
-		return after.Runnable - before.Runnable
+		var busy time.Duration
+		for _, thread := range after.Since(before) {
+			busy += thread.Ran + thread.Waited
+		}
+		return busy
 	}
 	if got := used(start(t, "while :; do :; done")); got < window/2 {
 		t.Errorf("one that spins was runnable for %v of %v", got, window)
@@ -126,12 +131,16 @@ func TestUsageOfAProcess(t *testing.T) {
 	p := start(t, "exec sleep 60")
 	u, err := process.Used(p.Pid())
 	must(t, err)
-	if u.Threads != 1 || u.Resident <= 0 {
+	if len(u.Threads) != 1 || u.Resident <= 0 {
 		t.Errorf("used %+v, want one thread and some memory", u)
 	}
-	two := u.Sum(u)
-	if two.Threads != 2 || two.Resident != 2*u.Resident || two.Runnable != 2*u.Runnable {
-		t.Errorf("twice %+v is %+v", u, two)
+	ours, err := process.Used(os.Getpid())
+	must(t, err)
+	both := u
+	both.Threads = maps.Clone(u.Threads)
+	both.Add(ours)
+	if len(both.Threads) != 1+len(ours.Threads) || both.Resident != u.Resident+ours.Resident {
+		t.Errorf("%+v and %+v are %+v", u, ours, both)
 	}
 	must(t, p.Kill())
 	if _, err := process.Used(p.Pid()); !errors.Is(err, process.ErrGone) {
