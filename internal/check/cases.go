@@ -91,6 +91,9 @@ func unknown(name string) error {
 			near = append(near, c.Address)
 		}
 	}
+	if strings.Contains(name, "{") || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "/") {
+		return fmt.Errorf("no case or group %q; a command goes after --: lesson check -- %s", name, name)
+	}
 	hint := "groups are " + strings.Join(groups, ", ")
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"

@@ -40,6 +40,18 @@ var disconnects = []Case{
 		},
 	},
 	{
+		Address: "disconnects/half-request-and-end-together", Severity: Must, Models: everyone,
+		Chapter: edgeTriggered, needs: toStart,
+		Must: "Half a request and the end of file that come in one event are both seen.",
+		Why:  "There is one event for the two, and edge-triggered epoll does not repeat it.",
+		Cause: "A read that brings less than the buffer holds is taken for the last: the end of file behind" +
+			" it is never read, and the connection stays in CLOSE_WAIT for ever.",
+		script: []step{
+			connect("a"), accepted("a"), stop(), send("a", half), halfClose("a"), goOn(),
+			dropped("a"), next(),
+		},
+	},
+	{
 		Address: "disconnects/body-with-request", Severity: Must, Models: everyone, Chapter: oneClient,
 		Must: "Bytes after the terminator do not turn the answer's end into a reset.",
 		Why: "Closing with bytes unread makes the kernel reset the connection, and a reset destroys" +
@@ -90,6 +102,18 @@ var disconnects = []Case{
 		Cause: "An error of write, or SIGPIPE (MSG_NOSIGNAL), is not handled; or shutdown fails with ENOTCONN.",
 		script: []step{
 			connect("a"), accepted("a"), stop(), send("a", whole), resets("a"), goOn(), next(),
+		},
+	},
+	{
+		Address: "disconnects/end-and-reset-before-answer", Severity: Must, Models: everyone,
+		Chapter: acceptLoop, needs: toStart,
+		Must: "End of file and then a reset, between request and answer, cost that connection only.",
+		Why: "After end of file it is not read that meets the reset but write, with EPIPE, and EPIPE comes" +
+			" with SIGPIPE, which ends a program that has not said otherwise.",
+		Cause: "SIGPIPE: send with MSG_NOSIGNAL, or ignore the signal. (Go and Python do so by themselves.)" +
+			" Or EPIPE is not handled.",
+		script: []step{
+			connect("a"), accepted("a"), stop(), send("a", whole), halfClose("a"), resets("a"), goOn(), next(),
 		},
 	},
 	{

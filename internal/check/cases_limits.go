@@ -83,6 +83,19 @@ var limits = []Case{
 		),
 	},
 	{
+		Address: "limits/descriptors-raised", Severity: Should, Models: goingOn, Chapter: edgeTriggered,
+		needs: toStart,
+		Must:  "When others free descriptors, those who have waited are served.",
+		Why: "ENFILE, ENOBUFS and ENOMEM are shortages of the machine: no connection of the server's own" +
+			" need close for them to pass.",
+		Cause: "After the failure accept is tried again only when a connection is closed. Try again after" +
+			" a while as well.",
+		script: starving(
+			own("the limit is raised again, and nobody closes", (*trial).unlimitDescriptors),
+			answered("w1", "w2", "w3"),
+		),
+	},
+	{
 		Address: "limits/stale-event", Severity: Must, Models: concurrent, Chapter: levelTriggered,
 		needs: toStart,
 		Must:  "A new connection does not receive an event of the one that had its descriptor before.",

@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lesson/internal/client"
 	"lesson/internal/protocol"
@@ -97,10 +100,23 @@ var requests = []Case{
 		},
 	},
 	{
+		Address: "requests/no-leftovers", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Must: "Nothing of one client's request is left for the next.",
+		Why:  "The next connection gets the same descriptor, and with it whatever is kept under that number.",
+		Cause: "The buffer of a connection is not emptied when the connection ends, or when its" +
+			" descriptor's number begins anew.",
+		script: []step{
+			connect("a"), send("a", "GET / HTTP/1.0\r\n"), taken("a"), closes("a"),
+			connect("b"), send("b", "\r\n"), taken("b"), unanswered("b"),
+			send("b", "\r\n"), answered("b"),
+		},
+	},
+	{
 		Address: "requests/any-bytes", Severity: Must, Models: everyone, Chapter: oneClient,
-		Must:  "Bytes that are no text are answered like any others.",
-		Why:   "What a client sends is bytes; decoding them as text fails on the first that is none.",
-		Cause: "The request is decoded (as UTF-8, say) to be printed, and the error ends the server.",
+		Must: "Bytes that are no text are answered like any others.",
+		Why:  "What a client sends is bytes; decoding them as text fails on the first that is none.",
+		Cause: "The request is decoded (as UTF-8, say) to be printed, and the error ends the server;" +
+			" or the terminator is searched with a function that stops at NUL (strstr).",
 		script: []step{
 			connect("a"), send("a", "GET /\x00\x01\xff\xfe\xc3\x28 HTTP/1.0\r\n\r\n"), answered("a"), next(),
 		},
@@ -114,7 +130,8 @@ var requests = []Case{
 		Cause: "Requests are printed as they came. Escape what is not printable.",
 		script: []step{
 			connect("a"), send("a", "GET /\x1b[31mred\x1b]0;title\x07 HTTP/1.0\r\n\r\n"), answered("a"),
-			next(), own("no escape character may be in the server's output", noEscapes),
+			own("the server is ended (SIGTERM), so that it has written all", endsToWrite),
+			own("no escape character must be in its output", noEscapes),
 		},
 	},
 }
@@ -180,8 +197,20 @@ func sendEach(name, text string) step {
 	}}
 }
 
-// noEscapes looks at all that the server has written. It may still be on its
-// way here: the next client has been served, so what was printed before is not.
+// endsToWrite makes the server write what it has kept, as C's stdio does when the
+// output is no terminal. One that does not end, or does not write, is not to
+// blame here.
+func endsToWrite(t *trial) error {
+	t.mayEnd = true
+	if err := t.server.signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	_, err := until(t.ctx, writesWithin, func() (bool, error) { return t.server.ended(), nil })
+	return err
+}
+
+const writesWithin = 2 * time.Second
+
 func noEscapes(t *trial) error {
 	output := t.server.proc.Output()
 	if i := bytes.IndexByte(output, 0x1b); i >= 0 {

@@ -2,7 +2,10 @@
 
 package check
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // rounds is how many clients come where something could add up.
 const rounds = 200
@@ -44,6 +47,18 @@ var resources = []Case{
 			own("a does not close; still the server must give up its descriptor", func(t *trial) error {
 				return t.descriptorsBack(t.held)
 			}),
+		},
+	},
+	{
+		Address: "resources/descriptors-keeps-sending", Severity: Should, Models: goingOn, Chapter: oneClient,
+		needs: toLook,
+		Must:  "A client that sends on and on after its answer does not keep its descriptor for ever.",
+		Why:   "A byte now and then is cheap for the client; a descriptor is not for the server.",
+		Cause: "The bound in time on lingering close begins anew with each byte.",
+		script: []step{
+			own("the server's open descriptors are counted", (*trial).countDescriptors),
+			connect("a"), send("a", whole), reads("a"),
+			own("a sends a byte every 100 ms; still the server must give up its descriptor", keepsSending),
 		},
 	},
 	{
@@ -142,6 +157,21 @@ var resources = []Case{
 				grownLittle),
 		},
 	},
+	{
+		Address: "resources/memory-of-leavers", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		needs: toLook, alone: true,
+		Must:  "Memory does not grow with the number of clients that have left in the middle of their request.",
+		Why:   "What a connection had must go with it, however it ends.",
+		Cause: "The path for end of file closes the descriptor and forgets the buffer.",
+		script: []step{
+			own(fmt.Sprintf("%d clients send half a request and close", rounds), func(t *trial) error { return t.leavers(rounds) }),
+			own("the server's memory is measured", (*trial).look),
+			own(fmt.Sprintf("%d more clients send half a request and close", manyRounds),
+				func(t *trial) error { return t.leavers(manyRounds) }),
+			own(fmt.Sprintf("the memory must not have grown by more than %d MiB", mostGrowth>>20),
+				grownLittle),
+		},
+	},
 }
 
 // manyRounds times the smallest leak worth its name, a buffer of 8 KiB, is more
@@ -159,12 +189,65 @@ func halfAndClose(t *trial) error {
 
 func (t *trial) halfAnd(leave func(...string) step) error {
 	const name = "one of many"
-	for _, s := range []step{connect(name), send(name, half), taken(name), leave(name)} {
+	for _, s := range []step{connect(name), send(name, half)} {
 		if err := s.do(t); err != nil {
 			return err
 		}
 	}
+	if err := t.waitTaken(name); err != nil {
+		return err
+	}
+	return leave(name).do(t)
+}
+
+// leavers are clients that send half a request and close: a hundred at a time,
+// or one where the server takes no more.
+func (t *trial) leavers(n int) error {
+	batch := crowdSize
+	if t.model == Loop {
+		batch = 1
+	}
+	for ; n > 0; n -= batch {
+		if err := t.queue(batch, half); err != nil {
+			return err
+		}
+		if err := t.takesAll(); err != nil {
+			return err
+		}
+		for _, c := range t.crowd {
+			if err := c.Close(); err != nil {
+				return err
+			}
+		}
+		t.crowd = t.crowd[:0]
+	}
 	return nil
+}
+
+func keepsSending(t *trial) error {
+	const every = 100 * time.Millisecond
+	c := t.clients["a"]
+	next := time.Now()
+	closed, err := t.until(func() (bool, error) {
+		if time.Now().After(next) {
+			next = time.Now().Add(every)
+			if err := c.Send([]byte("x")); err != nil {
+				return true, nil // the server has closed
+			}
+		}
+		n, err := t.server.descriptors()
+		if err != nil {
+			return false, t.lost(err)
+		}
+		return n <= t.held, nil
+	})
+	if err != nil {
+		return err
+	}
+	if !closed {
+		return &failure{fmt.Sprintf("open after %v", t.patience), "closed after a while"}
+	}
+	return t.descriptorsBack(t.held)
 }
 
 func fewThreads(t *trial) error {

@@ -126,6 +126,7 @@ type Report struct {
 	// several; empty where they could not be counted.
 	Calls   map[string]float64 `json:"calls,omitempty"`
 	Results []Result           `json:"results"`
+	Missing int                `json:"missing,omitempty"` // cases that an end of the run has cut off
 	Took    time.Duration      `json:"took_ns"`
 }
 

@@ -117,25 +117,27 @@ const descriptorSlack = 5
 // noMoreDescriptors lets n clients do something, and demands that no more
 // descriptors are open afterwards than before.
 func noMoreDescriptors(n int, what string, one func(*trial) error) []step {
-	repeat := func(times int) func(*trial) error {
-		return func(t *trial) error {
-			for range times {
-				if err := one(t); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
 	return []step{
-		own(fmt.Sprintf("%d clients %s", aFew, what), repeat(aFew)),
+		own(fmt.Sprintf("%d clients %s", aFew, what), repeated(aFew, one)),
 		own("the server's open descriptors are counted", func(t *trial) error {
 			return t.countDescriptors()
 		}),
-		own(fmt.Sprintf("%d more clients %s", n, what), repeat(n)),
+		own(fmt.Sprintf("%d more clients %s", n, what), repeated(n, one)),
 		own("it must have no more descriptors open than before", func(t *trial) error {
 			return t.descriptorsBack(t.held + descriptorSlack)
 		}),
+	}
+}
+
+// repeated does the same thing so many times.
+func repeated(times int, one func(*trial) error) func(*trial) error {
+	return func(t *trial) error {
+		for range times {
+			if err := one(t); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 
@@ -244,7 +246,10 @@ func (t *trial) exhausted() error {
 	if err == nil && !ok {
 		return unable{"the server does not run out of descriptors"}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return t.comesToRest() // it has tried to accept, and failed
 }
 
 // restWithin bounds how long a server is waited for that does not come to rest:

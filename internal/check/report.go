@@ -259,12 +259,15 @@ func (r *Report) JUnit(w io.Writer) error {
 		Name     string     `xml:"name,attr"`
 		Tests    int        `xml:"tests,attr"`
 		Failures int        `xml:"failures,attr"`
+		Errors   int        `xml:"errors,attr"` // not judged because the run has ended
 		Skipped  int        `xml:"skipped,attr"`
 		Seconds  string     `xml:"time,attr"`
 		Cases    []testcase `xml:"testcase"`
 	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	suite := testsuite{Name: r.Target, Tests: len(r.Results), Seconds: seconds(r.Took)}
+	suite := testsuite{
+		Name: r.Target, Tests: len(r.Results) + r.Missing, Errors: r.Missing, Seconds: seconds(r.Took),
+	}
 	for _, result := range r.Results {
 		c := testcase{Class: result.Group(), Name: result.Address, Seconds: seconds(result.Took)}
 		switch result.Verdict {

@@ -47,6 +47,11 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 		Seen: r.portrait.seen, Calls: r.portrait.calls,
 	}
 	report.Results, err = r.judgeAll(ctx, cases)
+	report.Missing = len(cases) - len(report.Results)
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("interrupted: %d of %d cases have not been judged: %w",
+			report.Missing, len(cases), err)
+	}
 	report.Took = time.Since(began)
 	return report, err
 }
@@ -183,6 +188,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		if result.Process, err = t.server.obituary(ctx); err != nil {
 			break
 		}
+		result.Cause = betterCause(result.Cause, result.Process)
 		if s.proc == nil && !listening(s.addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")
@@ -251,6 +257,27 @@ func listening(addr netip.AddrPort) bool {
 	}
 	_ = c.Close()
 	return true
+}
+
+// telltales are last words that say more about the cause than the case can know.
+var telltales = []struct{ words, cause string }{
+	{"nterrupted", "A signal has interrupted a system call, and its error, EINTR, has ended the server: signal(7)."},
+	{"oken pipe", "Writing to a client that is gone fails with EPIPE, and brings SIGPIPE, which ends a program" +
+		" that has not said otherwise: send with MSG_NOSIGNAL, or ignore the signal."},
+	{"onnection reset", "A client's reset, ECONNRESET, is not caught, and has ended the server."},
+	{"oo many open files", "accept has failed with EMFILE, for want of descriptors, and that has ended the server."},
+}
+
+// betterCause is what a dead server's last words say, if they do.
+func betterCause(cause string, process []string) string {
+	for _, line := range process {
+		for _, t := range telltales {
+			if strings.Contains(line, t.words) {
+				return t.cause
+			}
+		}
+	}
+	return cause
 }
 
 // dyingWithin is how long a program takes to say what has ended it.

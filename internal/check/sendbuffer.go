@@ -102,7 +102,7 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 	if err != nil {
 		return 0, answeredEarly
 	}
-	fd, err := duplicate(theirs, t.server.pids)
+	fd, err := duplicate(theirs, t.server.all())
 	if err != nil {
 		return 0, err
 	}

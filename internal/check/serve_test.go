@@ -80,9 +80,9 @@ type wrong struct {
 	clients  sync.WaitGroup
 	mu       sync.Mutex
 	reading  map[*net.TCPConn]bool
-	lock     sync.Mutex    // held while reading, by one fault
-	pool     chan struct{} // places, by another
-	hoard    [][]byte      // what is never given back, by a third
+	pool     chan struct{} // places, by one fault
+	hoard    [][]byte      // what is never given back, by another
+	last     []byte        // what the last one sent who left
 	open     []*os.File
 }
 
@@ -218,6 +218,11 @@ func (w *wrong) read(c *net.TCPConn) ([]byte, bool) {
 		deadline = time.Now().Add(20 * time.Millisecond)
 	}
 	var request []byte
+	if w.is("begins where the last one ended") {
+		w.mu.Lock()
+		request, w.last = w.last, nil
+		w.mu.Unlock()
+	}
 	buffer := make([]byte, 2048)
 	for {
 		if !w.is("no timeout") {
@@ -226,27 +231,7 @@ func (w *wrong) read(c *net.TCPConn) ([]byte, bool) {
 			}
 			_ = c.SetReadDeadline(deadline)
 		}
-		if w.is("reads under a lock") {
-			w.peek(c)
-			w.lock.Lock()
-		}
 		n, err := c.Read(buffer)
-		for w.is("reads under a lock") && err == nil && len(request) < 1<<30 {
-			// As long as there is more, nobody else reads.
-			_ = c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
-			request = append(request[:0], buffer[:n]...)
-			if bytes.Contains(request, []byte("\n\r\n")) || bytes.Contains(request, []byte("\n\n")) {
-				break
-			}
-			n, err = c.Read(buffer)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				err = nil
-				break
-			}
-		}
-		if w.is("reads under a lock") {
-			w.lock.Unlock()
-		}
 		if n == 0 && len(request) == 0 && errors.Is(err, io.EOF) && w.is("ends when nothing comes") {
 			log.Fatal("nothing came")
 		}
@@ -263,6 +248,12 @@ func (w *wrong) read(c *net.TCPConn) ([]byte, bool) {
 			return nil, false
 		}
 		if err != nil {
+			w.mu.Lock()
+			if w.is("keeps what leavers sent") {
+				w.hoard = append(w.hoard, bytes.Repeat(request, 500))
+			}
+			w.last = request
+			w.mu.Unlock()
 			return nil, false
 		}
 	}
@@ -331,8 +322,12 @@ func (w *wrong) answer(c *net.TCPConn, request []byte) {
 		w.push(c, response)
 		return
 	}
-	if _, err := c.Write(response); err != nil && w.is("ends when a client is gone") {
+	_, err := c.Write(response)
+	if err != nil && w.is("ends when a client is gone") {
 		log.Fatal(err)
+	}
+	if errors.Is(err, unix.EPIPE) && w.is("dies of SIGPIPE") {
+		log.Fatal(err) // as a program in C would without a word
 	}
 }
 
@@ -366,6 +361,13 @@ func (w *wrong) linger(c *net.TCPConn) {
 		_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
 	} else {
 		_ = c.SetReadDeadline(time.Time{})
+	}
+	if w.is("lingers anew with each byte") {
+		for n, err := 1, error(nil); n > 0 && err == nil; {
+			_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
+			n, err = c.Read(make([]byte, 1024))
+		}
+		return
 	}
 	_, err := io.CopyN(io.Discard, c, lessons.LingerBytes)
 	if errors.Is(err, unix.ECONNRESET) && w.is("ends when a client is gone") {

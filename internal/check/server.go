@@ -194,6 +194,19 @@ func (s *server) end() error {
 	return s.proc.Kill()
 }
 
+// all is the server's processes, whether or not they hold the listener: one that
+// has been forked for a connection may have closed it.
+func (s *server) all() []int {
+	if s.proc == nil {
+		return s.pids
+	}
+	tree, err := s.proc.Tree()
+	if err != nil || len(tree) == 0 {
+		return s.pids
+	}
+	return tree
+}
+
 // used sums up what the server's processes have used.
 func (s *server) used() (process.Usage, error) {
 	var sum process.Usage
@@ -223,6 +236,12 @@ func (s *server) descriptors() (int, error) {
 // signal signals the processes that have the listener.
 func (s *server) signal(signal unix.Signal) error {
 	var err error
+	// A pool of processes may have grown since it began to listen.
+	if l, found := listenerAt(s.addr); found == nil {
+		if holders, seen := process.Holders(l.Inode, s.all()...); seen == nil && len(holders) > 0 {
+			s.pids = holders
+		}
+	}
 	for _, pid := range s.pids {
 		err = errors.Join(err, process.Signal(pid, signal))
 	}

@@ -48,7 +48,10 @@ var faults = []struct {
 	{"no bound", []string{"limits/oversize", "limits/endless"}},
 	{"ends without descriptors", []string{"limits/descriptors-survives"}},
 	{"spins without descriptors", []string{"limits/descriptors-calm"}},
-	{"gives up without descriptors", []string{"limits/descriptors-recovers"}},
+	{"gives up without descriptors", []string{
+		"limits/descriptors-recovers", "limits/descriptors-raised",
+	}},
+	{"dies of SIGPIPE", []string{"disconnects/end-and-reset-before-answer"}},
 	{"deaf to SIGTERM", []string{"signals/terminate", "signals/terminate-half-request"}},
 	{"fails on SIGINT", []string{"signals/interrupt"}},
 	{"waits for its clients", []string{"signals/terminate-half-request"}},
@@ -57,12 +60,16 @@ var faults = []struct {
 	}},
 	{"no SO_REUSEADDR", []string{"signals/restart"}},
 	{"keeps every descriptor", []string{"resources/descriptors-answered"}},
-	{"lingers for ever", []string{"resources/descriptors-never-closes"}},
+	{"lingers for ever", []string{
+		"resources/descriptors-never-closes", "resources/descriptors-keeps-sending",
+	}},
+	{"lingers anew with each byte", []string{"resources/descriptors-keeps-sending"}},
+	{"keeps what leavers sent", []string{"resources/memory-of-leavers"}},
+	{"begins where the last one ended", []string{"requests/no-leftovers"}},
 	{"polls", []string{"resources/idle", "resources/idle-half-request"}},
 	{"one thread each", []string{"resources/threads"}},
 	{"keeps every request", []string{"resources/memory"}},
 	{"tries again and again", []string{"resources/idle-full-send-buffer"}},
-	{"reads under a lock", []string{"fairness/endless-request"}},
 }
 
 func TestWrongServersAreFoundOut(t *testing.T) {
@@ -172,7 +179,7 @@ func TestEveryCaseCanFail(t *testing.T) {
 var byExercises = []string{
 	"requests/split-terminator", "requests/byte-by-byte",
 	"requests/large", "requests/large-in-two",
-	"disconnects/end-of-file-mid-request",
+	"disconnects/end-of-file-mid-request", "disconnects/half-request-and-end-together",
 	"slow/half-request", "slow/dripping", "slow/short-write",
 	"slow/full-send-buffer", "slow/full-send-buffer-others",
 	"crowds/hundred", "crowds/burst", "crowds/burst-of-silent", "crowds/accept-queue",
@@ -181,5 +188,5 @@ var byExercises = []string{
 	"signals/stop-and-continue",
 	"resources/descriptors-reset", "resources/descriptors-end-of-file",
 	"resources/idle-end-of-file", "resources/idle-after-answer", "resources/idle-reset",
-	"fairness/flooder", "fairness/connector",
+	"fairness/flooder", "fairness/endless-request", "fairness/connector",
 }
