@@ -4,6 +4,7 @@ package check
 
 import (
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 )
@@ -91,7 +92,8 @@ func unknown(name string) error {
 			near = append(near, c.Address)
 		}
 	}
-	if strings.Contains(name, "{") || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "/") {
+	_, program := exec.LookPath(name)
+	if program == nil || strings.Contains(name, "{") || strings.HasPrefix(name, ".") {
 		return fmt.Errorf("no case or group %q; a command goes after --: lesson check -- %s", name, name)
 	}
 	hint := "groups are " + strings.Join(groups, ", ")

@@ -155,11 +155,11 @@ func queueHolds(t *trial) error {
 	if settled && l.Unread >= crowdSize {
 		return nil
 	}
-	return &failure{
+	return fails(
 		fmt.Sprintf("%d in the accept queue, which is full (backlog %d); the others are ignored",
 			l.Unread, l.Unsent),
 		fmt.Sprintf("%d in the accept queue", crowdSize),
-	}
+	)
 }
 
 func (t *trial) roomForMany() error {

@@ -108,7 +108,7 @@ var requests = []Case{
 		script: []step{
 			connect("a"), send("a", "GET / HTTP/1.0\r\n"), taken("a"), closes("a"),
 			connect("b"), send("b", "\r\n"), taken("b"), unanswered("b"),
-			send("b", "\r\n"), answered("b"),
+			send("b", "\r\n\r\n"), answered("b"),
 		},
 	},
 	{
@@ -156,7 +156,7 @@ func answeredSomehow(name string) step {
 		if end == client.ErrTimeout {
 			words += t.evidence(t.clients[name])
 		}
-		return &failure{words, "a status line with 200, and end of file at the end"}
+		return fails(words, "a status line with 200, and end of file at the end")
 	}}
 }
 
@@ -177,7 +177,7 @@ func ourAnswer(name string) step {
 			words = fmt.Sprintf("%d bytes that differ from byte %d on: %s", len(got), same+1,
 				quote(got[same:]))
 		}
-		return &failure{words, fmt.Sprintf("from there on %s", quote(protocol.Response[same:]))}
+		return fails(words, fmt.Sprintf("from there on %s", quote(protocol.Response[same:])))
 	}}
 }
 
@@ -214,10 +214,10 @@ const writesWithin = 2 * time.Second
 func noEscapes(t *trial) error {
 	output := t.server.proc.Output()
 	if i := bytes.IndexByte(output, 0x1b); i >= 0 {
-		return &failure{
-			"in its output: " + quote(output[i:]),
+		return fails(
+			"in its output: "+quote(output[i:]),
 			`something like "\x1b" in its place, or nothing`,
-		}
+		)
 	}
 	return nil
 }

@@ -208,7 +208,7 @@ func (t *trial) leavers(n int) error {
 		batch = 1
 	}
 	for ; n > 0; n -= batch {
-		if err := t.queue(batch, half); err != nil {
+		if err := t.gather(batch, half); err != nil {
 			return err
 		}
 		if err := t.takesAll(); err != nil {
@@ -245,7 +245,7 @@ func keepsSending(t *trial) error {
 		return err
 	}
 	if !closed {
-		return &failure{fmt.Sprintf("open after %v", t.patience), "closed after a while"}
+		return fails(fmt.Sprintf("open after %v", t.patience), "closed after a while")
 	}
 	return t.descriptorsBack(t.held)
 }
@@ -258,7 +258,7 @@ func fewThreads(t *trial) error {
 	before, now := len(t.before.Threads), len(usage.Threads)
 	t.note("%d threads before, %d with %d connections", before, now, crowdSize)
 	if now > before+threadSlack {
-		return &failure{fmt.Sprintf("%d before, %d now", before, now), fmt.Sprintf("about %d", before)}
+		return fails(fmt.Sprintf("%d before, %d now", before, now), fmt.Sprintf("about %d", before))
 	}
 	return nil
 }

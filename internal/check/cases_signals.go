@@ -109,7 +109,7 @@ func endsWell() step {
 			return nil
 		}
 		if how, ok := t.server.proc.Status(); !ok {
-			return &failure{how, "exit status 0"}
+			return fails(how, "exit status 0")
 		}
 		return nil
 	})
@@ -132,7 +132,11 @@ func ends(t *trial) error {
 		return err
 	}
 	doing, _ := t.server.doing(t.ctx)
-	return &failure{fmt.Sprintf("it still runs after %v; %s", t.patience, doing), "it ends"}
+	return &failure{
+		got: fmt.Sprintf("it still runs after %v; %s", t.patience, doing), want: "it ends",
+		cause: "A handler that only sets a flag, while the server stands in a call that goes on or is" +
+			" begun again; or it waits for its clients.",
+	}
 }
 
 func startsAgain(t *trial) error {
@@ -147,7 +151,7 @@ func startsAgain(t *trial) error {
 	}
 	again, err := t.restart()
 	if err != nil {
-		return &failure{err.Error(), "it listens again"}
+		return fails(err.Error(), "it listens again")
 	}
 	t.server = again
 	return nil

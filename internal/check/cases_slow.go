@@ -134,16 +134,16 @@ func timesOut(t *trial) error {
 	_, end := t.clients["a"].ReadAll(t.timeout + t.patience)
 	took := time.Since(began)
 	if errors.Is(end, client.ErrTimeout) {
-		return &failure{
+		return fails(
 			fmt.Sprintf("open after %v", took.Round(time.Millisecond)),
 			fmt.Sprintf("end of file after %v", t.timeout),
-		}
+		)
 	}
 	if took < t.timeout-early {
-		return &failure{
+		return fails(
 			fmt.Sprintf("closed after %v", took.Round(time.Millisecond)),
 			fmt.Sprintf("end of file after %v", t.timeout),
-		}
+		)
 	}
 	t.note("closed after %v", took.Round(time.Millisecond))
 	return nil
@@ -159,8 +159,8 @@ func timesOutDripping(t *trial) error {
 			return nil
 		}
 	}
-	return &failure{
+	return fails(
 		fmt.Sprintf("open after %v", 2*t.timeout),
 		fmt.Sprintf("end of file after %v, counted from the beginning", t.timeout),
-	}
+	)
 }

@@ -111,10 +111,10 @@ func othersServed() step {
 			began := time.Now()
 			if err := t.converse(whole); err != nil {
 				f := err.(*failure)
-				return &failure{
+				return fails(
 					fmt.Sprintf("client %d: %s", i+1, f.got),
 					"the answer, then end of file, whatever others do",
-				}
+				)
 			}
 			longest = max(longest, time.Since(began))
 		}

@@ -94,14 +94,14 @@ func calm() step {
 		if last.spins(calmFor) {
 			got = "it never sleeps: " + got
 		}
-		return &failure{got, "no work where there is nothing to do"}
+		return fails(got, "no work where there is nothing to do")
 	}}
 }
 
 // lost is what a process that cannot be looked at any more means.
 func (t *trial) lost(err error) error {
 	if t.server.ended() || err == process.ErrGone {
-		return &failure{"the server's process has ended", "it goes on"}
+		return fails("the server's process has ended", "it goes on")
 	}
 	return err
 }
@@ -174,10 +174,10 @@ func (t *trial) descriptorsBack(most int) error {
 	}
 	t.note("%d descriptors before, %d after", t.held, n)
 	if !ok {
-		return &failure{
+		return fails(
 			fmt.Sprintf("%d open before, %d after (and still after %v)", t.held, n, t.patience),
 			fmt.Sprintf("about %d", t.held),
-		}
+		)
 	}
 	return nil
 }

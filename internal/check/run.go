@@ -3,6 +3,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,9 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 	}
 	if o.Timeout%time.Second != 0 && slices.ContainsFunc(target.Command, hasSeconds) {
 		return nil, fmt.Errorf("{seconds} cannot be %v: give a timeout of whole seconds", o.Timeout)
+	}
+	if o.Timeout < 0 || o.Patience < 0 || o.Jobs < 0 {
+		return nil, errors.New("a timeout, a patience, a number of jobs cannot be negative")
 	}
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
@@ -188,7 +192,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		if result.Process, err = t.server.obituary(ctx); err != nil {
 			break
 		}
-		result.Cause = betterCause(result.Cause, result.Process)
+		result.Cause = cmp.Or(telling(result.Process), failed.cause, result.Cause)
 		if s.proc == nil && !listening(s.addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")
@@ -220,7 +224,7 @@ func (t *trial) play(script []step) (failed int, err error) {
 		}
 	}
 	if t.model != Blocking && !t.mayEnd && t.server.ended() {
-		return len(script), &failure{"the server's process has ended", "it goes on"}
+		return len(script), fails("the server's process has ended", "it goes on")
 	}
 	return 0, nil
 }
@@ -259,17 +263,20 @@ func listening(addr netip.AddrPort) bool {
 	return true
 }
 
-// telltales are last words that say more about the cause than the case can know.
+// telltales are ends and last words of servers that say more about the cause than
+// a case can know.
 var telltales = []struct{ words, cause string }{
 	{"nterrupted", "A signal has interrupted a system call, and its error, EINTR, has ended the server: signal(7)."},
 	{"oken pipe", "Writing to a client that is gone fails with EPIPE, and brings SIGPIPE, which ends a program" +
 		" that has not said otherwise: send with MSG_NOSIGNAL, or ignore the signal."},
 	{"onnection reset", "A client's reset, ECONNRESET, is not caught, and has ended the server."},
 	{"oo many open files", "accept has failed with EMFILE, for want of descriptors, and that has ended the server."},
+	{"signal: terminated", "There is no handler for SIGTERM: the signal itself has ended the process, as it stood."},
+	{"signal: interrupt", "There is no handler for SIGINT: the signal itself has ended the process, as it stood."},
 }
 
-// betterCause is what a dead server's last words say, if they do.
-func betterCause(cause string, process []string) string {
+// telling is the cause that the end of a server tells, "" if it does not.
+func telling(process []string) string {
 	for _, line := range process {
 		for _, t := range telltales {
 			if strings.Contains(line, t.words) {
@@ -277,7 +284,7 @@ func betterCause(cause string, process []string) string {
 			}
 		}
 	}
-	return cause
+	return ""
 }
 
 // dyingWithin is how long a program takes to say what has ended it.

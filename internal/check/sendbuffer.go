@@ -73,7 +73,7 @@ func connectSmall(name string) step {
 func (t *trial) connectSmall(name string) error {
 	c, err := client.DialSmall(t.server.addr)
 	if err != nil {
-		return &failure{"no connection: " + err.Error(), "a connection"}
+		return fails("no connection: "+err.Error(), "a connection")
 	}
 	t.clients[name] = c
 	return nil
@@ -121,9 +121,9 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 }
 
 // answeredEarly is a server that has not waited for the rest of the request.
-var answeredEarly = &failure{
+var answeredEarly = fails(
 	"the server has closed its end of the connection", "it waits for the rest of the request",
-}
+)
 
 // top fills a send buffer up, with most bytes or without bound.
 func top(fd, most int, unbounded bool) (written int, err error) {

@@ -75,7 +75,7 @@ func sending(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{"sending: " + err.Error(), "the server reads it, or at least lets it come"}
+	return fails("sending: "+err.Error(), "the server reads it, or at least lets it come")
 }
 
 // maySend sends what the server need not take any more.
@@ -123,7 +123,7 @@ func (t *trial) waitTaken(name string) error {
 		return err
 	}
 	got := fmt.Sprintf("not within %v", t.patience)
-	return &failure{got + t.evidence(c), "the server reads what has come"}
+	return fails(got+t.evidence(c), "the server reads what has come")
 }
 
 // accepted waits until the server has accepted clients.
@@ -155,7 +155,7 @@ func (t *trial) waitAccepted(c *client.Client) error {
 		return err
 	}
 	got := fmt.Sprintf("not within %v", t.patience)
-	return &failure{got + t.evidence(c), "the server accepts the connection"}
+	return fails(got+t.evidence(c), "the server accepts the connection")
 }
 
 // answered demands the answer and then end of file, and closes.
@@ -177,7 +177,7 @@ func answered(names ...string) step {
 func named(names []string, name string, err error) error {
 	var f *failure
 	if len(names) > 1 && errors.As(err, &f) {
-		return &failure{name + ": " + f.got, f.want}
+		return fails(name+": "+f.got, f.want)
 	}
 	return err
 }
@@ -194,7 +194,7 @@ func dropped(name string) step {
 		if errors.Is(end, client.ErrTimeout) {
 			words += t.evidence(t.clients[name])
 		}
-		return &failure{words, "no answer, and the connection closed"}
+		return fails(words, "no answer, and the connection closed")
 	}}
 }
 
@@ -213,7 +213,7 @@ func refused(name string) step {
 		if errors.Is(end, client.ErrTimeout) {
 			words += t.evidence(t.clients[name])
 		}
-		return &failure{words, "a refusal, such as 431, or just the end of the connection"}
+		return fails(words, "a refusal, such as 431, or just the end of the connection")
 	}}
 }
 
@@ -232,9 +232,9 @@ func unanswered(name string) step {
 		case errors.Is(err, client.ErrTimeout):
 			return nil
 		case err == nil:
-			return &failure{"an answer: " + quote(got) + "…", "nothing: the request is not complete"}
+			return fails("an answer: "+quote(got)+"…", "nothing: the request is not complete")
 		default:
-			return &failure{t.words(got, ignoreEOF(err)), "nothing: the request is not complete"}
+			return fails(t.words(got, ignoreEOF(err)), "nothing: the request is not complete")
 		}
 	}}
 }
@@ -291,10 +291,10 @@ func (t *trial) goodEnd() error {
 	const want = "the server has served its one client, and ends with status 0"
 	if !ended {
 		doing, _ := t.server.doing(t.ctx)
-		return &failure{fmt.Sprintf("still running after %v; %s", t.patience, doing), want}
+		return fails(fmt.Sprintf("still running after %v; %s", t.patience, doing), want)
 	}
 	if how, ok := t.server.proc.Status(); !ok {
-		return &failure{how, want}
+		return fails(how, want)
 	}
 	return nil
 }
@@ -334,7 +334,7 @@ func reads(name string) step {
 			if errors.Is(err, client.ErrTimeout) {
 				words += t.evidence(t.clients[name])
 			}
-			return &failure{words, fmt.Sprintf("the answer (%d bytes)", len(t.answer))}
+			return fails(words, fmt.Sprintf("the answer (%d bytes)", len(t.answer)))
 		}
 		return nil
 	}}
@@ -443,7 +443,7 @@ func (t *trial) takesAll() error {
 		return err
 	}
 	got := fmt.Sprintf("not all within %v: one of them, %v", t.patience, missing.LocalAddr())
-	return &failure{got + t.evidence(missing), "all accepted, and what they sent read"}
+	return fails(got+t.evidence(missing), "all accepted, and what they sent read")
 }
 
 func crowdSends(text string) step {
@@ -469,7 +469,7 @@ func crowdAnswered() step {
 					_ = c.Close() // or a server that takes one at a time waits for us
 					return
 				}
-				errs[i] = &failure{t.words(got, end), ""}
+				errs[i] = fails(t.words(got, end), "")
 			})
 		}
 		readers.Wait()
@@ -489,7 +489,7 @@ func (t *trial) judgeCrowd(errs []error) error {
 		got += fmt.Sprintf("; the kernel says: %s in the accept queue",
 			plural(int(l.Unread), "connection waits", "connections wait"))
 	}
-	return &failure{got, fmt.Sprintf("%d answers", len(errs))}
+	return fails(got, fmt.Sprintf("%d answers", len(errs)))
 }
 
 // everybody connects clients at the same time, and each is answered.
@@ -510,7 +510,7 @@ func everybody(n int) step {
 func (t *trial) converse(request string) error {
 	c, err := client.Dial(t.server.addr)
 	if err != nil {
-		return &failure{"no connection: " + err.Error(), "a connection"}
+		return fails("no connection: "+err.Error(), "a connection")
 	}
 	defer c.Close()
 	if err := c.Send([]byte(request)); err != nil {
@@ -518,7 +518,7 @@ func (t *trial) converse(request string) error {
 	}
 	got, end := c.ReadAll(t.patience)
 	if end != nil || !bytes.Equal(got, t.answer) {
-		return &failure{t.words(got, end), "the answer, then end of file"}
+		return fails(t.words(got, end), "the answer, then end of file")
 	}
 	return nil
 }
@@ -533,6 +533,6 @@ func readToEnd(name string) step {
 		if end == nil && len(got) == 0 {
 			return nil
 		}
-		return &failure{t.words(got, end), "end of file"}
+		return fails(t.words(got, end), "end of file")
 	}}
 }

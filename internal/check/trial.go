@@ -24,7 +24,12 @@ type step struct {
 }
 
 // A failure is a step that came to something else than it must.
-type failure struct{ got, want string }
+type failure struct {
+	got, want string
+	cause     string // when that says more than the case's own
+}
+
+func fails(got, want string) *failure { return &failure{got: got, want: want} }
 
 func (f *failure) Error() string { return fmt.Sprintf("got %s, want %s", f.got, f.want) }
 
@@ -89,7 +94,7 @@ func until(
 func (t *trial) dial() (*client.Client, error) {
 	c, err := client.Dial(t.server.addr)
 	if err != nil {
-		return nil, &failure{"no connection: " + err.Error(), "a connection"}
+		return nil, fails("no connection: "+err.Error(), "a connection")
 	}
 	return c, nil
 }
@@ -216,7 +221,7 @@ func (t *trial) judgeAnswer(c *client.Client, got []byte, end error) error {
 	if errors.Is(end, client.ErrTimeout) {
 		words += t.evidence(c)
 	}
-	return &failure{words, fmt.Sprintf("the answer (%d bytes), then end of file", len(t.answer))}
+	return fails(words, fmt.Sprintf("the answer (%d bytes), then end of file", len(t.answer)))
 }
 
 // close ends whatever the trial has begun.
