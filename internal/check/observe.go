@@ -230,8 +230,11 @@ func setSoftLimit(pid int, soft uint64) error {
 }
 
 func limitError(err error) error {
-	if err == nil {
+	switch err {
+	case nil:
 		return nil
+	case unix.ESRCH:
+		return fails("the server's process has ended", "it goes on")
 	}
 	return unable{"prlimit: " + err.Error()}
 }
