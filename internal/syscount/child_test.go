@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -272,7 +273,8 @@ func (c *child) answer(order string) string {
 	return strings.TrimSpace(line)
 }
 
-// threads is a line for each thread of the child: its state, tracer, and call.
+// threads is a line for each thread of the child: its state, its tracer, how
+// often it has stopped to run, and the call that it stands in.
 func (c *child) threads() string {
 	var lines strings.Builder
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", c.pid))
@@ -281,7 +283,8 @@ func (c *child) threads() string {
 		call, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "syscall"))
 		for line := range strings.Lines(string(text)) {
 			name, value, _ := strings.Cut(line, ":")
-			if name == "Pid" || name == "State" || name == "TracerPid" {
+			switch name {
+			case "Pid", "State", "TracerPid", "voluntary_ctxt_switches":
 				fmt.Fprintf(&lines, "%s %s, ", name, strings.TrimSpace(value))
 			}
 		}
@@ -295,14 +298,27 @@ func (c *child) reading() bool {
 	return strings.Contains(c.threads(), fmt.Sprintf("call %d 0x0 ", unix.SYS_READ))
 }
 
-// standing says whether all threads of the child are stopped.
+// standing says whether all threads of the child are stopped by a signal. When
+// they are traced, that is not to be told from the stop in a call by looking at
+// their state: but waitid has news of such a stop, and none of PTRACE_LISTEN.
 func (c *child) standing() bool {
-	for line := range strings.Lines(c.threads()) {
-		if !strings.Contains(line, "(stopped)") && !strings.Contains(line, "(tracing stop)") {
+	before := c.threads()
+	for line := range strings.Lines(before) {
+		if strings.Contains(line, "(stopped)") {
+			continue
+		}
+		var tid int
+		if _, err := fmt.Sscanf(line, "State t (tracing stop), Pid %d,", &tid); err != nil {
+			return false
+		}
+		var info report
+		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid),
+			uintptr(unsafe.Pointer(&info)), unix.WSTOPPED|unix.WNOWAIT|unix.WNOHANG|unix.WALL, 0, 0)
+		if errno != 0 || info.tid != 0 {
 			return false
 		}
 	}
-	return true
+	return c.threads() == before // each in the same stop all the while
 }
 
 // traced says whether a thread of the child has a tracer.

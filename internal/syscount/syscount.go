@@ -31,13 +31,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds how long Attach and Detach wait for threads to stop. They
-// stop at once, but for one that is in an uninterruptible sleep.
+// patience bounds Attach and Detach, which take milliseconds. A thread in an
+// uninterruptible sleep, as on a file server that is gone, does not stop before it ends.
 const patience = 10 * time.Second
 
 // call is a system call of one architecture: a process of 32 bits on a machine
@@ -57,56 +58,61 @@ func (c call) String() string {
 // A Counter counts the system calls of processes, of all their threads, and of
 // the processes that they start. Its methods may be called from any goroutine.
 type Counter struct {
-	stop chan struct{} // closed by Detach: let them all go
+	stop atomic.Bool   // set by Detach: let them all go
 	done chan struct{} // closed when they have been let go, or have all ended
+	err  error         // what ended the counting; not to be read before done
 
-	mu       sync.Mutex
-	stopping bool
-	counts   map[call]int64
-	err      error // what ended the counting; to be read when done
-	thread   int   // the thread that traces, or 0 when it does no longer
+	mu     sync.Mutex
+	counts map[call]int64
+	thread int // the thread that traces; 0 when none does
 }
 
 // Attach counts the calls of these processes from now on: of the threads they
-// have, and of all threads and processes that will be started by those. It
-// does not count children that they have already. It returns when no call goes
+// have, and of all threads and processes that will be started by those, but not
+// of children that they have already: name them too. It returns when no call goes
 // by uncounted.
 //
-// A thread that waits in a call is woken for it, as by SIGSTOP and SIGCONT: most
-// calls are then entered a second time without the program's knowing, some by
-// the name of restart_syscall, and are counted; some, like epoll_wait, fail with
-// EINTR (signal(7), "Interruption of system calls … by stop signals"). So let
-// the processes do something before you take the first Counts to compare with.
+// A thread that waits in a call is woken for that, as by SIGSTOP and SIGCONT:
+// most calls are then entered again without the program's knowing, and counted,
+// some by the name of restart_syscall; some, like epoll_wait, fail with EINTR
+// (signal(7), "Interruption of system calls and library functions by stop
+// signals"). So let the processes do something before you take the first Counts.
 //
-// Linux allows it to a program that may send them signals and is as privileged,
-// once in a time for each thread; where Yama is in force, for the program's own
-// children and theirs only (ptrace(2), "Ptrace access mode checking"). The error
-// says what stood in the way: an EPERM, or ESRCH for a process that has ended.
-// Linux 5.3 or later.
+// ptrace(2), "Ptrace access mode checking", says who may: root, and whoever runs
+// the processes; where Yama is in force, only for children of this program, and
+// theirs. A process has one tracer at a time. The error is an EPERM that tries
+// to say why, or ESRCH when a process has ended. It takes Linux 5.3.
 func Attach(pids ...int) (*Counter, error) {
 	if err := interruptible(); err != nil {
 		return nil, err
 	}
-	c := &Counter{
-		stop:   make(chan struct{}),
-		done:   make(chan struct{}),
-		counts: map[call]int64{},
-	}
+	c := newCounter()
 	attached := make(chan struct{})
 	go c.trace(pids, attached)
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	select {
-	case <-attached:
-		return c, nil
-	case <-c.done:
-		if c.err != nil {
-			return nil, c.err
+	late := time.After(patience)
+	for {
+		select {
+		case <-attached:
+			return c, nil
+		case <-c.done: // refused, or they have ended
+			if c.err != nil {
+				return nil, c.err
+			}
+			return c, nil
+		case <-time.After(10 * time.Millisecond): // long, for an Attach
+			for _, pid := range pids {
+				if err := reap(pid); err != nil {
+					return nil, errors.Join(err, c.Detach())
+				}
+			}
+		case <-late:
+			return nil, errors.Join(fmt.Errorf("ptrace: a thread of %v does not stop", pids), c.Detach())
 		}
-		return c, nil // they have ended
-	case <-late.C:
-		return nil, errors.Join(fmt.Errorf("ptrace: a thread of %v does not stop", pids), c.Detach())
 	}
+}
+
+func newCounter() *Counter {
+	return &Counter{done: make(chan struct{}), counts: map[call]int64{}}
 }
 
 // Counts is how many calls have been entered so far, by name. A call is
@@ -133,27 +139,20 @@ func (c *Counter) count(entered call) {
 // error is the one that ended the counting before Detach did, if any. Another
 // Detach does nothing and returns the same.
 func (c *Counter) Detach() error {
-	c.mu.Lock()
-	if !c.stopping {
-		c.stopping = true
-		close(c.stop)
-	}
-	c.mu.Unlock()
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	late := time.NewTimer(patience)
-	defer late.Stop()
+	c.stop.Store(true)
+	late := time.After(patience)
 	for {
-		// The thread may be just about to wait when the signal comes: not once only.
-		if err := c.interrupt(); err != nil {
+		// Not once only: it may be just about to wait when the signal comes.
+		if err := c.wakeTracer(); err != nil {
 			return err
 		}
 		select {
 		case <-c.done:
 			return c.err
-		case <-again.C:
-		case <-late.C:
-			return errors.New("ptrace: a thread does not stop, and is let go when it does")
+		case <-time.After(time.Millisecond):
+		case <-late:
+			return errors.New("ptrace: a thread does not stop; it is let go when it does" +
+				" (unless somebody waits for its process without AwaitEnd)")
 		}
 	}
 }
@@ -180,14 +179,18 @@ func AwaitEnd(pid int) error {
 }
 
 // refused explains why a thread could not be traced, as far as that can be seen.
-func refused(tid, tracer int, err error) error {
+func refused(tid int, err error) error {
+	who := statusOf(tid)
+	if who.ended {
+		err = unix.ESRCH // what ptrace says is EPERM
+	}
 	err = fmt.Errorf("ptrace of thread %d: %w", tid, err)
 	if !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	if tracer != 0 {
+	if who.tracer != 0 {
 		return fmt.Errorf("%w: thread %d traces it already: a debugger, strace, another Counter?",
-			err, tracer)
+			err, who.tracer)
 	}
 	hint := "it belongs to another user or has more privileges, or the container has no CAP_SYS_PTRACE," +
 		" or its seccomp filter forbids ptrace"

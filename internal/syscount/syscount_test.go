@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -136,9 +138,8 @@ func TestAttachAndDetachStopped(t *testing.T) {
 	until(t, "the child does not stop", c.standing)
 	counter := c.attach()
 	c.tell("calls 100")
-	if !c.standing() || counter.Counts()["getpriority"] != 0 {
-		t.Errorf("the child goes on: %v\n%s", counter.Counts(), c.threads())
-	}
+	until(t, "the child does not stay stopped", c.standing)
+	expect(t, counter, "getpriority", 0)
 	detach(t, counter)
 	until(t, "the child does not stop again", c.standing)
 	counter = c.attach()
@@ -186,6 +187,9 @@ func TestAttachInTheBustle(t *testing.T) {
 		}()
 		for busy := true; busy; {
 			counter := c.attach()
+			if all := c.threads(); regexp.MustCompile(`State [^ZX].*TracerPid 0,`).MatchString(all) {
+				t.Errorf("not traced:\n%s", all)
+			}
 			detach(t, counter)
 			if c.traced() {
 				t.Errorf("still traced:\n%s", c.threads())
@@ -199,6 +203,32 @@ func TestAttachInTheBustle(t *testing.T) {
 		c.tell("exit 4")
 		if got := c.ends(); got != "exit status 4" {
 			t.Error(got)
+		}
+	}
+}
+
+// Attach while the process ends, or becomes another program.
+func TestAttachAtTheTurn(t *testing.T) {
+	for _, order := range []string{"exit 6", "exec 0"} {
+		for range 8 {
+			c := start(t, true)
+			c.do("threads 2")
+			c.tell(order)
+			counter, err := Attach(c.pid)
+			if err != nil && (order == "exec 0" || !errors.Is(err, unix.ESRCH)) {
+				t.Fatal(err)
+			}
+			if order == "exec 0" {
+				c.do("other 3")
+				expect(t, counter, "getpgid", 3)
+				c.tell("exit 6")
+			}
+			if got := c.ends(); got != "exit status 6" {
+				t.Error(got)
+			}
+			if err == nil {
+				detach(t, counter)
+			}
 		}
 	}
 }
@@ -278,7 +308,7 @@ func TestOtherChildren(t *testing.T) {
 		c := start(t, true)
 		counter := c.attach()
 		all.Go(func() {
-			for i := range 20 {
+			for i := range 5 {
 				cmd := exec.Command(os.Args[0])
 				cmd.Env = append(os.Environ(), "SYSCOUNT_CHILD=1")
 				cmd.Stdin = strings.NewReader(fmt.Sprintf("other 1\nexit %d\n", i+1))
@@ -287,15 +317,46 @@ func TestOtherChildren(t *testing.T) {
 				}
 				c.do("fork 1")
 			}
-			expect(t, counter, "getpgid", 200)
+			expect(t, counter, "getpgid", 50)
 		})
 	}
 	all.Wait()
 }
 
+// Children that the tracer's own thread has started: one that is counted, and one
+// that has ended, which its owner waits for when all is over.
+func TestChildrenOfTheTracer(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ended, c := start(t, false), start(t, true)
+	ended.tell("exit 9")
+	if err := AwaitEnd(ended.pid); err != nil {
+		t.Fatal(err)
+	}
+	counter := newCounter()
+	attached, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		<-attached
+		c.do("fork 1")
+		c.do("other 5")
+		c.tell("exit 8")
+	}()
+	counter.trace([]int{c.pid}, attached)
+	<-told
+	detach(t, counter)
+	expect(t, counter, "getpgid", 15)
+	if got := c.ends(); got != "exit status 8" {
+		t.Error(got)
+	}
+	if got := ended.ends(); got != "exit status 9" {
+		t.Error(got)
+	}
+}
+
 func TestTwoProcesses(t *testing.T) {
 	a, b := start(t, true), start(t, true)
-	counter, err := Attach(a.pid, b.pid)
+	counter, err := Attach(a.pid, b.pid, a.pid)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package syscount
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"os"
@@ -18,32 +19,24 @@ import (
 
 // PTRACE_O_TRACESYSGOOD tells a stop in a system call from SIGTRAP. The others
 // make every thread and process that is born to a tracee a tracee too, before it
-// runs, and tell which thread is left when one of several calls execve.
+// runs. Of execve there is nothing to be told: it is a call like others.
 const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE |
-	unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACEEXEC
-
-// A state is how far it has come with a tracee, which is one thread.
-type state int
-
-const (
-	seized  state = iota + 1 // and has not stopped yet, so its calls go by uncounted
-	counted                  // stops in every call
-	ended                    // a child of this program, and its owner has not waited for it yet
-)
+	unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
 
 // A tracer is a Counter's side in one thread of the system: only the thread that
 // has seized a tracee may tell it to go on.
 type tracer struct {
 	*Counter
-	tracees  map[int]state // by thread id
-	stopping bool          // every tracee is let go where it next stops
+	tracees  map[int]bool // by thread id: has it stopped once, to stop in every call from then on?
+	ended    map[int]bool // children of this program that their owner has not waited for
+	stopping bool         // every tracee is let go where it next stops
 
 	news report // what the last call of waitid told
 	info syscallInfo
 }
 
-// trace seizes the processes, closes attached when every thread of theirs is
-// counted, and returns when no tracee is left.
+// trace seizes the processes, closes attached when every thread of theirs stops in
+// every call, and returns when no tracee is left.
 func (c *Counter) trace(pids []int, attached chan<- struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -51,31 +44,33 @@ func (c *Counter) trace(pids []int, attached chan<- struct{}) {
 	c.setThread(unix.Gettid())
 	defer c.setThread(0) // the first of the three: no signal goes to a thread that is another's
 
-	t := &tracer{Counter: c, tracees: map[int]state{}}
-	for _, pid := range pids {
-		if err := t.seize(pid); err != nil {
-			t.fail(err)
-			break
-		}
-	}
+	t := &tracer{Counter: c, tracees: map[int]bool{}, ended: map[int]bool{}}
 	for {
-		if attached != nil && !t.stopping && !t.any(seized) {
-			close(attached)
-			attached = nil
+		// One that was just making a thread when it was seized has made one that is no
+		// tracee. Whoever has stopped is past that: are there more?
+		if attached != nil && !t.stopping && t.allStopped() {
+			more, err := t.seize(pids)
+			if err != nil {
+				t.fail(err)
+			} else if !more {
+				close(attached)
+				attached = nil
+			}
 		}
-		select {
-		case <-c.stop:
+		if c.stop.Load() {
 			t.letGo()
-		default:
 		}
 		switch err := t.wait(); err {
 		case nil:
-			if err := t.handle(); err != nil {
+			if err := t.handle(int(t.news.tid)); err != nil {
 				t.fail(err)
 			}
 		case unix.EINTR: // Detach, or nothing new
 		case unix.ECHILD: // no tracee is left
-			return
+			if attached == nil || t.stopping {
+				return
+			}
+			clear(t.tracees) // they have made room for one that was none, and called execve
 		default:
 			t.fail(fmt.Errorf("waitid: %w", err))
 			return
@@ -83,43 +78,97 @@ func (c *Counter) trace(pids []int, attached chan<- struct{}) {
 	}
 }
 
-// seize makes all threads of a process tracees, and lets them stop.
-func (t *tracer) seize(pid int) error {
-	found := false
-	// A thread that is not a tracee yet may start another: until there is no new one.
-	for again := true; again; {
-		again = false
-		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-		if err != nil {
-			break // the process has ended
+// allStopped says whether every thread that was seized has stopped since.
+func (t *tracer) allStopped() bool {
+	for tid, stopped := range t.tracees {
+		if stopped {
+			continue
 		}
-		for _, thread := range threads {
-			tid, err := strconv.Atoi(thread.Name())
-			if err != nil {
-				return err
+		if statusOf(tid).tracer == t.thread {
+			return false
+		}
+		delete(t.tracees, tid) // it has ended, or has become its process by execve
+	}
+	return true
+}
+
+// seize makes all threads of the processes tracees and lets them stop. It says
+// whether there were any that were none.
+func (t *tracer) seize(pids []int) (more bool, err error) {
+	// While threads end, by execve perhaps, the list of them is not to be trusted.
+	const tries = 10
+	for _, pid := range pids {
+		for try := range tries {
+			seized, ours, err := t.seizeProcess(pid)
+			more = more || seized > 0
+			if err == nil {
+				break
 			}
-			if t.tracees[tid] != 0 {
-				continue
+			if try == tries-1 && (ours == 0 || !errors.Is(err, unix.ESRCH)) {
+				return more, err
 			}
-			if err := ptrace(unix.PTRACE_SEIZE, tid, options); err != nil {
-				who := statusOf(tid)
-				switch {
-				case who.tracer == unix.Gettid(): // born to a tracee just now; it stops by itself
-					found = true
-				case !who.ended:
-					return refused(tid, who.tracer, err)
-				}
-				continue
-			}
-			t.tracees[tid] = seized
-			found, again = true, true
-			if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0); err != nil && err != unix.ESRCH {
-				return fmt.Errorf("ptrace: interrupt thread %d: %w", tid, err)
-			}
+			time.Sleep(time.Millisecond)
 		}
 	}
-	if !found {
-		return fmt.Errorf("ptrace of process %d: %w", pid, unix.ESRCH)
+	return more, nil
+}
+
+// seizeProcess makes tracees of all threads that are there now. It says how many
+// it has seized, how many are tracees now, and why one is not: ESRCH has ended.
+func (t *tracer) seizeProcess(pid int) (seized, ours int, failed error) {
+	threads := threadsOf(pid)
+	if len(threads) == 0 {
+		return 0, 0, fmt.Errorf("ptrace of process %d: %w", pid, unix.ESRCH)
+	}
+	for _, tid := range threads {
+		who := statusOf(tid)
+		if who.ended {
+			failed = fmt.Errorf("ptrace of thread %d: %w", tid, unix.ESRCH)
+			continue
+		}
+		if who.tracer != t.thread { // neither seized before nor born to a tracee
+			if err := ptrace(unix.PTRACE_SEIZE, tid, options); err != nil {
+				failed = refused(tid, err)
+				continue
+			}
+			t.tracees[tid] = false
+			seized++
+		}
+		if !t.tracees[tid] {
+			if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0); err != nil {
+				t.tracees[pid] = false // ESRCH: what was seized has become the process by execve
+				failed = refused(tid, err)
+				continue
+			}
+		}
+		ours++
+	}
+	return seized, ours, failed
+}
+
+// reap waits for threads of a process that have ended, in place of a tracer that
+// cannot. For Linux has a deadlock here: execve waits until all other threads of
+// the process are gone, those that are traced until their tracer has waited for
+// them, and PTRACE_SEIZE waits for execve. The news of their stops are left.
+func reap(pid int) error {
+	for _, tid := range threadsOf(pid) {
+		news := new(report)
+		err := waitid(news, unix.P_PID, tid, unix.WNOHANG|unix.WALL)
+		if tid == pid || err != nil || news.tid == 0 || news.code == trapped {
+			continue // ECHILD: it is not traced by this program
+		}
+		if err := bury(tid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury waits for a thread that has ended, unless somebody else has done so.
+func bury(tid int) error {
+	_, err := unix.Wait4(tid, nil, unix.WALL|unix.WNOHANG, nil)
+	if err != nil && err != unix.ECHILD {
+		return fmt.Errorf("wait4 of thread %d: %w", tid, err)
 	}
 	return nil
 }
@@ -127,68 +176,55 @@ func (t *tracer) seize(pid int) error {
 // wait finds the next news of a tracee: that it stands still, or has ended.
 // ECHILD when there is no tracee, EINTR when it is worth looking at t.stop again.
 func (t *tracer) wait() error {
-	if !t.stopping && !t.any(ended) {
+	if !t.stopping && len(t.ended) == 0 {
 		return t.waitid(unix.P_ALL, 0, 0)
 	}
 	// The end of a child of ours is left where its owner finds it, and so waitid
 	// would tell of it again and again. So ask for the others, one by one, for as
 	// long as that lasts.
-	for tid, state := range t.tracees {
+	for tid := range t.tracees {
 		err := t.waitid(unix.P_PID, tid, unix.WNOHANG)
-		switch {
-		case err == unix.ECHILD: // its owner has waited for it
+		if err == unix.ECHILD { // its owner has waited for it
 			delete(t.tracees, tid)
-		case err != nil:
+		} else if err != nil || t.news.tid != 0 {
 			return err
-		case t.news.tid != 0 && state != ended:
-			return nil
+		}
+	}
+	for tid := range t.ended {
+		if t.waitid(unix.P_PID, tid, unix.WNOHANG) == unix.ECHILD {
+			delete(t.ended, tid)
 		}
 	}
 	// A tracee may be there that its parent was killed too early to tell of.
 	if err := t.waitid(unix.P_ALL, 0, unix.WNOHANG); err != nil {
 		return err
 	}
-	switch t.tracees[int(t.news.tid)] {
-	case ended:
-		if t.stopping && !t.any(seized) && !t.any(counted) {
-			return unix.ECHILD // only children are left that have ended
-		}
-	case 0:
-		if t.news.tid != 0 {
-			return nil
-		}
+	tid := int(t.news.tid)
+	if _, known := t.tracees[tid]; tid != 0 && !known && !t.ended[tid] {
+		return nil
+	}
+	if t.stopping && len(t.tracees) == 0 && t.ended[tid] {
+		return unix.ECHILD // none but those
 	}
 	time.Sleep(time.Millisecond)
 	return unix.EINTR
 }
 
-// any says whether a tracee is in this state.
-func (t *tracer) any(wanted state) bool {
-	for _, state := range t.tracees {
-		if state == wanted {
-			return true
-		}
-	}
-	return false
-}
-
-// handle does what the news ask for, and lets the tracee go on.
-func (t *tracer) handle() error {
-	tid := int(t.news.tid)
+// handle does what the news of a tracee ask for, and lets it go on.
+func (t *tracer) handle(tid int) error {
 	if t.news.code != trapped {
 		return t.end(tid)
 	}
-	t.tracees[tid] = counted
+	t.tracees[tid] = true
 	event, signal := int(t.news.status>>8), int(t.news.status&0xff)
 	request, deliver := unix.PTRACE_SYSCALL, 0
 	var err error
 	switch event {
 	case 0:
-		switch {
-		case signal != int(unix.SIGTRAP)|0x80:
+		if signal != int(unix.SIGTRAP)|0x80 {
 			deliver = signal // it is about to get one
-		case !t.stopping: // PTRACE_O_TRACESYSGOOD: it enters a call, or leaves it
-			err = t.entered(tid)
+		} else if !t.stopping { // PTRACE_O_TRACESYSGOOD: it enters a call, or leaves it
+			err = t.enter(tid)
 		}
 	case unix.PTRACE_EVENT_STOP:
 		// SIGTRAP: after PTRACE_INTERRUPT, SIGCONT, or its birth. Another: stopped by
@@ -196,20 +232,11 @@ func (t *tracer) handle() error {
 		if signal != int(unix.SIGTRAP) {
 			request = unix.PTRACE_LISTEN
 		}
-	case unix.PTRACE_EVENT_EXEC:
-		// It goes by the process's id now, whatever it was before. Until these news
-		// are taken, Linux thinks that the thread is meant that had the id then.
-		if err = t.take(tid); err == nil {
-			var former uint
-			former, err = unix.PtraceGetEventMsg(tid)
-			delete(t.tracees, int(former))
-			t.tracees[tid] = counted
-		}
 	default: // a birth
 		var newborn uint
 		newborn, err = unix.PtraceGetEventMsg(tid)
-		if err == nil && t.tracees[int(newborn)] == 0 {
-			t.tracees[int(newborn)] = counted
+		if err == nil && !t.ended[int(newborn)] {
+			t.tracees[int(newborn)] = true
 		}
 	}
 	if t.stopping {
@@ -219,17 +246,14 @@ func (t *tracer) handle() error {
 	if err == nil {
 		err = ptrace(request, tid, deliver)
 	}
-	if err == unix.ESRCH { // it has been killed; waitid will tell
-		return nil
-	}
-	if err != nil {
+	if err != nil && err != unix.ESRCH { // ESRCH: it has been killed, and waitid will tell
 		return fmt.Errorf("ptrace of thread %d: %w", tid, err)
 	}
 	return nil
 }
 
-// entered counts the call that a tracee stands in, if it has not made it yet.
-func (t *tracer) entered(tid int) error {
+// enter counts the call that a tracee stands in, if it has not made it yet.
+func (t *tracer) enter(tid int) error {
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid),
 		unsafe.Sizeof(t.info), uintptr(unsafe.Pointer(&t.info)), 0, 0)
 	switch {
@@ -247,21 +271,12 @@ func (t *tracer) entered(tid int) error {
 // tracer has waited for all its threads, and the last is the process itself. If
 // that is a child of this program, its exit status is its owner's.
 func (t *tracer) end(tid int) error {
+	delete(t.tracees, tid)
 	if statusOf(tid).child {
-		t.tracees[tid] = ended
+		t.ended[tid] = true
 		return nil
 	}
-	delete(t.tracees, tid)
-	return t.take(tid)
-}
-
-// take makes the news of a tracee old news. It is no error when they are so already.
-func (t *tracer) take(tid int) error {
-	_, err := unix.Wait4(tid, nil, unix.WALL|unix.WNOTHREAD|unix.WNOHANG, nil)
-	if err != nil && err != unix.ECHILD {
-		return fmt.Errorf("wait4 of thread %d: %w", tid, err)
-	}
-	return nil
+	return bury(tid)
 }
 
 // letGo lets all tracees stop once more; there handle lets them go.
@@ -270,12 +285,10 @@ func (t *tracer) letGo() {
 		return
 	}
 	t.stopping = true
-	for tid, state := range t.tracees {
-		if state == ended {
-			continue
-		}
+	for tid := range t.tracees {
+		// ESRCH: it has ended.
 		if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0); err != nil && err != unix.ESRCH {
-			t.fail(fmt.Errorf("ptrace: interrupt thread %d: %w", tid, err))
+			t.fail(fmt.Errorf("PTRACE_INTERRUPT of thread %d: %w", tid, err))
 		}
 	}
 }
@@ -295,22 +308,35 @@ const trapped = 4
 // A report is what waitid(2) tells: a siginfo_t, of 128 bytes.
 type report struct {
 	_, _, code       int32
-	_                [bits.UintSize/32 - 1]int32 // on 64 bits, what follows is aligned to them
+	_                [bits.UintSize/32 - 1]int32 // what follows is aligned to an address
 	tid, uid, status int32
 	_                [128 - 4*(5+bits.UintSize/32)]byte
 }
 
-// waitid is waitid(2) for tracees of this thread; no news leave t.news.tid 0.
+// waitid is waitid(2) for tracees of this thread; without news, t.news.tid is 0.
 //
 // __WNOTHREAD leaves out those of other threads, and __WCLONE the children that
 // this thread may have started before it became a tracer: it admits only those
 // which end with another signal than SIGCHLD, and tracees. With WNOWAIT the news
 // stay news: a stop until the tracee goes on, an end until it is waited for.
 func (t *tracer) waitid(idType, id int, flags uintptr) error {
-	t.news = report{}
+	return waitid(&t.news, idType, id, unix.WNOTHREAD|unix.WCLONE|flags)
+}
+
+func waitid(news *report, idType, id int, flags uintptr) error {
+	*news = report{}
 	_, _, errno := unix.Syscall6(unix.SYS_WAITID, uintptr(idType), uintptr(id),
-		uintptr(unsafe.Pointer(&t.news)),
-		unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT|unix.WNOTHREAD|unix.WCLONE|flags, 0, 0)
+		uintptr(unsafe.Pointer(news)), unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT|flags, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// ptrace is the system call of that name, with what x/sys leaves out: options
+// for PTRACE_SEIZE, a signal for PTRACE_DETACH, PTRACE_LISTEN.
+func ptrace(request, tid, data int) error {
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), 0, uintptr(data), 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -326,21 +352,27 @@ type syscallInfo struct {
 	_              [7]uint64 // the arguments, and what is there elsewhere
 }
 
-// ptrace is the system call of that name, with what x/sys leaves out: options
-// for PTRACE_SEIZE, a signal for PTRACE_DETACH, PTRACE_LISTEN.
-func ptrace(request, tid, data int) error {
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), 0, uintptr(data), 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // A status is what /proc/TID/status says of a thread.
 type status struct {
 	ended  bool
-	child  bool // it is the first thread of a process, and that a child of this program
+	child  bool // it is a process, and that a child of this program
 	tracer int  // the thread that traces it, 0 if none
+}
+
+// threadsOf is the threads of a process: none when it has ended, and none for a
+// moment in the middle of execve.
+func threadsOf(pid int) []int {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return nil
+	}
+	var threads []int
+	for _, entry := range entries {
+		if tid, err := strconv.Atoi(entry.Name()); err == nil {
+			threads = append(threads, tid)
+		}
+	}
+	return threads
 }
 
 func statusOf(tid int) status {
@@ -353,52 +385,49 @@ func statusOf(tid int) status {
 		name, value, _ := strings.Cut(line, ":")
 		fields[name] = strings.TrimSpace(value)
 	}
-	number := func(name string) int {
-		n, err := strconv.Atoi(fields[name])
-		if err != nil {
-			return -1
-		}
-		return n
+	tracer, err := strconv.Atoi(fields["TracerPid"])
+	if err != nil {
+		tracer = 0 // no kernel writes such a thing
 	}
 	return status{
 		ended:  strings.ContainsAny(fields["State"], "ZX"), // "Z (zombie)", "X (dead)"
-		child:  number("Tgid") == tid && number("PPid") == os.Getpid(),
-		tracer: number("TracerPid"),
+		child:  fields["Tgid"] == strconv.Itoa(tid) && fields["PPid"] == strconv.Itoa(os.Getpid()),
+		tracer: tracer,
 	}
 }
 
 // wake is the signal that calls a tracer away from waiting: the last real-time
 // signal, which no program of this repository has a use for. The Go runtime
-// catches it, as it catches all, and does nothing (os/signal).
+// catches it, as it catches all, and does nothing more: see os/signal.
 const wake = unix.Signal(64)
 
 // interruptible makes a system call fail with EINTR when wake comes. The Go
-// runtime has signals caught with SA_RESTART, so that Linux goes on waiting.
+// runtime has signals caught with SA_RESTART, and so waitid would go on waiting.
 var interruptible = sync.OnceValue(func() error {
-	// As the kernel has it: handler, flags, and what is left as it is.
-	var action [4]uint64
+	var action [4]uint64 // the kernel's sigaction: a handler, flags, and more
 	const restart, setSize = 0x10000000, 8
-	if _, _, errno := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(wake), 0,
-		uintptr(unsafe.Pointer(&action)), setSize, 0, 0); errno != 0 {
-		return fmt.Errorf("rt_sigaction: %w", errno)
+	_, _, errno := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(wake), 0,
+		uintptr(unsafe.Pointer(&action)), setSize, 0, 0)
+	if errno == 0 {
+		action[1] &^= restart
+		_, _, errno = unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(wake),
+			uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
 	}
-	action[1] &^= restart
-	if _, _, errno := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(wake),
-		uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0); errno != 0 {
+	if errno != 0 {
 		return fmt.Errorf("rt_sigaction: %w", errno)
 	}
 	return nil
 })
 
-// setThread notes where wake goes to.
+// setThread notes where wake is to go: nowhere, if 0.
 func (c *Counter) setThread(tid int) {
 	c.mu.Lock()
 	c.thread = tid
 	c.mu.Unlock()
 }
 
-// interrupt sends wake.
-func (c *Counter) interrupt() error {
+// wakeTracer sends wake.
+func (c *Counter) wakeTracer() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.thread == 0 {
