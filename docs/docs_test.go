@@ -460,7 +460,12 @@ func accepts(t *testing.T, args []string, answer string) error {
 	}
 	// With --help it does nothing, but looks at the flags; a command that does not
 	// exist is an argument of lesson itself, whose help it then shows.
-	stdout, stderr, status := runLesson(t, append(slices.Clone(args), "--help")...)
+	// What follows "--" is the command of another program.
+	before := len(args)
+	if dash := slices.Index(args, "--"); dash >= 0 {
+		before = dash
+	}
+	stdout, stderr, status := runLesson(t, slices.Insert(slices.Clone(args), before, "--help")...)
 	if status != 0 {
 		return fmt.Errorf("status %d: %s", status, strings.TrimSpace(stderr))
 	}

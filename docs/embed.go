@@ -1,14 +1,24 @@
-// Package docs carries the chapters, so that one program holds everything.
+// Package docs carries the chapters and the exercises, so that one program holds
+// everything.
 //
 // Code in a chapter is not typed but quoted: `go generate ./docs` takes it from
-// the source files, and a test fails when the two have drifted apart.
+// the source files, and a test fails when the two have drifted apart. The page
+// that lists the exercises is made in the same way.
 package docs
 
 import "embed"
 
 //go:generate sh -c "go tool embedmd -w *.md"
+//go:generate go run ../internal/exercise/matrix exercises/README.md
 
 // Chapters is every page of the documentation.
 //
 //go:embed *.md
 var Chapters embed.FS
+
+// Exercises is the folder exercises: servers that are wrong on purpose. What
+// somebody has built or recorded there stays out.
+//
+//go:embed exercises/*.txt exercises/*/main.go exercises/*/README.md
+//go:embed exercises/*/cases.txt exercises/*/solution.patch
+var Exercises embed.FS

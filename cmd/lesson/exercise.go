@@ -1,0 +1,249 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/exercise"
+	"lesson/internal/terminal"
+)
+
+func newExercise() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exercise",
+		Short: "Servers that are wrong on purpose: find the fault, mend it, have it checked",
+		Long: `Each exercise is a small server with one fault that a real project has shipped.
+Start one: you get a copy of your own, and read what its users say. Mend it, and
+check it. NAME is the name of an exercise, or its number.
+
+How far you have come is kept in $XDG_STATE_HOME/lesson/exercises.json
+(~/.local/state/lesson/exercises.json).`,
+		Example: `  lesson exercise list
+  lesson exercise start 6                 your copy: 06-one-read-per-edge
+  lesson exercise watch 6                 judge it whenever you save
+  lesson exercise hint 6                  how to go on`,
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(
+		newExerciseList(), newExerciseStart(), newExerciseCheck(), newExerciseWatch(),
+		newExerciseHint(), newExerciseSolution(), newExerciseReset(),
+	)
+	return cmd
+}
+
+func newExerciseList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "The exercises, and how far you have come",
+		Example: `  lesson exercise list
+  lesson exercise list --json | jq -r '.[].name'`,
+		Args: cobra.NoArgs,
+		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, _ string) error {
+			if asJSON {
+				return desk.ListJSON()
+			}
+			return desk.List()
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
+	return cmd
+}
+
+func newExerciseStart() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "start NAME",
+		Short: "Make a copy to work on",
+		Long: `Makes a folder NAME with main.go, README.md, go.mod and go.sum in it. It builds on
+its own. What is there already is never overwritten.`,
+		Example: `  lesson exercise start 6
+  lesson exercise start one-read-per-edge --dir ~/exercises`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExercises,
+		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+			return desk.Start(name, dir)
+		}),
+	}
+	cmd.Flags().StringVar(&dir, "dir", ".", "make the copy in this `folder`")
+	mustMarkDir(cmd)
+	return cmd
+}
+
+func newExerciseCheck() *cobra.Command {
+	var dir string
+	var o exercise.CheckOptions
+	cmd := &cobra.Command{
+		Use:   "check NAME",
+		Short: "Build your copy and judge it",
+		Long: `Builds your copy and judges it with the cases of lesson check: first those that
+the exercise is about, then, in short, the rest. Exit status 0: all hold; 1: some
+fail; 2: it cannot be judged, since there is no copy, or it does not build.`,
+		Example: `  lesson exercise check 6
+  lesson exercise check 6 --dir ~/my-server
+  lesson exercise check 6 --json | jq .solved`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExercises,
+		RunE: atDesk(func(cmd *cobra.Command, desk *exercise.Desk, name string) error {
+			ctx, stop := untilSignal()
+			defer stop()
+			err := desk.Check(ctx, name, dir, o)
+			switch {
+			case ctx.Err() != nil:
+				return cannotRun{errors.New("interrupted, and nothing decided")}
+			case err != nil && !errors.Is(err, exercise.ErrFails):
+				return cannotRun{err}
+			}
+			return err
+		}),
+	}
+	addCopyFlag(cmd, &dir)
+	cmd.Flags().BoolVar(&o.JSON, "json", false, "for machines")
+	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "the rest at length, too")
+	return cmd
+}
+
+func newExerciseWatch() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "watch NAME",
+		Short: "Judge your copy again whenever you save",
+		Long: `Does what check does, and again whenever a Go file of your copy changes. The rest
+is left out for as long as a case fails that the exercise is about. Ctrl-C ends it.`,
+		Example: `  lesson exercise watch 6
+  lesson exercise watch 6 --dir ~/my-server`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExercises,
+		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+			ctx, stop := untilSignal()
+			defer stop()
+			if err := desk.Watch(ctx, name, dir); err != nil {
+				return cannotRun{err}
+			}
+			return nil
+		}),
+	}
+	addCopyFlag(cmd, &dir)
+	return cmd
+}
+
+func newExerciseHint() *cobra.Command {
+	var again bool
+	cmd := &cobra.Command{
+		Use:   "hint NAME",
+		Short: "The next of three hints",
+		Example: `  lesson exercise hint 6
+  lesson exercise hint 6 --again          those that you have seen`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExercises,
+		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+			return desk.Hint(name, again)
+		}),
+	}
+	cmd.Flags().BoolVar(&again, "again", false, "show those that you have seen, and no new one")
+	return cmd
+}
+
+func newExerciseSolution() *cobra.Command {
+	return &cobra.Command{
+		Use:   "solution NAME",
+		Short: "The change, why it works, and who else got it wrong",
+		Long: `Shows the change as a unified diff, against the server as it was when you started.
+In colour on a terminal, unless NO_COLOR is set.`,
+		Example:           "  lesson exercise solution 6",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExercises,
+		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+			return desk.Solution(name)
+		}),
+	}
+}
+
+func newExerciseReset() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "reset NAME",
+		Short: "Start over: the original main.go, no hints seen",
+		Long: `Puts the original main.go back into your copy. Yours is kept as main.go.bak (or
+main.go.bak2, and so on). Hints and results are forgotten.`,
+		Example: `  lesson exercise reset 6
+  lesson exercise reset 6 --dir ~/exercises`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExercises,
+		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+			return desk.Reset(name, dir)
+		}),
+	}
+	addCopyFlag(cmd, &dir)
+	return cmd
+}
+
+func addCopyFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "dir", "",
+		"the copy is in this `folder`, or in its folder NAME; else where it was started")
+	mustMarkDir(cmd)
+}
+
+// mustMarkDir lets shells complete --dir with folders. It fails only for a flag
+// that cmd does not have.
+func mustMarkDir(cmd *cobra.Command) {
+	if err := cmd.MarkFlagDirname("dir"); err != nil {
+		panic(err)
+	}
+}
+
+// atDesk makes a RunE of what is to be done with the first argument, if any.
+func atDesk(do func(*cobra.Command, *exercise.Desk, string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		gallery, err := exercise.Carried()
+		if err != nil {
+			return err
+		}
+		record, err := exercise.DefaultRecord()
+		if err != nil {
+			return err
+		}
+		out, log := cmd.OutOrStdout(), cmd.ErrOrStderr()
+		desk := &exercise.Desk{
+			Gallery: gallery, Record: record, Judge: exercise.Checker{},
+			Out: out, Print: printOptions(out, false), Log: log,
+		}
+		if terminal.Width(log) > 0 {
+			desk.Progress = progress(log)
+		}
+		err = do(cmd, desk, append(args, "")[0])
+		var unknown *exercise.UnknownError
+		if errors.As(err, &unknown) {
+			return usageError{err}
+		}
+		return err
+	}
+}
+
+// untilSignal is a context that ends with SIGINT or SIGTERM. A second signal
+// ends the program at once.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+func completeExercises(
+	_ *cobra.Command, args []string, _ string,
+) ([]string, cobra.ShellCompDirective) {
+	gallery, err := exercise.Carried()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp // there is nothing to offer
+	}
+	var names []string
+	for _, e := range gallery.Exercises {
+		names = append(names, e.Name+"\t"+e.Title)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+// A server on blocking sockets, one client at a time. It works, mostly: see
+// README.md beside it.
+package main
+
+import (
+	"fmt"
+	"log"
+	"net/netip"
+	"os"
+	"os/signal"
+	"regexp"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxRequest  = 8 << 10                 // bytes, the terminator included
+	lingerTime  = time.Second             // from the response to close, at most
+	lingerBytes = 1 << 20                 // read and discarded meanwhile, at most
+	acceptPause = 100 * time.Millisecond  // when descriptors have run out
+	stopTime    = 1500 * time.Millisecond // from a signal to the end, at most
+
+	response = "HTTP/1.0 200 OK\r\nDate: Mon, 1 Jan 1996 01:01:01 GMT\r\n" +
+		"Content-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
+	tooLarge = "HTTP/1.0 431 Request Header Fields Too Large\r\n" +
+		"Content-Type: text/plain\r\nContent-Length: 23\r\n\r\nThe request is too big."
+)
+
+var terminator = regexp.MustCompile("\n\r?\n")
+
+func main() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+
+	addr := "127.0.0.1:8080"
+	if len(os.Args) > 1 {
+		addr = os.Args[1]
+	}
+	a, err := netip.ParseAddrPort(addr)
+	must("host:port", err)
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must("socket", err)
+	must("setsockopt", unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	must("bind", unix.Bind(listener,
+		&unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}))
+	must("listen", unix.Listen(listener, 1))
+
+	go func() {
+		<-signals
+		_ = unix.Shutdown(listener, unix.SHUT_RD) // accept4 fails with EINVAL
+		sleep(stopTime)
+		os.Exit(0) // those whose request is still not complete get no answer
+	}()
+	fmt.Fprintln(os.Stderr, "listening on", addr)
+	serve(listener)
+}
+
+func must(call string, err error) {
+	if err != nil {
+		log.Fatalf("%s: %v", call, err)
+	}
+}
+
+// serve serves clients one after the other until a signal comes.
+func serve(listener int) {
+	for fd := accept(listener); fd >= 0; fd = accept(listener) {
+		serveClient(fd)
+	}
+}
+
+// accept takes one connection from the accept queue, and stands still while
+// there is none. It returns -1 when a signal has come instead.
+func accept(listener int) int {
+	for {
+		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			return fd
+		case unix.EINVAL: // shut down
+			return -1
+		case unix.EINTR, unix.ECONNABORTED:
+			continue // that one is gone, the next may be fine
+		default: // out of descriptors or memory: at once, it would fail again
+			sleep(acceptPause)
+		}
+	}
+}
+
+// serveClient serves one client, from its first byte to close.
+func serveClient(fd int) {
+	defer unix.Close(fd)
+	answer := readRequest(fd)
+	if answer != "" && send(fd, []byte(answer)) {
+		linger(fd)
+	}
+}
+
+// readRequest reads a request and returns the answer to it, "" when nobody is
+// left to answer.
+func readRequest(fd int) string {
+	var request []byte
+	var buffer [1024]byte
+	for {
+		n, err := unix.Read(fd, buffer[:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil || n == 0: // a reset, or end of file
+			return ""
+		}
+		from := max(len(request)-2, 0) // a terminator may have been cut in two
+		request = append(request, buffer[:n]...)
+		end := terminator.FindIndex(request[from:])
+		switch {
+		case end != nil && from+end[1] <= maxRequest:
+			fmt.Printf("----------------------------------------\n%q\n", request[:from+end[1]])
+			return response
+		case len(request) > maxRequest:
+			return tooLarge
+		}
+	}
+}
+
+// send sends all of it, or returns false. One call may take fewer bytes than
+// it was given.
+func send(fd int, unsent []byte) bool {
+	for len(unsent) > 0 {
+		n, err := unix.Write(fd, unsent)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil: // EPIPE, ECONNRESET: the client is gone
+			return false
+		}
+		unsent = unsent[n:]
+	}
+	return true
+}
+
+// linger tells the client that this was all, and reads on until it closes. Were
+// we to close now, and bytes of the client's lay unread or came later, the
+// kernel would answer them with a reset, and a reset destroys what the client
+// has not read yet: our response.
+func linger(fd int) {
+	if unix.Shutdown(fd, unix.SHUT_WR) != nil {
+		return // ENOTCONN: the client has reset the connection
+	}
+	var buffer [1024]byte
+	discarded, end := 0, time.Now().Add(lingerTime)
+	for left := lingerTime; left > 0 && discarded <= lingerBytes; left = time.Until(end) {
+		limit := unix.NsecToTimeval(int64(left))
+		if unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit) != nil {
+			return
+		}
+		n, err := unix.Read(fd, buffer[:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil || n == 0: // EAGAIN: the time is up
+			return
+		}
+		discarded += n
+	}
+}
+
+// sleep is a system call and not time.Sleep: for a timer, Go opens a descriptor
+// of its own, and there may be none left.
+func sleep(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&t, nil)
+}

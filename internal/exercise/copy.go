@@ -1,0 +1,181 @@
+//go:build linux
+
+package exercise
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// files are what a learner's copy begins with, by name.
+func (g *Gallery) files(e Exercise) map[string]string {
+	return map[string]string{
+		"main.go":   e.Source,
+		"README.md": e.task(),
+		"go.mod":    strings.Replace(g.goMod, "module exercise", "module "+e.Name, 1),
+		"go.sum":    g.goSum,
+	}
+}
+
+// pageLink is a link to another page in docs. A copy is somewhere else.
+var pageLink = regexp.MustCompile(`\[([^\]]+)\]\(\.\./\.\./([^)]+)\)`)
+
+// about says what kind of server it is.
+func (e Exercise) about() string {
+	return pageLink.ReplaceAllString(e.readme.about, "$1 (docs/$2)")
+}
+
+// task is the README of a copy. It ends where the hints begin: an editor does
+// not fold them, and who opens the file would have read the solution.
+func (e Exercise) task() string {
+	return fmt.Sprintf(`# %02d %s
+
+> %s
+
+%s
+
+## First look
+
+%s
+
+## Hints
+
+The server is in main.go. When you think that it is right:
+
+    lesson exercise check %[6]s
+
+When you do not know how to go on:
+
+    lesson exercise hint %[6]s
+    lesson exercise solution %[6]s
+`, e.Number, e.Title, strings.ReplaceAll(e.readme.quote, "\n", "\n> "), e.about(), e.readme.look, e.Name)
+}
+
+// copyOut makes the folder parent/NAME with the learner's copy in it, and
+// returns its absolute path. It makes all or nothing, and fails with
+// fs.ErrExist when there is something of that name already.
+func (g *Gallery) copyOut(e Exercise, parent string) (string, error) {
+	parent, err := filepath.Abs(parent)
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(parent, e.Name)
+	if _, err := os.Lstat(target); err == nil {
+		return target, fs.ErrExist
+	}
+	temporary, err := os.MkdirTemp(parent, "."+e.Name+"-*")
+	if err != nil {
+		return "", err
+	}
+	err = os.Chmod(temporary, 0o755) // a temporary one is its owner's only
+	for name, text := range g.files(e) {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(temporary, name), []byte(text), 0o644)
+		}
+	}
+	if err == nil {
+		err = os.Rename(temporary, target) // fails when target has come meanwhile
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(temporary))
+	}
+	return target, nil
+}
+
+// goFiles are the Go files of a copy, and nothing when there is no folder. Those
+// that begin with "." or "_" the go command passes over, and so do we: editors
+// keep such files for themselves.
+func goFiles(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // to go build it is the same: there is nothing to build
+	}
+	var files []string
+	for _, entry := range entries {
+		name := entry.Name()
+		if filepath.Ext(name) == ".go" && name[0] != '.' && name[0] != '_' && !entry.IsDir() {
+			files = append(files, filepath.Join(dir, name))
+		}
+	}
+	return files
+}
+
+// restore puts the original main.go back into a copy. The learner's is kept in
+// the file whose name it returns: main.go.bak, or with a number after it when
+// there is one from an earlier time; "" when there was nothing to keep.
+func (e Exercise) restore(dir string) (kept string, err error) {
+	file := filepath.Join(dir, "main.go")
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // nothing to keep
+	case err != nil:
+		return "", err
+	case string(text) == e.Source:
+		return "", nil
+	default:
+		kept, err = keep(file+".bak", text)
+		if err != nil {
+			return "", err
+		}
+	}
+	return kept, replace(file, []byte(e.Source))
+}
+
+// keep writes a file that was not there before.
+func keep(name string, text []byte) (string, error) {
+	for n := 1; ; n++ {
+		numbered := name
+		if n > 1 {
+			numbered += strconv.Itoa(n)
+		}
+		file, err := os.OpenFile(numbered, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		_, err = file.Write(text)
+		return numbered, errors.Join(err, file.Close())
+	}
+}
+
+// A BuildError is what go build has to say about a copy.
+type BuildError struct{ Output string }
+
+func (e *BuildError) Error() string { return "it does not build" }
+
+// build builds the program in a folder. The error is a *BuildError, or says
+// why there is no go command to run.
+func build(ctx context.Context, dir, program string) error {
+	// Whether the copy lies in somebody's repository, or beside a go.work that
+	// does not name it, is no matter of the exercise.
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", program, ".")
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it ends its compilers
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	var failed *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &failed):
+		return &BuildError{out.String()}
+	case err != nil:
+		return fmt.Errorf("cannot build: %w", err)
+	}
+	return nil
+}
