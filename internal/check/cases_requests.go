@@ -106,7 +106,7 @@ var requests = []Case{
 		Cause: "The buffer of a connection is not emptied when the connection ends, or when its" +
 			" descriptor's number begins anew.",
 		script: []step{
-			connect("a"), send("a", "GET / HTTP/1.0\r\n"), taken("a"), closes("a"),
+			connect("a"), send("a", "GET / HTTP/1.0\r\n"), taken("a"), closes("a"), closedToo("a"),
 			connect("b"), send("b", "\r\n"), taken("b"), unanswered("b"),
 			send("b", "\r\n\r\n"), answered("b"),
 		},

@@ -314,6 +314,22 @@ func closes(name string) step {
 	return step{text: name + " closes", do: func(t *trial) error { return t.clients[name].Close() }}
 }
 
+// closedToo gives the server time to close its end as well. Whether it does is
+// what other cases are about.
+func closedToo(name string) step {
+	const within = time.Second
+	return step{text: "the server is given time to close, too", do: func(t *trial) error {
+		_, err := until(t.ctx, within, func() (bool, error) {
+			_, err := t.theirs(t.clients[name])
+			if errors.Is(err, sockdiag.ErrNone) {
+				return true, nil
+			}
+			return false, err
+		})
+		return err
+	}}
+}
+
 func resets(names ...string) step {
 	return step{text: list(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
 		for _, name := range names {
