@@ -226,8 +226,11 @@ func (k *staleKernel) EpollWait(
 		if int(event.Fd) != k.target {
 			continue
 		}
+		if k.arrive == nil {
+			continue // its end once more, or what its successor has sent
+		}
 		k.arrive()
-		k.target = -1 // its end may be reported again, or its successor's request
+		k.arrive = nil
 		event.Events |= unix.EPOLLHUP | unix.EPOLLERR
 		for i, who := range k.order {
 			events[i] = event
