@@ -11,7 +11,9 @@ import (
 	"log"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,8 +29,8 @@ import (
 	lessons "lesson/internal/server"
 )
 
-// The servers that the tests judge are this test program, started again with
-// one of these in its environment.
+// The servers that the tests judge are this test program (judged), started again
+// with one of these in its environment.
 const (
 	serveLesson = "CHECK_TEST_LESSON" // a lesson, by name
 	serveWrong  = "CHECK_TEST_WRONG"  // a server with that fault; "none" for none
@@ -44,11 +46,31 @@ func TestMain(m *testing.M) {
 	case os.Getenv(serveWrong) != "":
 		err = (&wrong{fault: os.Getenv(serveWrong)}).run(addr)
 	default:
-		os.Exit(m.Run())
+		os.Exit(runTests(m))
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// judged is the program that child starts.
+var judged = os.Args[0]
+
+// runTests runs the tests, against servers without the race detector: that keeps
+// a shadow of all memory, and the shadow of a server that is right grows.
+func runTests(m *testing.M) int {
+	if raceDetector {
+		dir, err := os.MkdirTemp("", "check-test-")
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		judged = filepath.Join(dir, "judged")
+		if out, err := exec.Command("go", "test", "-c", "-o", judged, ".").CombinedOutput(); err != nil {
+			log.Fatalf("go test -c: %v\n%s", err, out)
+		}
+	}
+	return m.Run()
 }
 
 func runLesson(name, addr string) error {
@@ -68,7 +90,7 @@ func runLesson(name, addr string) error {
 
 // child is a command for the target: env(1) becomes the server.
 func child(key, value string) []string {
-	return []string{"env", key + "=" + value, withTimeout + "={seconds}s", os.Args[0], "{addr}"}
+	return []string{"env", key + "=" + value, withTimeout + "={seconds}s", judged, "{addr}"}
 }
 
 // wrong is a server with one fault: a goroutine for each connection through
@@ -89,18 +111,6 @@ type wrong struct {
 func (w *wrong) is(fault string) bool { return w.fault == fault }
 
 func (w *wrong) run(addr string) error {
-	signals := make(chan os.Signal, 1)
-	switch w.fault {
-	case "no handler of signals":
-	case "deaf to SIGTERM":
-		signal.Ignore(unix.SIGTERM)
-	case "fails on SIGINT":
-		signal.Notify(signals, unix.SIGINT)
-		go func() { <-signals; os.Exit(130) }()
-	default:
-		signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-		go func() { <-signals; w.stop() }()
-	}
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		if !w.is("no SO_REUSEADDR") {
 			return nil
@@ -119,6 +129,18 @@ func (w *wrong) run(addr string) error {
 	w.stopping = make(chan struct{})
 	w.reading = map[*net.TCPConn]bool{}
 	w.pool = make(chan struct{}, 4)
+	signals := make(chan os.Signal, 1)
+	switch w.fault {
+	case "no handler of signals":
+	case "deaf to SIGTERM":
+		signal.Ignore(unix.SIGTERM)
+	case "fails on SIGINT":
+		signal.Notify(signals, unix.SIGINT)
+		go func() { <-signals; os.Exit(130) }()
+	default:
+		signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+		go func() { <-signals; w.stop() }()
+	}
 	if w.is("polls") {
 		go func() {
 			for {
