@@ -256,8 +256,11 @@ func next() step {
 			if t.model == Blocking {
 				return t.goodEnd()
 			}
-			// The first may be served while what ends the server is still
-			// on its way to another thread.
+			// What ends the server may still be on its way: let it come. On a
+			// busy machine another thread can serve a client sooner.
+			if err := t.comesToRest(); err != nil {
+				return err
+			}
 			if err := t.serveOneMore(); err != nil {
 				return err
 			}
