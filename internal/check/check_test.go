@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/launch"
 	"lesson/internal/process"
 	"lesson/internal/protocol"
 )
@@ -126,7 +127,7 @@ func TestSelect(t *testing.T) {
 }
 
 func TestWhatCannotRun(t *testing.T) {
-	free, err := freePort()
+	free, err := launch.FreePort()
 	must(t, err)
 	for _, c := range []struct {
 		name   string
@@ -306,16 +307,6 @@ func TestASendBufferTakesAPart(t *testing.T) {
 	}
 	if n, err = unix.SendmsgN(fd, make([]byte, 54), nil, nil, unix.MSG_DONTWAIT); err != unix.EAGAIN {
 		t.Errorf("and then %d bytes, %v, want %v", n, err, unix.EAGAIN)
-	}
-}
-
-func TestLastWordsAreSafeToPrint(t *testing.T) {
-	got := lastWords([]byte(" one\x1b[31m\nTraceback é\xff\t!\n"))
-	if want := "one\\x1b[31m\nTraceback é�\\t!"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := lastWords(bytes.Repeat([]byte("x"), 10000)); len(got) != 400 {
-		t.Errorf("%d bytes of words", len(got))
 	}
 }
 

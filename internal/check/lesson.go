@@ -3,9 +3,7 @@
 package check
 
 import (
-	"os"
-	"strings"
-
+	"lesson/internal/launch"
 	"lesson/internal/lesson"
 )
 
@@ -16,13 +14,9 @@ func Lesson(name string) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	program, err := os.Executable()
+	program, err := launch.Lesson(name, "--timeout", "{seconds}s")
 	if err != nil {
 		return Target{}, err
 	}
-	command := append([]string{program}, strings.Fields(l.Command)[1:]...)
-	return Target{
-		Name:    l.Command,
-		Command: append(command, "--addr", "{addr}", "--timeout", "{seconds}s"),
-	}, nil
+	return Target{Name: l.Command, Command: program.Command}, nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lesson/internal/client"
+	"lesson/internal/launch"
 )
 
 // Run judges the target. It returns an error when nothing can be judged: the
@@ -38,7 +39,7 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 	if o.Jobs == 0 {
 		o.Jobs = 2 * runtime.NumCPU()
 	}
-	if len(target.Command) == 0 || target.choosesPort() {
+	if len(target.Command) == 0 || target.program(0).ChoosesPort() {
 		o.Jobs = 1 // they share a server, or a port
 	}
 	r := &runner{target: target, options: o}
@@ -301,7 +302,7 @@ func (s *server) obituary(ctx context.Context) ([]string, error) {
 	}
 	how, _ := s.proc.Status()
 	lines := []string{"the server has ended: " + how}
-	if words := lastWords(s.proc.Output()); words != "" {
+	if words := launch.LastWords(s.proc.Output()); words != "" {
 		lines = append(lines, "its last words: "+words)
 	}
 	return lines, nil

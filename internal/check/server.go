@@ -6,16 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/launch"
 	"lesson/internal/process"
 	"lesson/internal/sockdiag"
 	"lesson/internal/syscount"
@@ -28,148 +26,35 @@ type server struct {
 	pids []int            // the processes that have the listener; none when they cannot be seen
 }
 
-// startWithin bounds how long a server may take until it listens: `go run` and
-// its like may have to compile it first. One that listens on another port than
-// it was told is given up sooner.
-const (
-	startWithin     = time.Minute
-	elsewhereWithin = 2 * time.Second
-)
-
-var placeholders = []string{"{port}", "{addr}"}
-
-// choosesPort says whether the command leaves the choice of the port to us.
-func (target Target) choosesPort() bool {
-	for _, arg := range target.Command {
-		for _, p := range placeholders {
-			if strings.Contains(arg, p) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// start starts the target, on a free port if it may be told one, and returns
-// when it listens.
+// start starts the target and returns when it listens.
 func (target Target) start(ctx context.Context, timeout time.Duration) (*server, error) {
-	const tries = 3
-	for try := 1; ; try++ {
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		s, err := target.startAt(ctx, port, timeout)
-		if err == nil || try == tries || !takenBySomebody(port) {
-			return s, err
-		}
-	}
+	return asServer(target.program(timeout).Start(ctx))
 }
 
-// takenBySomebody says whether a server that did not start may have come too late
-// for its port.
-func takenBySomebody(port uint16) bool {
-	listeners, err := sockdiag.Listeners(port)
-	return err == nil && len(listeners) > 0
-}
-
+// startAt is start on that port.
 func (target Target) startAt(
 	ctx context.Context, port uint16, timeout time.Duration,
 ) (*server, error) {
-	addr := netip.AddrPortFrom(loopback, port)
-	replace := strings.NewReplacer(
-		"{port}", strconv.Itoa(int(port)), "{host}", loopback.String(), "{addr}", addr.String(),
-		"{seconds}", strconv.Itoa(int(timeout/time.Second)))
+	return asServer(target.program(timeout).StartAt(ctx, netip.AddrPortFrom(loopback, port)))
+}
+
+func (target Target) program(timeout time.Duration) launch.Program {
+	seconds := strings.NewReplacer("{seconds}", strconv.Itoa(int(timeout/time.Second)))
 	command := make([]string, len(target.Command))
 	for i, arg := range target.Command {
-		command[i] = replace.Replace(arg)
+		command[i] = seconds.Replace(arg)
 	}
-	proc, err := process.Start(command, target.Dir)
+	return launch.Program{Command: command, Dir: target.Dir}
+}
+
+func asServer(s *launch.Server, err error) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{addr: addr, proc: proc}
-	anyPort := target.choosesPort()
-	var elsewhere time.Time // since when it has been listening on another port
-	listens, err := until(ctx, startWithin, func() (bool, error) {
-		at, err := s.listensAt()
-		switch {
-		case err != nil || !at.IsValid():
-			return false, err
-		case anyPort || at.Port() == port:
-			s.addr = at
-			return true, nil
-		case elsewhere.IsZero():
-			elsewhere = time.Now()
-		case time.Since(elsewhere) > elsewhereWithin:
-			return false, fmt.Errorf("listens on port %d, and not on %d as it was told", at.Port(), port)
-		}
-		return false, nil
-	})
-	if err == nil && !listens {
-		err = fmt.Errorf("does not listen after %v", startWithin)
-	}
-	if err != nil {
-		return nil, errors.Join(s.startError(command, anyPort, err), s.end())
-	}
-	return s, nil
+	return &server{addr: s.Addr, proc: s.Proc, pids: s.Pids}, nil
 }
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-
-// listensAt looks for a listener that the server's processes hold, the one at
-// the address that it was told if there is one, and remembers who holds it. It is
-// not valid when there is none.
-func (s *server) listensAt() (netip.AddrPort, error) {
-	var found netip.AddrPort
-	if !s.proc.Running() {
-		how, _ := s.proc.Status()
-		return found, fmt.Errorf("ended before it listened: %s", how)
-	}
-	listeners, err := sockdiag.Listeners(0)
-	if err != nil {
-		return found, err
-	}
-	tree, err := s.proc.Tree()
-	if err != nil {
-		return found, err
-	}
-	for _, l := range listeners {
-		if found.IsValid() && l.Local.Port() != s.addr.Port() || len(tree) == 0 {
-			continue
-		}
-		holders, err := process.Holders(l.Inode, tree...)
-		if err != nil {
-			return found, err
-		}
-		if len(holders) > 0 {
-			s.pids = holders
-			found = reachedAt(l.Local)
-		}
-	}
-	return found, nil
-}
-
-// reachedAt is where a client finds a listener on all addresses.
-func reachedAt(listener netip.AddrPort) netip.AddrPort {
-	if listener.Addr().IsUnspecified() {
-		return netip.AddrPortFrom(loopback, listener.Port())
-	}
-	return listener
-}
-
-func (s *server) startError(command []string, anyPort bool, err error) error {
-	hint := "does it listen on the port that {port} becomes?"
-	if anyPort {
-		hint = "give it a port: write {port} or {addr} where the command takes it," +
-			" as in `lesson check -- python3 server.py {port}`"
-	}
-	words := lastWords(s.proc.Output())
-	if words != "" {
-		words = "\nits last words: " + words
-	}
-	return fmt.Errorf("%s: %w; %s%s", strings.Join(command, " "), err, hint, words)
-}
 
 // attach finds the processes of a server that we have not started. There may be
 // none to be seen: another machine, another user.
@@ -276,48 +161,6 @@ func (s *server) doing(ctx context.Context) (string, bool) {
 		return fmt.Sprintf("the server sleeps, in %s(%d, …)", syscount.Name(call), fd), true
 	}
 	return "the server sleeps", true
-}
-
-// ports hands every port out once, so that no two servers of one run want the
-// same. They lie below those that the kernel gives to clients.
-var ports atomic.Uint32
-
-const (
-	firstPort = 10240
-	portRange = 20000
-)
-
-func init() { ports.Store(rand.Uint32N(portRange)) }
-
-func freePort() (uint16, error) {
-	for range portRange {
-		port := firstPort + ports.Add(1)%portRange
-		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, uint16(port)).String())
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return 0, err
-		}
-		return uint16(port), nil
-	}
-	return 0, fmt.Errorf("no free port between %d and %d", firstPort, firstPort+portRange)
-}
-
-// lastWords is the end of what a server has written, made safe to print.
-func lastWords(output []byte) string {
-	const most = 400
-	text := strings.TrimSpace(string(output[max(0, len(output)-most):]))
-	var safe strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '\n' || strconv.IsPrint(r):
-			safe.WriteRune(r)
-		default:
-			safe.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return safe.String()
 }
 
 // stands says whether all of the server stands still after SIGSTOP.
