@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ type serveFlags struct {
 	timeout  time.Duration
 	quiet    bool
 	trace    bool
+	events   string
 	nodelay  bool
 	cork     bool
 	deferred bool
@@ -44,6 +46,8 @@ func addServeFlags(cmd *cobra.Command) *serveFlags {
 		"do not print requests")
 	flags.BoolVar(&f.trace, "trace", false,
 		"print every system call as it is entered and left, to stderr")
+	flags.StringVar(&f.events, "trace-json", "",
+		"write every system call to `file`, when entered and when left, as lines of JSON")
 	flags.BoolVar(&f.nodelay, "nodelay", false,
 		"set TCP_NODELAY: send small segments at once (package net always does)")
 	flags.BoolVar(&f.cork, "cork", false,
@@ -83,7 +87,7 @@ func serve(cmd *cobra.Command, name string, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.trace && l.Untraced {
+	if (f.trace || f.events != "") && l.Untraced {
 		return usageError{errors.New("--trace sees the lesson's own calls, and with --netpoll" +
 			" package net makes them; try: strace -f -e trace=network,read,write,epoll_pwait" +
 			" lesson threaded --netpoll")}
@@ -105,8 +109,21 @@ func serve(cmd *cobra.Command, name string, f *serveFlags) error {
 	if !f.quiet {
 		run.Options.Requests = cmd.OutOrStdout()
 	}
+	var observers trace.Several
 	if f.trace {
-		run.Trace = trace.New(cmd.ErrOrStderr(), terminal.Colour(cmd.ErrOrStderr()))
+		observers = append(observers,
+			trace.New(cmd.ErrOrStderr(), terminal.Colour(cmd.ErrOrStderr())))
+	}
+	if f.events != "" {
+		file, err := os.Create(f.events)
+		if err != nil {
+			return err
+		}
+		defer file.Close() // each line is written as it comes
+		observers = append(observers, trace.NewJSON(file))
+	}
+	if len(observers) > 0 {
+		run.Trace = observers
 	}
 	return run.Do()
 }

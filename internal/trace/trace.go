@@ -1,6 +1,7 @@
 //go:build linux
 
-// Package trace prints a lesson's system calls, one line each: the call as it
+// Package trace shows a lesson's system calls. A Recorder makes data of them, for
+// other programs. A Printer prints them, one line each: the call as it
 // is entered, and behind it, as it is left, what came of it. A call that blocks
 // is a line that stands there unfinished.
 package trace
