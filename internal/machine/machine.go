@@ -1,0 +1,158 @@
+//go:build linux
+
+// Package machine tells what a result was measured on, and how many connections
+// this machine lets one program make: the limits that a measurement runs into
+// before it measures what it is about.
+package machine
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Machine is what must be known beside a figure to believe it.
+type Machine struct {
+	CPU    string `json:"cpu"`  // as /proc/cpuinfo names it
+	CPUs   []int  `json:"cpus"` // the processors that this program may use
+	Memory int64  `json:"memory_bytes"`
+	Kernel string `json:"kernel"` // uname -r
+	Go     string `json:"go"`
+}
+
+// This is the machine that the program runs on.
+func This() (Machine, error) {
+	m := Machine{Go: runtime.Version()}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return m, fmt.Errorf("uname: %w", err)
+	}
+	m.Kernel = unix.ByteSliceToString(name.Release[:])
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return m, fmt.Errorf("sysinfo: %w", err)
+	}
+	m.Memory = int64(info.Totalram) * int64(info.Unit)
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return m, fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	for cpu := range len(set) * 64 {
+		if set.IsSet(cpu) {
+			m.CPUs = append(m.CPUs, cpu)
+		}
+	}
+	var err error
+	m.CPU, err = cpuName()
+	return m, err
+}
+
+// cpuName is "" where the kernel does not tell, as on many arm64 machines.
+func cpuName() (string, error) {
+	file, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		if strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", lines.Err()
+}
+
+func (m Machine) String() string {
+	cpu := m.CPU
+	if cpu == "" {
+		cpu = "processor unknown"
+	}
+	return fmt.Sprintf("%d × %s, %.0f GiB, Linux %s, %s",
+		len(m.CPUs), cpu, float64(m.Memory)/(1<<30), m.Kernel, m.Go)
+}
+
+// Limits is what bounds the number of connections.
+type Limits struct {
+	Descriptors int `json:"descriptors"`    // that this program may have open: RLIMIT_NOFILE
+	Ports       int `json:"ports"`          // ephemeral ports for each pair of addresses and server's port
+	TimeWait    int `json:"time_wait"`      // connections in TIME_WAIT now; each keeps a port
+	MostWaiting int `json:"most_time_wait"` // tcp_max_tw_buckets: beyond it the kernel keeps none
+	Backlog     int `json:"somaxconn"`      // the longest accept queue
+}
+
+// ReadLimits asks for them as they are now. The Go runtime has raised the soft limit
+// of descriptors to the hard one.
+func ReadLimits() (Limits, error) {
+	var l Limits
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return l, fmt.Errorf("getrlimit: %w", err)
+	}
+	l.Descriptors = int(min(files.Cur, 1<<31-1))
+	var first, last int
+	err := errors.Join(
+		scan("/proc/sys/net/ipv4/ip_local_port_range", &first, &last),
+		scan("/proc/sys/net/core/somaxconn", &l.Backlog),
+		scan("/proc/sys/net/ipv4/tcp_max_tw_buckets", &l.MostWaiting),
+	)
+	l.Ports = last - first + 1
+	if err != nil {
+		return l, err
+	}
+	l.TimeWait, err = timeWait()
+	return l, err
+}
+
+func scan(file string, values ...any) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not shown in every container: left 0, unknown
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Sscan(string(text), values...); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// timeWait is the "tw" of the line "TCP:" in /proc/net/sockstat.
+func timeWait() (int, error) {
+	text, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(line, "TCP:")
+		if !ok {
+			continue
+		}
+		fields := strings.Fields(rest)
+		for i := 0; i+1 < len(fields); i += 2 {
+			if fields[i] == "tw" {
+				n := 0
+				_, err := fmt.Sscan(fields[i+1], &n)
+				return n, err
+			}
+		}
+	}
+	return 0, errors.New("/proc/net/sockstat has no TCP: tw")
+}
+
+// Source is a client's own address, the n-th of those over which many clients
+// are spread: 127.1.0.1, 127.1.0.2, … All of 127.0.0.0/8 is this machine (RFC 1122,
+// 3.2.1.3), and every one of them has ephemeral ports of its own.
+func Source(n int) netip.Addr {
+	n %= 1 << 16
+	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)}).Next()
+}
