@@ -24,6 +24,7 @@ import (
 
 	"lesson/docs"
 	"lesson/internal/lesson"
+	"lesson/internal/quiz"
 )
 
 // root is the repository, from this folder.
@@ -308,6 +309,25 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	t.Logf("%d commands", count)
+}
+
+// The commands that prove an answer of the quiz are ones that the program takes.
+func TestQuizCommands(t *testing.T) {
+	chapters, err := quiz.Chapters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range chapters {
+		for _, q := range c.Questions {
+			for _, words := range shellWords(q.Proof) {
+				if args, ours := lessonArgs(words); ours {
+					if err := accepts(t, args, ""); err != nil {
+						t.Errorf("%s, %q: %s: %v", c.File, q.Text, q.Proof, err)
+					}
+				}
+			}
+		}
+	}
 }
 
 // A prompt is a line that somebody types, and the first line that comes back.

@@ -22,3 +22,8 @@ var Chapters embed.FS
 //go:embed exercises/*.txt exercises/*/main.go exercises/*/README.md
 //go:embed exercises/*/cases.txt exercises/*/solution.patch
 var Exercises embed.FS
+
+// Quiz is the folder quiz: answers to choose from, for the chapters' questions.
+//
+//go:embed quiz/*.txt
+var Quiz embed.FS

@@ -1,0 +1,63 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"lesson/internal/quiz"
+	"lesson/internal/terminal"
+)
+
+func newQuiz() *cobra.Command {
+	var list, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "quiz [CHAPTER…]",
+		Short: "The chapters' questions, to answer by choice",
+		Long: `Asks the questions at the end of the chapters. Choose an answer by its letter; then
+comes the reason, and where it can be seen, the command that shows it. Enter alone
+tells the answer, q ends.
+
+A CHAPTER is a number or a file. Without one, all are asked.`,
+		Example: `  lesson quiz 4
+  lesson quiz 05-edge-triggered
+  lesson quiz --list`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := quiz.Chapters()
+			if err != nil {
+				return err
+			}
+			chapters, err := quiz.Select(all, args)
+			if err != nil {
+				return usageError{err}
+			}
+			switch {
+			case asJSON:
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(chapters)
+			case list:
+				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				for _, c := range chapters {
+					fmt.Fprintf(table, "%s\t%d questions\t%s\n", c.Title, len(c.Questions), c.File)
+				}
+				return table.Flush()
+			}
+			session := quiz.Session{
+				In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Shuffle: rand.Shuffle,
+				Width: min(terminal.Width(cmd.OutOrStdout()), 100),
+			}
+			score, err := session.Ask(chapters)
+			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d right\n", score.Right, score.Answered)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&list, "list", false, "list the chapters that ask questions")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the questions with their answers, for machines")
+	return cmd
+}
