@@ -1,7 +1,8 @@
 //go:build linux
 
 // Package syscount counts the system calls that processes make, by name, with
-// ptrace(2): as strace -c -f does, without strace, and while they run.
+// ptrace(2): as strace -c -f does, without strace, and while they run. It can also
+// tell of each call as it is entered and left, and where in the program it is made.
 //
 // A counted process stops twice in each call, and goes on when its counter has
 // taken notice. So it is slower, by some microseconds each time, and otherwise
@@ -62,6 +63,8 @@ type Counter struct {
 	done chan struct{} // closed when they have been let go, or have all ended
 	err  error         // what ended the counting; not to be read before done
 
+	watch func(Stop) // told of each call, when not nil
+
 	mu     sync.Mutex
 	counts map[call]int64
 	thread int // the thread that traces; 0 when none does
@@ -82,11 +85,16 @@ type Counter struct {
 // the processes; where Yama is in force, only for children of this program, and
 // theirs. A process has one tracer at a time. The error is an EPERM that tries
 // to say why, or ESRCH when a process has ended. It takes Linux 5.3.
-func Attach(pids ...int) (*Counter, error) {
+func Attach(pids ...int) (*Counter, error) { return Watch(nil, pids...) }
+
+// Watch is Attach, and calls watch with every Stop, in the order in which they
+// come. The thread stands still until watch returns.
+func Watch(watch func(Stop), pids ...int) (*Counter, error) {
 	if err := interruptible(); err != nil {
 		return nil, err
 	}
 	c := newCounter()
+	c.watch = watch
 	attached := make(chan struct{})
 	go c.trace(pids, attached)
 	late := time.After(patience)

@@ -29,6 +29,7 @@ type tracer struct {
 	*Counter
 	tracees  map[int]bool // by thread id: has it stopped once, to stop in every call from then on?
 	ended    map[int]bool // children of this program that their owner has not waited for
+	made     map[int]Stop // the call that a thread has entered and not left, when watched
 	stopping bool         // every tracee is let go where it next stops
 
 	news report // what the last call of waitid told
@@ -44,7 +45,9 @@ func (c *Counter) trace(pids []int, attached chan<- struct{}) {
 	c.setThread(unix.Gettid())
 	defer c.setThread(0) // the first of the three: no signal goes to a thread that is another's
 
-	t := &tracer{Counter: c, tracees: map[int]bool{}, ended: map[int]bool{}}
+	t := &tracer{
+		Counter: c, tracees: map[int]bool{}, ended: map[int]bool{}, made: map[int]Stop{},
+	}
 	for {
 		// One that was just making a thread when it was seized has made one that is no
 		// tracee. Whoever has stopped is past that: are there more?
@@ -224,7 +227,7 @@ func (t *tracer) handle(tid int) error {
 		if signal != int(unix.SIGTRAP)|0x80 {
 			deliver = signal // it is about to get one
 		} else if !t.stopping { // PTRACE_O_TRACESYSGOOD: it enters a call, or leaves it
-			err = t.enter(tid)
+			err = t.stopsInCall(tid)
 		}
 	case unix.PTRACE_EVENT_STOP:
 		// SIGTRAP: after PTRACE_INTERRUPT, SIGCONT, or its birth. Another: stopped by
@@ -252,8 +255,9 @@ func (t *tracer) handle(tid int) error {
 	return nil
 }
 
-// enter counts the call that a tracee stands in, if it has not made it yet.
-func (t *tracer) enter(tid int) error {
+// stopsInCall counts the call that a tracee stands in, if it has not made it yet, and
+// tells of it.
+func (t *tracer) stopsInCall(tid int) error {
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid),
 		unsafe.Sizeof(t.info), uintptr(unsafe.Pointer(&t.info)), 0, 0)
 	switch {
@@ -264,6 +268,9 @@ func (t *tracer) enter(tid int) error {
 	case t.info.op == unix.PTRACE_SYSCALL_INFO_ENTRY:
 		t.count(call{t.info.arch, t.info.number})
 	}
+	if t.watch != nil {
+		t.tell(tid)
+	}
 	return nil
 }
 
@@ -272,6 +279,7 @@ func (t *tracer) enter(tid int) error {
 // that is a child of this program, its exit status is its owner's.
 func (t *tracer) end(tid int) error {
 	delete(t.tracees, tid)
+	delete(t.made, tid)
 	if statusOf(tid).child {
 		t.ended[tid] = true
 		return nil
@@ -343,13 +351,15 @@ func ptrace(request, tid, data int) error {
 	return nil
 }
 
-// A syscallInfo is the struct ptrace_syscall_info of ptrace(2), at the entry.
+// A syscallInfo is the struct ptrace_syscall_info of ptrace(2), at the entry. At the
+// exit, number is what the call has returned.
 type syscallInfo struct {
 	op             uint8 // unix.PTRACE_SYSCALL_INFO_…
 	_              [3]uint8
 	arch           uint32
 	pc, sp, number uint64
-	_              [7]uint64 // the arguments, and what is there elsewhere
+	args           [6]uint64
+	_              uint64 // what is there elsewhere
 }
 
 // A status is what /proc/TID/status says of a thread.
