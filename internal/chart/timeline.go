@@ -1,0 +1,186 @@
+package chart
+
+import (
+	"fmt"
+	"slices"
+)
+
+// until is the end of the time shown; 0 when there is nothing to show.
+func (t Timeline) until() float64 {
+	if t.Until > 0 && usable(t.Until) {
+		return t.Until
+	}
+	last := 0.0
+	t.each(func(_ Group, _ Lane, s Span) {
+		if usable(s.From) && usable(s.To) {
+			last = max(last, s.To)
+		}
+	})
+	return last
+}
+
+func (t Timeline) each(visit func(Group, Lane, Span)) {
+	for _, group := range t.Groups {
+		for _, lane := range group.Lanes {
+			for _, span := range lane.Spans {
+				visit(group, lane, span)
+			}
+		}
+	}
+}
+
+// shows says whether the span lies, at least in part, in the time shown.
+func (s Span) shows(until float64) bool {
+	return usable(s.From) && usable(s.To) && s.From <= s.To && s.To >= 0 && s.From <= until
+}
+
+// kinds is those given, and those that a span names besides.
+func (t Timeline) kinds() []Kind {
+	all := slices.Clone(t.Kinds)
+	t.each(func(_ Group, _ Lane, s Span) {
+		if !slices.ContainsFunc(all, func(k Kind) bool { return k.Name == s.Kind }) {
+			all = append(all, Kind{Name: s.Kind, Pattern: Pattern(len(all) % 4)})
+		}
+	})
+	return all
+}
+
+func (k Kind) legend() string {
+	if k.Legend != "" {
+		return k.Legend
+	}
+	return k.Name
+}
+
+// SVG draws the timeline.
+func (t Timeline) SVG() []byte { return t.draw("timeline") }
+
+func (t Timeline) about() (string, string) { return t.Title, t.Caption }
+
+func (t Timeline) draw(id string) []byte {
+	p := newPicture(id, t.Title)
+	until, names, lanes := t.until(), 0.0, 0
+	for _, group := range t.Groups {
+		for _, lane := range group.Lanes {
+			names = max(names, min(130, small.measure(clean(lane.Name))))
+			lanes++
+		}
+	}
+	if lanes == 0 || until <= 0 {
+		p.nothing()
+		return p.done(t.Title, sentences(t.Caption, "No data", omission(t.Omitted())))
+	}
+	kinds := t.kinds()
+	var keys []key
+	for i, k := range kinds {
+		keys = append(keys, key{k.legend(), i, k.Pattern})
+	}
+	p.legend(keys)
+
+	const header, row, between = 24.0, 16.0, 10.0
+	x := scale{from: 0, to: until, a: margin + names + 10, b: width - margin - 8}
+	top := p.y
+	bottom := top + row*float64(lanes) + (header+between)*float64(len(t.Groups))
+	name, format := clock(until)
+	p.across(x, format, top, bottom)
+	for _, group := range t.Groups {
+		title := strong.clip(clean(group.Name), 300)
+		// The paper behind the header interrupts the grid, which would cross the words.
+		p.put(`<rect class="paper" x="%s" y="%s" width="%s" height="%s"/>`,
+			margin, p.y, width-2*margin, header)
+		p.text(margin, p.y+16, strong, "", clean(group.Name), 300)
+		note := margin + strong.measure(title) + 10
+		p.text(note, p.y+16, quiet, "", prose(group.Note), width-margin-note)
+		p.y += header
+		for _, lane := range group.Lanes {
+			p.text(x.a-8, p.y+12, small, "end", clean(lane.Name), names)
+			p.line("grid", x.a, p.y+row, x.b, p.y+row)
+			for _, span := range lane.Spans {
+				if span.shows(until) {
+					t.span(p, x, kinds, group, lane, span)
+				}
+			}
+			p.y += row
+		}
+		p.y += between
+	}
+	p.line("axis", x.a, bottom, x.b, bottom)
+	p.text(x.a, bottom+32, quiet, "", name, 200)
+	p.y = bottom + 36
+	return p.done(t.Title, sentences(t.Caption, t.describe(until), omission(t.Omitted())))
+}
+
+// clock is the unit for the axis of a time so long, and how to write it.
+func clock(until float64) (name string, format func(float64) string) {
+	size := 1.0
+	name = "seconds"
+	switch {
+	case until < 2e-3:
+		name, size = "microseconds", 1e-6
+	case until < 2:
+		name, size = "milliseconds", 1e-3
+	}
+	return name, func(v float64) string { return significant(v/size, 4) }
+}
+
+// span draws one span; the shortest is still seen.
+func (t Timeline) span(p *picture, x scale, kinds []Kind, group Group, lane Lane, s Span) {
+	const thick, shortest = 12.0, 1.5
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == s.Kind })
+	kind := kinds[i]
+	from := min(x.at(s.From), x.b-shortest)
+	long := max(shortest, x.at(s.To)-from)
+	title := fmt.Sprintf("%s, %s: %s, %s to %s", clean(group.Name), clean(lane.Name),
+		clean(kind.legend()), Seconds(s.From), Seconds(s.To))
+	if s.Label != "" {
+		title += ": " + prose(s.Label)
+	}
+	p.begin(title)
+	p.box(from, p.y+2, long, thick, i, kind.Pattern)
+	p.end()
+	if label := prose(s.Label); label != "" && small.measure(label)+8 <= long {
+		class := "s on"
+		if kind.Pattern != Solid {
+			class = "b s over halo"
+		}
+		p.textAs(class, from+4, p.y+12, small, "", label, long)
+	}
+}
+
+// describe is the picture in words.
+func (t Timeline) describe(until float64) string {
+	out := fmt.Sprintf("Timeline of %s", Seconds(until))
+	for _, group := range t.Groups {
+		out += "; " + group.Name
+		if group.Note != "" {
+			out += " (" + group.Note + ")"
+		}
+	}
+	return out
+}
+
+// Omitted counts the spans that the picture does not show.
+func (t Timeline) Omitted() int {
+	n, until := 0, t.until()
+	t.each(func(_ Group, _ Lane, s Span) {
+		if !s.shows(until) {
+			n++
+		}
+	})
+	return n
+}
+
+// Table is the numbers: a row for each span.
+func (t Timeline) Table() (head []string, rows [][]string) {
+	head = []string{"group", "lane", "what", "from (s)", "to (s)", "label"}
+	kinds := t.kinds()
+	t.each(func(group Group, lane Lane, s Span) {
+		if !usable(s.From) || !usable(s.To) {
+			return
+		}
+		i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == s.Kind })
+		rows = append(rows, []string{group.Name, lane.Name, kinds[i].legend(),
+			exact(s.From), exact(s.To), s.Label})
+	})
+	return dropEmpty(head, rows)
+}
