@@ -49,9 +49,9 @@ func (b Bars) draw(id string) []byte {
 		if !ok {
 			continue
 		}
-		values = append(values, v, partsEnd(bar))
+		values = append(values, max(0, v), partsEnd(bar))
 		if spread(bar.Low, bar.High) {
-			values = append(values, bar.High)
+			values = append(values, max(0, bar.High))
 		}
 		names = max(names, normal.measure(clean(bar.Name)))
 		numbers = max(numbers, normal.measure(clean(format(v)))+noteRoom(bar.Note))
@@ -63,8 +63,7 @@ func (b Bars) draw(id string) []byte {
 	p.legend(b.keys())
 
 	names = min(names, 230)
-	x := newScale(Axis{}, values, false)
-	x.from = 0
+	x := newScale(Axis{}, values, false) // from 0, which is one of them
 	x.a, x.b = margin+names+10, width-margin-min(numbers, 260)-14
 	const row = 30.0
 	top := p.y + 2
@@ -138,8 +137,8 @@ func (b Bars) row(p *picture, x scale, bar Bar, v float64, format func(float64) 
 	}
 	p.end()
 	p.text(end+8, middle+4.5, normal, "", number, width-margin-end-8)
-	if bar.Note != "" {
-		after := end + 16 + normal.measure(number)
+	after := end + 16 + normal.measure(normal.clip(number, width-margin-end-8))
+	if bar.Note != "" && after < width-margin-20 {
 		p.text(after, middle+4.5, small, "", prose(bar.Note), width-margin-after)
 	}
 }

@@ -13,8 +13,7 @@ func (l Lines) scales() (x, y scale) {
 	var xs, ys []float64
 	for _, s := range l.Series {
 		for _, point := range s.Points {
-			if !usable(point.X) || !usable(point.Y) ||
-				l.X.Log && point.X <= 0 || l.Y.Log && point.Y <= 0 {
+			if !(scale{log: l.X.Log}).takes(point.X) || !(scale{log: l.Y.Log}).takes(point.Y) {
 				continue
 			}
 			xs, ys = append(xs, point.X), append(ys, point.Y)

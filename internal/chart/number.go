@@ -29,6 +29,9 @@ type unit struct {
 
 // scaled writes v in the largest of the units, which rise, that is not above it.
 func scaled(v float64, units []unit) string {
+	if !usable(v) {
+		return significant(v, 3)
+	}
 	chosen := units[0]
 	for _, u := range units {
 		if math.Abs(v) >= u.size*0.9995 { // so that 999,999 is 1M and not 1000k
@@ -48,6 +51,9 @@ func scaled(v float64, units []unit) string {
 
 // Short writes v in three digits: 0.25, 120, 1.5k, 20M.
 func Short(v float64) string {
+	if math.Abs(v) >= 1e15 {
+		return significant(v, 3)
+	}
 	return scaled(v, []unit{{1, ""}, {1e3, "k"}, {1e6, "M"}, {1e9, "G"}, {1e12, "T"}})
 }
 
@@ -56,9 +62,10 @@ func Seconds(v float64) string {
 	return scaled(v, []unit{{1e-9, " ns"}, {1e-6, " µs"}, {1e-3, " ms"}, {1, " s"}})
 }
 
-// Bytes writes a size given in bytes: 512 B, 4 KiB, 1.5 MiB.
+// Bytes writes a size given in bytes: 512 B, 4 kB, 1.5 MB. A kB is 1000 bytes, so
+// that round numbers of an axis stay round.
 func Bytes(v float64) string {
-	return scaled(v, []unit{{1, " B"}, {1 << 10, " KiB"}, {1 << 20, " MiB"}, {1 << 30, " GiB"}})
+	return scaled(v, []unit{{1, " B"}, {1e3, " kB"}, {1e6, " MB"}, {1e9, " GB"}})
 }
 
 // A scale puts numbers from..to at the places a..b of a picture.
@@ -74,7 +81,7 @@ type scale struct {
 func newScale(axis Axis, values []float64, round bool) scale {
 	s := scale{log: axis.Log, from: math.Inf(1), to: math.Inf(-1)}
 	for _, v := range values {
-		if usable(v) && (!s.log || v > 0) {
+		if s.takes(v) {
 			s.from, s.to = min(s.from, v), max(s.to, v)
 		}
 	}
@@ -82,27 +89,34 @@ func newScale(axis Axis, values []float64, round bool) scale {
 		s.from, s.to = 1, 10
 	}
 	switch {
-	case s.log && s.from == s.to:
+	case s.log && !apart(s.from, s.to):
 		s.from, s.to = s.from/2, s.to*2
-	case !s.log && (round || s.from == s.to):
+	case !s.log && (round || !apart(s.from, s.to)):
 		s.from, s.to = min(0, s.from), max(0, s.to)
-		if s.from == s.to {
-			s.to = 1
+		if !apart(s.from, s.to) {
+			s.to = s.from + 1
 		}
 	}
 	if round {
 		s.widen()
 	}
-	if axis.From < axis.To && usable(axis.From) && usable(axis.To) {
+	if apart(axis.From, axis.To) && usable(axis.From) && s.takes(axis.To) {
 		s.to = axis.To
-		if !s.log || axis.From > 0 {
+		if s.takes(axis.From) {
 			s.from = axis.From
-		} else if s.from >= s.to {
+		} else if !apart(s.from, s.to) {
 			s.from = s.to / 10
 		}
 	}
 	return s
 }
+
+// takes says whether v has a place on such a scale, if it is long enough. What is
+// as good as 0 has none on a logarithmic one.
+func (s scale) takes(v float64) bool { return usable(v) && (!s.log || v > 1e-90) }
+
+// apart says whether a is so far below b that numbers fit between them.
+func apart(a, b float64) bool { return b-a > max(1e-9*math.Abs(a), 1e-9*math.Abs(b), 1e-95) }
 
 // widen moves both ends outwards to round numbers.
 func (s *scale) widen() {
@@ -149,7 +163,7 @@ func (s scale) at(v float64) float64 {
 // holds says whether v has a place.
 func (s scale) holds(v float64) bool {
 	slack := 1e-9 * (s.to - s.from)
-	return usable(v) && (!s.log || v > 0) && v >= s.from-slack && v <= s.to+slack
+	return s.takes(v) && v >= s.from-slack && v <= s.to+slack
 }
 
 // A tick is a labelled number of an axis.

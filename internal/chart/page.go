@@ -121,11 +121,12 @@ main,footer{max-width:54rem;margin:0 auto;padding:1rem 1.25rem}
 main{padding-top:2rem}
 h1{font-size:1.8rem;line-height:1.2;margin:0 0 .5rem}
 h2{font-size:1.25rem;line-height:1.3;margin:0 0 .5rem}
-h1,h2,p,figcaption,td,th{overflow-wrap:anywhere}
+h1,h2,p,figcaption{overflow-wrap:anywhere}
 p{margin:0 0 .75rem;max-width:42rem}
 .lead{font-size:1.1rem}
 section{margin:2.5rem 0}
-figure{margin:1.5rem 0 2rem}
+figure{margin:1.5rem -16px 2rem} /* the margin that a picture has */
+figcaption,details{padding:0 16px}
 figcaption{font-size:.9rem;max-width:42rem;margin:.25rem 0 .5rem}
 .scroll{overflow-x:auto}
 .chart{display:block;width:100%;min-width:640px;height:auto}
@@ -133,6 +134,7 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 th,td{padding:.3rem .9rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid}
 th{white-space:nowrap}
 .n{text-align:right}
+th:last-child,td:last-child{padding-right:0}
 caption{caption-side:bottom;text-align:left;padding:.5rem 0}
 summary{cursor:pointer;font-size:.9rem;margin:.25rem 0}
 details[open] summary{margin-bottom:.5rem}

@@ -33,8 +33,9 @@ var dark = palette{
 // properties in it, which viewers other than browsers do not know.
 func (p palette) rules() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, ".chart text{fill:%s} .chart .q,.chart .s{fill:%s}\n", p.ink, p.quiet)
-	fmt.Fprintf(&out, ".chart .paper,.chart .on{fill:%s} .chart .halo{stroke:%s}\n",
+	fmt.Fprintf(&out, ".chart text{fill:%s} .chart .q,.chart .s{fill:%s} .chart .over{fill:%s}\n",
+		p.ink, p.quiet, p.ink)
+	fmt.Fprintf(&out, ".chart .paper,.chart text.on{fill:%s} .chart .halo{stroke:%s}\n",
 		p.paper, p.paper)
 	fmt.Fprintf(&out, ".chart .grid{stroke:%s} .chart .axis{stroke:%s} .chart .spread{stroke:%s}\n",
 		p.grid, p.quiet, p.ink)
@@ -53,5 +54,5 @@ var style = `.chart text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,Hel
 .chart .h{font-size:16px;font-weight:600} .chart .b{font-weight:600}
 .chart .q{font-size:12px} .chart .s{font-size:11px;font-variant-numeric:tabular-nums}
 .chart .middle{text-anchor:middle} .chart .end{text-anchor:end}
-.chart .on,.chart .over{pointer-events:none} .chart .over{stroke-width:3;paint-order:stroke}
+.chart .on,.chart .over{pointer-events:none} .chart .grid,.chart .axis{shape-rendering:crispEdges}
 ` + light.rules() + onScreen(dark.rules())

@@ -7,7 +7,7 @@ import (
 
 // until is the end of the time shown; 0 when there is nothing to show.
 func (t Timeline) until() float64 {
-	if t.Until > 0 && usable(t.Until) {
+	if apart(0, t.Until) && usable(t.Until) {
 		return t.Until
 	}
 	last := 0.0
@@ -16,6 +16,9 @@ func (t Timeline) until() float64 {
 			last = max(last, s.To)
 		}
 	})
+	if !apart(0, last) {
+		return 0
+	}
 	return last
 }
 
@@ -140,8 +143,10 @@ func (t Timeline) span(p *picture, x scale, kinds []Kind, group Group, lane Lane
 	p.end()
 	if label := prose(s.Label); label != "" && small.measure(label)+8 <= long {
 		class := "s on"
-		if kind.Pattern != Solid {
-			class = "b s over halo"
+		if kind.Pattern != Solid { // a word cannot be read across a hatch
+			p.put(`<rect class="paper on" x="%s" y="%s" width="%s" height="%s"/>`,
+				from+1, p.y+3, small.measure(label)+6, thick-2)
+			class = "s over"
 		}
 		p.textAs(class, from+4, p.y+12, small, "", label, long)
 	}
