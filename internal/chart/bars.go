@@ -34,7 +34,7 @@ func (b Bars) parts() []string {
 // SVG draws the bars.
 func (b Bars) SVG() []byte { return b.draw("bars") }
 
-func (b Bars) about() (string, string) { return b.Title, b.Caption }
+func (b Bars) about() about { return about{b.Title, b.Caption, 1} }
 
 func (b Bars) draw(id string) []byte {
 	p := newPicture(id, b.Title)
@@ -127,10 +127,9 @@ func (b Bars) row(p *picture, x scale, bar Bar, v float64, format func(float64) 
 	}
 	if spread(bar.Low, bar.High) {
 		low, high := x.at(bar.Low), x.at(bar.High)
-		for _, class := range []string{"halo", "spread"} {
-			wide := map[string]string{"halo": "4", "spread": "1.5"}[class]
-			p.put(`<path class="%s" stroke-width="%s" fill="none" d="M%s %sL%s %sM%s %sL%s %sM%s %sL%s %s"/>`,
-				class, wide, low, middle, high, middle,
+		for _, class := range []string{"halo", "spread"} { // the halo parts it from the bar
+			p.put(`<path class="%s" fill="none" d="M%s %sL%s %sM%s %sL%s %sM%s %sL%s %s"/>`,
+				class, low, middle, high, middle,
 				low, middle-5, low, middle+5, high, middle-5, high, middle+5)
 		}
 		end = max(end, high)

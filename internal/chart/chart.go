@@ -25,8 +25,14 @@ type Chart interface {
 // choice, since an id may stand on a page only once, and say what they are.
 type drawer interface {
 	draw(id string) []byte
-	about() (title, caption string)
+	about() about
 	Omitted() int
+}
+
+// about is what a chart says of itself, and how many columns of its table are words.
+type about struct {
+	title, caption string
+	words          int
 }
 
 // Lines shows how one number depends on another.
@@ -121,6 +127,7 @@ type Group struct {
 type Lane struct {
 	Name  string
 	Spans []Span
+	Tall  bool // of full height also in a group of more than 24, whose lanes are thin
 }
 
 // A Span is a time, in seconds, in which one thing went on. What lies before 0

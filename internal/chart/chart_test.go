@@ -43,12 +43,21 @@ func samples() map[string]Chart {
 		group := Group{Name: name, Note: "8 clients waited for one"}
 		for c := range 10 {
 			at := float64(c) * 0.2
-			group.Lanes = append(group.Lanes, Lane{fmt.Sprint("client ", c), []Span{
+			group.Lanes = append(group.Lanes, Lane{Name: fmt.Sprint("client ", c), Spans: []Span{
 				{at, at + 0.001, "connect", ""}, {at + 0.001, at + 0.4, "wait", "half a request"},
 				{at + 0.4, at + 0.8, "served", "answered"}, {2.4, 2.4, "call", "at the very end"},
 			}})
 		}
 		lanes.Groups = append(lanes.Groups, group)
+	}
+	crowd := Timeline{Title: "crowd"}
+	for range 2 {
+		var group Group
+		for c := range 100 {
+			group.Lanes = append(group.Lanes, Lane{Name: fmt.Sprint("client ", c), Tall: c%33 == 0,
+				Spans: []Span{{float64(c), float64(c) + 9, "served", "one of many"}}})
+		}
+		crowd.Groups = append(crowd.Groups, group)
 	}
 	long := func(v float64) string { return fmt.Sprintf("%.30f requests of some kind", v) }
 	return map[string]Chart{
@@ -84,11 +93,11 @@ func samples() map[string]Chart {
 		"odd bars": Bars{Bars: []Bar{{Name: "nan", Value: nan}, {Name: "below", Value: -5},
 			{Name: "zero"}, {Name: "part", Parts: []Part{{"a", inf}, {"b", 3}, {"c", -1}}},
 			{Name: "spread", Value: 2, Low: 3, High: 1}}},
-		"timeline": lanes,
+		"timeline": lanes, "crowd": crowd,
 		"hostile timeline": Timeline{Title: hostile, Kinds: []Kind{{hostile, hostile, Hatched}},
-			Groups: []Group{{hostile, hostile, []Lane{{hostile, []Span{{0, 1, hostile, hostile},
-				{0, 1, "another", hostile}}}}}}},
-		"odd spans": Timeline{Until: 1, Groups: []Group{{"g", "", []Lane{{"l", []Span{
+			Groups: []Group{{hostile, hostile, []Lane{{Name: hostile, Spans: []Span{
+				{0, 1, hostile, hostile}, {0, 1, "another", hostile}}}}}}},
+		"odd spans": Timeline{Until: 1, Groups: []Group{{"g", "", []Lane{{Name: "l", Spans: []Span{
 			{-1, 0.5, "a", "begins before"}, {0.9, 7, "b", ""}, {2, 3, "a", ""}, {0.5, 0.4, "a", ""},
 			{nan, 1, "a", ""}, {0, inf, "a", ""}, {1, 1, "c", ""}}}}}}},
 		"no lines": Lines{}, "no bars": Bars{Title: "nothing"}, "no time": Timeline{Until: 3},

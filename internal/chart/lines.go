@@ -3,6 +3,7 @@ package chart
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func (l Lines) scales() (x, y scale) {
 // SVG draws the lines.
 func (l Lines) SVG() []byte { return l.draw("lines") }
 
-func (l Lines) about() (string, string) { return l.Title, l.Caption }
+func (l Lines) about() about { return about{l.Title, l.Caption, 1} }
 
 func (l Lines) draw(id string) []byte {
 	p := newPicture(id, l.Title)
@@ -184,13 +185,19 @@ func (l Lines) spreads(p *picture, x, y scale, series int) {
 // marks draws the markers of a series.
 func (l Lines) marks(p *picture, x, y scale, series int) {
 	s := l.Series[series]
+	lastX, lastY := -width, -width
 	for _, point := range s.Points {
 		if s.NoMarks && !point.Projected || !x.holds(point.X) || !y.holds(point.Y) {
 			continue
 		}
+		atX, atY := x.at(point.X), y.at(point.Y)
+		if math.Hypot(atX-lastX, atY-lastY) < 10 {
+			continue // it would hide the one before
+		}
+		lastX, lastY = atX, atY
 		p.begin(fmt.Sprintf("%s: %s, %s", clean(s.Name), l.X.format(point.X),
 			l.Y.format(point.Y)))
-		p.mark(series, l.colour(series), x.at(point.X), y.at(point.Y), point.Projected)
+		p.mark(series, l.colour(series), atX, atY, point.Projected)
 		p.end()
 	}
 }
@@ -219,11 +226,11 @@ var shapes = [colours][]float64{
 // mark draws the marker of a series: its shape is the series, whatever the colour.
 func (p *picture) mark(series, colour int, x, y float64, hollow bool) {
 	const size = 4.0
-	class := fmt.Sprintf(`class="f%d halo"`, colour)
+	class := fmt.Sprintf(`class="f%d halo mark"`, colour)
 	if hollow {
-		class = fmt.Sprintf(`class="paper l%d" stroke-width="1.5"`, colour)
+		class = fmt.Sprintf(`class="paper l%d"`, colour)
 	}
-	corners := shapes[series%colours]
+	corners := shapes[(series+series/colours)%colours] // a second round pairs them otherwise
 	if corners == nil {
 		p.put(`<circle `+class+` cx="%s" cy="%s" r="%s"/>`, x, y, size)
 		return

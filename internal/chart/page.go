@@ -36,19 +36,17 @@ func (p *Page) Write(w io.Writer) error {
 	for i, s := range p.Sections {
 		whole := section{Section: s}
 		for j, c := range s.Charts {
-			f := figure{Title: "Chart"}
+			f, words := figure{Title: "Chart"}, 1
 			if d, ok := c.(drawer); ok {
-				f.Title, f.Caption = d.about()
+				a := d.about()
+				f.Title, f.Caption, words = a.title, a.caption, a.words
 				f.SVG = template.HTML(d.draw(fmt.Sprintf("chart-%d-%d", i+1, j+1)))
 				f.Note = omission(d.Omitted())
 			} else {
 				f.SVG = template.HTML(c.SVG())
 			}
 			head, rows := c.Table()
-			f.Data = &Table{Head: head, Rows: rows, Left: 1}
-			if _, ok := c.(Timeline); ok {
-				f.Data.Left = 3
-			}
+			f.Data = &Table{Head: head, Rows: rows, Left: words}
 			whole.Figures = append(whole.Figures, f)
 		}
 		sections = append(sections, whole)
@@ -67,7 +65,8 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{{prose .Title}}</title>
@@ -97,7 +96,8 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 {{end}}</footer>
 {{end}}</body>
 </html>
-{{define "table"}}{{$t := .}}<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
+{{define "table"}}{{$t := .}}<div class="scroll" tabindex="0" role="group" aria-label="Table">
+<table>
 {{with .Note}}<caption>{{prose .}}</caption>
 {{end}}<thead><tr>{{range $c, $cell := .Head -}}
 <th scope="col"{{if numeric $t $c}} class="n"{{end}}>{{clean $cell}}</th>{{end}}</tr></thead>
@@ -116,7 +116,7 @@ func (p palette) pageRules() string {
 }
 
 var pageStyle = `*{box-sizing:border-box}
-body{margin:0;font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
+body{margin:0;font:16px/1.55 ` + fonts + `}
 main,footer{max-width:54rem;margin:0 auto;padding:1rem 1.25rem}
 main{padding-top:2rem}
 h1{font-size:1.8rem;line-height:1.2;margin:0 0 .5rem}

@@ -38,7 +38,7 @@ func wholePage(t *testing.T) (html string, charts int) {
 
 func TestPageNeedsNothingElse(t *testing.T) {
 	html, _ := wholePage(t)
-	const csp = `<meta http-equiv="Content-Security-Policy"` +
+	const csp = `<meta http-equiv="Content-Security-Policy"` + "\n" +
 		` content="default-src 'none'; style-src 'unsafe-inline'">`
 	if !strings.Contains(html, csp) {
 		t.Errorf("no %s", csp)
@@ -59,7 +59,8 @@ func TestPageNeedsNothingElse(t *testing.T) {
 
 func TestPageTellsOfEveryChart(t *testing.T) {
 	html, charts := wholePage(t)
-	for _, part := range []string{"<figure>", "<figcaption>", "<details>", "role=\"img\"", "<desc id="} {
+	for _, part := range []string{"<figure>", "<figcaption>", "<details>", "role=\"img\"",
+		"<desc id="} {
 		if n := strings.Count(html, part); n != charts {
 			t.Errorf("%d of %s, want one for each of %d charts", n, part, charts)
 		}

@@ -37,8 +37,8 @@ func (p palette) rules() string {
 		p.ink, p.quiet, p.ink)
 	fmt.Fprintf(&out, ".chart .paper,.chart text.on{fill:%s} .chart .halo{stroke:%s}\n",
 		p.paper, p.paper)
-	fmt.Fprintf(&out, ".chart .grid{stroke:%s} .chart .axis{stroke:%s} .chart .spread{stroke:%s}\n",
-		p.grid, p.quiet, p.ink)
+	fmt.Fprintf(&out, ".chart .grid{stroke:%s} .chart .axis{stroke:%s}\n", p.grid, p.quiet)
+	fmt.Fprintf(&out, ".chart .spread{stroke:%s}\n", p.ink)
 	for i, c := range p.data {
 		fmt.Fprintf(&out, ".chart .f%d{fill:%s} .chart .l%d{stroke:%s}\n", i, c, i, c)
 	}
@@ -50,9 +50,13 @@ func onScreen(rules string) string {
 	return "@media screen and (prefers-color-scheme: dark){\n" + rules + "}\n"
 }
 
-var style = `.chart text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
+// fonts is what the reader's system has; nothing is loaded.
+const fonts = `system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif`
+
+var style = `.chart text{font:13px ` + fonts + `}
 .chart .h{font-size:16px;font-weight:600} .chart .b{font-weight:600}
 .chart .q{font-size:12px} .chart .s{font-size:11px;font-variant-numeric:tabular-nums}
 .chart .middle{text-anchor:middle} .chart .end{text-anchor:end}
 .chart .on,.chart .over{pointer-events:none} .chart .grid,.chart .axis{shape-rendering:crispEdges}
+.chart path.halo{stroke-width:4} .chart .spread{stroke-width:1.5} .chart path.mark{stroke-width:1}
 ` + light.rules() + onScreen(dark.rules())

@@ -183,7 +183,8 @@ func (p *picture) fill(colour int, pattern Pattern) string {
 	draw := `<rect class="paper" width="6" height="6"/>`
 	switch pattern {
 	case Hatched:
-		draw += fmt.Sprintf(`<path class="l%d" stroke-width="2" stroke-opacity="0.7" d="M0 0L0 6"/>`, colour)
+		draw += fmt.Sprintf(`<path class="l%d" stroke-width="2" stroke-opacity="0.7"`+
+			` d="M0 0L0 6"/>`, colour)
 	case Dotted:
 		draw += fmt.Sprintf(`<circle class="f%d" cx="3" cy="3" r="1.3"/>`, colour)
 	}

@@ -58,7 +58,7 @@ func (k Kind) legend() string {
 // SVG draws the timeline.
 func (t Timeline) SVG() []byte { return t.draw("timeline") }
 
-func (t Timeline) about() (string, string) { return t.Title, t.Caption }
+func (t Timeline) about() about { return about{t.Title, t.Caption, 3} }
 
 func (t Timeline) draw(id string) []byte {
 	p := newPicture(id, t.Title)
@@ -80,10 +80,15 @@ func (t Timeline) draw(id string) []byte {
 	}
 	p.legend(keys)
 
-	const header, row, between = 24.0, 16.0, 10.0
+	const header, between = 24.0, 10.0
 	x := scale{from: 0, to: until, a: margin + names + 10, b: width - margin - 8}
 	top := p.y
-	bottom := top + row*float64(lanes) + (header+between)*float64(len(t.Groups))
+	bottom := top + (header+between)*float64(len(t.Groups))
+	for _, group := range t.Groups {
+		for _, lane := range group.Lanes {
+			bottom += group.height(lane)
+		}
+	}
 	name, format := clock(until)
 	p.across(x, format, top, bottom)
 	for _, group := range t.Groups {
@@ -95,9 +100,17 @@ func (t Timeline) draw(id string) []byte {
 		note := margin + strong.measure(title) + 10
 		p.text(note, p.y+16, quiet, "", prose(group.Note), width-margin-note)
 		p.y += header
-		for _, lane := range group.Lanes {
-			p.text(x.a-8, p.y+12, small, "end", clean(lane.Name), names)
-			p.line("grid", x.a, p.y+row, x.b, p.y+row)
+		named := 0.0 // down to here
+		for i, lane := range group.Lanes {
+			row := group.height(lane)
+			next := group.height(group.Lanes[min(i+1, len(group.Lanes)-1)])
+			if middle := p.y + row/2; middle-small.size/2 >= named && next <= row {
+				p.text(x.a-8, middle+4, small, "end", clean(lane.Name), names)
+				named = middle + small.size/2
+			}
+			if row == tall {
+				p.line("grid", x.a, p.y+row, x.b, p.y+row)
+			}
 			for _, span := range lane.Spans {
 				if span.shows(until) {
 					t.span(p, x, kinds, group, lane, span)
@@ -111,6 +124,17 @@ func (t Timeline) draw(id string) []byte {
 	p.text(x.a, bottom+32, quiet, "", name, 200)
 	p.y = bottom + 36
 	return p.done(t.Title, sentences(t.Caption, t.describe(until), omission(t.Omitted())))
+}
+
+// tall and thin are how high a lane can be.
+const tall, thin = 16.0, 6.0
+
+// height of the lane, one of the group.
+func (g Group) height(lane Lane) float64 {
+	if len(g.Lanes) > 24 && !lane.Tall {
+		return thin
+	}
+	return tall
 }
 
 // clock is the unit for the axis of a time so long, and how to write it.
@@ -128,7 +152,9 @@ func clock(until float64) (name string, format func(float64) string) {
 
 // span draws one span; the shortest is still seen.
 func (t Timeline) span(p *picture, x scale, kinds []Kind, group Group, lane Lane, s Span) {
-	const thick, shortest = 12.0, 1.5
+	const shortest = 1.5
+	row := group.height(lane)
+	above, thick := row/8, row*3/4 // with half of the rest above, half below
 	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == s.Kind })
 	kind := kinds[i]
 	from := min(x.at(s.From), x.b-shortest)
@@ -139,13 +165,13 @@ func (t Timeline) span(p *picture, x scale, kinds []Kind, group Group, lane Lane
 		title += ": " + prose(s.Label)
 	}
 	p.begin(title)
-	p.box(from, p.y+2, long, thick, i, kind.Pattern)
+	p.box(from, p.y+above, long, thick, i, kind.Pattern)
 	p.end()
-	if label := prose(s.Label); label != "" && small.measure(label)+8 <= long {
+	if label := prose(s.Label); label != "" && row == tall && small.measure(label)+8 <= long {
 		class := "s on"
 		if kind.Pattern != Solid { // a word cannot be read across a hatch
 			p.put(`<rect class="paper on" x="%s" y="%s" width="%s" height="%s"/>`,
-				from+1, p.y+3, small.measure(label)+6, thick-2)
+				from+1, p.y+above+1, small.measure(label)+6, thick-2)
 			class = "s over"
 		}
 		p.textAs(class, from+4, p.y+12, small, "", label, long)
