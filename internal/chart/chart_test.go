@@ -304,32 +304,32 @@ func TestPicturesAreSound(t *testing.T) {
 func TestPicturesOfAnyNumbersAreSound(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	special := []float64{0, nan, inf, -inf, 1e300, -1e99, 9e99, 5e-324, 1e-99, 1, 10, 100, -1}
-	any := func() float64 {
+	some := func() float64 {
 		if random.IntN(3) == 0 {
 			return special[random.IntN(len(special))]
 		}
 		return (random.Float64() - 0.3) * math.Pow(10, float64(random.IntN(24)-12))
 	}
-	for n := range 500 {
-		log := func() bool { return random.IntN(2) == 0 }
-		l := Lines{X: Axis{Log: log()}, Y: Axis{Log: log()}}
+	for n := range 300 {
+		coin := func() bool { return random.IntN(2) == 0 }
+		l := Lines{X: Axis{Log: coin()}, Y: Axis{Log: coin()}}
 		if random.IntN(3) == 0 {
-			l.X.From, l.X.To, l.Y.From, l.Y.To = any(), any(), any(), any()
+			l.X.From, l.X.To, l.Y.From, l.Y.To = some(), some(), some(), some()
 		}
 		var b Bars
 		g := Group{Name: "g"}
 		for s := range random.IntN(4) {
-			series, lane := Series{Name: fmt.Sprint(s), Dashed: log()}, Lane{Name: fmt.Sprint(s)}
+			series, lane := Series{Name: fmt.Sprint(s), Dashed: coin()}, Lane{Name: fmt.Sprint(s)}
 			for range random.IntN(6) {
 				series.Points = append(series.Points,
-					Point{X: any(), Y: any(), Low: any(), High: any(), Projected: log()})
-				lane.Spans = append(lane.Spans, Span{any(), any(), "k", "label"})
+					Point{X: some(), Y: some(), Low: some(), High: some(), Projected: coin()})
+				lane.Spans = append(lane.Spans, Span{some(), some(), "k", "label"})
 			}
 			l.Series, g.Lanes = append(l.Series, series), append(g.Lanes, lane)
-			b.Bars = append(b.Bars, Bar{Name: "b", Value: any(), Low: any(), High: any(),
-				Parts: []Part{{"p", any()}, {"q", any()}}})
+			b.Bars = append(b.Bars, Bar{Name: "b", Value: some(), Low: some(), High: some(),
+				Parts: []Part{{"p", some()}, {"q", some()}}})
 		}
-		for _, c := range []Chart{l, b, Timeline{Until: any(), Groups: []Group{g}}} {
+		for _, c := range []Chart{l, b, Timeline{Until: some(), Groups: []Group{g}}} {
 			for _, fault := range faults(c.SVG()) {
 				if !strings.Contains(fault, "lies over \"label\"") { // spans that overlap
 					t.Fatalf("%d: %s\n%+v", n, fault, c)

@@ -43,26 +43,14 @@ func (l Lines) draw(id string) []byte {
 		p.text(margin, p.y+13, quiet, "", prose(l.Y.Label), width-2*margin)
 		p.y += 18
 	}
-	const lineHeight, swatch = 18.0, 34.0
-	tall := max(330, lineHeight*float64(len(ends)))
-	y.a, y.b = p.y+10+tall, p.y+10
-	spaced := func(a, b tick) bool { return a.at-b.at >= 26 }
-	ticks, labels := y.ticks(l.Y.Format, spaced), 0.0
-	for _, t := range ticks {
-		labels = max(labels, small.measure(small.clip(t.label, longest)))
-	}
 	names := 0.0
 	for _, e := range ends {
 		names = max(names, min(quiet.measure(clean(l.Series[e.series].Name)), 200))
 	}
-	x.a, x.b = margin+labels+8, width-margin-names-swatch-6
-
-	for _, t := range ticks {
-		p.line("grid", x.a, t.at, x.b, t.at)
-		p.text(x.a-8, t.at+4, small, "end", t.label, longest)
-	}
-	p.across(x, l.X.Format, y.b, y.a)
-	p.line("axis", x.a, y.a, x.b, y.a)
+	y.b = p.y + 10
+	y.a = y.b + max(330, lineHeight*float64(len(ends)))
+	x.b = width - margin - names - swatch
+	l.axes(p, &x, y)
 	for i := range l.Series {
 		l.spreads(p, x, y, i)
 	}
@@ -72,19 +60,39 @@ func (l Lines) draw(id string) []byte {
 	for i := range l.Series {
 		l.marks(p, x, y, i)
 	}
-	l.names(p, x, y, l.ends(x, y), lineHeight, names)
-	p.y = y.a + 20
-	if l.X.Label != "" {
-		label := quiet.clip(prose(l.X.Label), width-2*margin)
-		middle := centred((x.a+x.b)/2, quiet.measure(label))
-		p.text(middle, p.y+14, quiet, "middle", prose(l.X.Label), width-2*margin)
-		p.y += 20
-	}
+	l.names(p, x, y, l.ends(x, y), names)
 	if l.projected() {
 		p.text(x.a, p.y+14, quiet, "", "hollow: projected, not measured", width-margin-x.a)
 		p.y += 20
 	}
 	return p.done(l.Title, sentences(l.Caption, l.describe(), omission(l.Omitted())))
+}
+
+// lineHeight is that of the names beside the lines, swatch the room for the
+// piece of line before each.
+const lineHeight, swatch = 18.0, 40.0
+
+// axes draws both, and lets x begin where there is room for the labels of y.
+func (l Lines) axes(p *picture, x *scale, y scale) {
+	spaced := func(a, b tick) bool { return a.at-b.at >= 26 }
+	ticks, labels := y.ticks(l.Y.Format, spaced), 0.0
+	for _, t := range ticks {
+		labels = max(labels, small.measure(small.clip(t.label, longest)))
+	}
+	x.a = margin + labels + 8
+	for _, t := range ticks {
+		p.line("grid", x.a, t.at, x.b, t.at)
+		p.text(x.a-8, t.at+4, small, "end", t.label, longest)
+	}
+	p.across(*x, l.X.Format, y.b, y.a)
+	p.line("axis", x.a, y.a, x.b, y.a)
+	p.y = y.a + 20
+	if l.X.Label != "" {
+		label := prose(l.X.Label)
+		long := quiet.measure(quiet.clip(label, width-2*margin))
+		p.text(centred((x.a+x.b)/2, long), p.y+14, quiet, "middle", label, width-2*margin)
+		p.y += 20
+	}
 }
 
 // An end is where a series ends: beside it stands the name.
@@ -246,7 +254,7 @@ func (p *picture) mark(series, colour int, x, y float64, hollow bool) {
 }
 
 // names writes the name of each series beside its end, apart from each other.
-func (l Lines) names(p *picture, x, y scale, ends []end, lineHeight, room float64) {
+func (l Lines) names(p *picture, x, y scale, ends []end, room float64) {
 	slices.SortStableFunc(ends, func(a, b end) int { return cmp.Compare(a.y, b.y) })
 	for i := 1; i < len(ends); i++ {
 		ends[i].label = max(ends[i].label, ends[i-1].label+lineHeight)

@@ -144,7 +144,7 @@ footer p{margin:0 0 .25rem}
 body{font-size:11pt}
 main,footer{max-width:none;padding:0}
 .scroll{overflow:visible}
-.chart{min-width:0;max-height:95vh}
+.chart{min-width:0;max-height:85vh}
 figure,tr{break-inside:avoid}
 h2{break-after:avoid}
 details:not([open]){display:none}

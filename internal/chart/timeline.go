@@ -62,14 +62,14 @@ func (t Timeline) about() about { return about{t.Title, t.Caption, 3} }
 
 func (t Timeline) draw(id string) []byte {
 	p := newPicture(id, t.Title)
-	until, names, lanes := t.until(), 0.0, 0
+	until, names, lanes := t.until(), 0.0, 0.0 // the widest name; the height of all lanes
 	for _, group := range t.Groups {
 		for _, lane := range group.Lanes {
 			names = max(names, min(130, small.measure(clean(lane.Name))))
-			lanes++
+			lanes += group.height(lane)
 		}
 	}
-	if lanes == 0 || until <= 0 {
+	if lanes == 0 || until == 0 {
 		p.nothing()
 		return p.done(t.Title, sentences(t.Caption, "No data", omission(t.Omitted())))
 	}
@@ -80,50 +80,53 @@ func (t Timeline) draw(id string) []byte {
 	}
 	p.legend(keys)
 
-	const header, between = 24.0, 10.0
 	x := scale{from: 0, to: until, a: margin + names + 10, b: width - margin - 8}
-	top := p.y
-	bottom := top + (header+between)*float64(len(t.Groups))
+	bottom := p.y + lanes + (header+between)*float64(len(t.Groups))
+	unit, format := clock(until)
+	p.across(x, format, p.y, bottom)
 	for _, group := range t.Groups {
-		for _, lane := range group.Lanes {
-			bottom += group.height(lane)
-		}
-	}
-	name, format := clock(until)
-	p.across(x, format, top, bottom)
-	for _, group := range t.Groups {
-		title := strong.clip(clean(group.Name), 300)
-		// The paper behind the header interrupts the grid, which would cross the words.
-		p.put(`<rect class="paper" x="%s" y="%s" width="%s" height="%s"/>`,
-			margin, p.y, width-2*margin, header)
-		p.text(margin, p.y+16, strong, "", clean(group.Name), 300)
-		note := margin + strong.measure(title) + 10
-		p.text(note, p.y+16, quiet, "", prose(group.Note), width-margin-note)
-		p.y += header
-		named := 0.0 // down to here
-		for i, lane := range group.Lanes {
-			row := group.height(lane)
-			next := group.height(group.Lanes[min(i+1, len(group.Lanes)-1)])
-			if middle := p.y + row/2; middle-small.size/2 >= named && next <= row {
-				p.text(x.a-8, middle+4, small, "end", clean(lane.Name), names)
-				named = middle + small.size/2
-			}
-			if row == tall {
-				p.line("grid", x.a, p.y+row, x.b, p.y+row)
-			}
-			for _, span := range lane.Spans {
-				if span.shows(until) {
-					t.span(p, x, kinds, group, lane, span)
-				}
-			}
-			p.y += row
-		}
-		p.y += between
+		t.group(p, x, kinds, group)
 	}
 	p.line("axis", x.a, bottom, x.b, bottom)
-	p.text(x.a, bottom+32, quiet, "", name, 200)
+	p.text(x.a, bottom+32, quiet, "", unit, 200)
 	p.y = bottom + 36
 	return p.done(t.Title, sentences(t.Caption, t.describe(until), omission(t.Omitted())))
+}
+
+// header is the height of a group's name, between what follows its lanes.
+const header, between = 24.0, 10.0
+
+// group draws the name of a group and its lanes.
+func (t Timeline) group(p *picture, x scale, kinds []Kind, group Group) {
+	// The paper behind the header interrupts the grid, which would cross the words.
+	p.put(`<rect class="paper" x="%s" y="%s" width="%s" height="%s"/>`,
+		margin, p.y, width-2*margin, header)
+	name := clean(group.Name)
+	p.text(margin, p.y+16, strong, "", name, 300)
+	note := margin + strong.measure(strong.clip(name, 300)) + 10
+	p.text(note, p.y+16, quiet, "", prose(group.Note), width-margin-note)
+	p.y += header
+
+	named := 0.0 // down to where names stand
+	for i, lane := range group.Lanes {
+		row := group.height(lane)
+		next := group.height(group.Lanes[min(i+1, len(group.Lanes)-1)])
+		// Thin lanes have room for every second name, and none beside a tall one.
+		if middle := p.y + row/2; middle-small.size/2 >= named && next <= row {
+			p.text(x.a-8, middle+4, small, "end", clean(lane.Name), x.a-8-margin)
+			named = middle + small.size/2
+		}
+		if row == tall {
+			p.line("grid", x.a, p.y+row, x.b, p.y+row)
+		}
+		for _, span := range lane.Spans {
+			if span.shows(x.to) {
+				t.span(p, x, kinds, group, lane, span)
+			}
+		}
+		p.y += row
+	}
+	p.y += between
 }
 
 // tall and thin are how high a lane can be.
