@@ -537,3 +537,85 @@ func TestTables(t *testing.T) {
 		}
 	}
 }
+
+// with is the elements of a picture whose class has the word.
+func with(t *testing.T, c Chart, name, class string) (found []element) {
+	all, err := elements(c.SVG())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		words := strings.Fields(e.attrs["class"])
+		if e.name == name && e.attrs["x"]+e.attrs["d"] != "" && slices.Contains(words, class) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+func TestLinesBreakAndAreDashed(t *testing.T) {
+	measured := []Point{{X: 0, Y: 1}, {X: 1, Y: 1}, {X: 2, Y: 1}}
+	gap := []Point{{X: 0, Y: 1}, {X: 1, Y: 1}, {X: 2, Y: nan}, {X: 3, Y: 1}, {X: 4, Y: 1}}
+	projected := append(slices.Clone(measured), Point{X: 3, Y: 1, Projected: true})
+	tests := []struct {
+		name           string
+		series         Series
+		pieces, dashed int
+	}{
+		{"one piece", Series{Points: measured}, 1, 0},
+		{"a gap where a point is left out", Series{Points: gap}, 2, 0},
+		{"dashed to what is projected", Series{Points: projected}, 2, 1},
+		{"dashed", Series{Points: measured, Dashed: true}, 1, 1},
+	}
+	for _, test := range tests {
+		test.series.NoMarks = true
+		pieces, dashed := 0, 0
+		for _, e := range with(t, Lines{Series: []Series{test.series}}, "path", "l0") {
+			if e.attrs["stroke-linejoin"] == "" {
+				continue // a hollow marker
+			}
+			pieces++
+			if e.attrs["stroke-dasharray"] != "" {
+				dashed++
+			}
+		}
+		pieces-- // the one beside the name
+		if test.series.Dashed {
+			dashed--
+		}
+		if pieces != test.pieces || dashed != test.dashed {
+			t.Errorf("%s: %d pieces, %d of them dashed, want %d and %d",
+				test.name, pieces, dashed, test.pieces, test.dashed)
+		}
+	}
+}
+
+func TestLengthsAreProportional(t *testing.T) {
+	tests := []struct {
+		name  string
+		chart Chart
+		skip  int     // the legend's
+		from  float64 // of the second, in lengths of the first, after where that begins
+		long  float64
+	}{
+		{"bars", Bars{Bars: []Bar{{Name: "a", Value: 10}, {Name: "b", Value: 25}}}, 0, 0, 2.5},
+		{"spans", Timeline{Until: 10, Groups: []Group{{Lanes: []Lane{{Spans: []Span{
+			{0, 4, "k", ""}, {5, 7, "k", ""}}}}}}}, 1, 1.25, 0.5},
+		{"spans cut off", Timeline{Until: 10, Groups: []Group{{Lanes: []Lane{{Spans: []Span{
+			{-1, 4, "k", ""}, {8, 99, "k", ""}}}}}}}, 1, 2, 0.5},
+	}
+	for _, test := range tests {
+		var x, w []float64
+		for _, e := range with(t, test.chart, "rect", "f0")[test.skip:] {
+			r, _, err := extent(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, w = append(x, r.left), append(w, r.right-r.left)
+		}
+		if len(x) != 2 || math.Abs((x[1]-x[0])/w[0]-test.from) > 0.01 ||
+			math.Abs(w[1]/w[0]-test.long) > 0.01 {
+			t.Errorf("%s: at %v, %v long", test.name, x, w)
+		}
+	}
+}
