@@ -310,7 +310,7 @@ func TestPicturesOfAnyNumbersAreSound(t *testing.T) {
 		}
 		return (random.Float64() - 0.3) * math.Pow(10, float64(random.IntN(24)-12))
 	}
-	for n := range 300 {
+	for n := range 100 {
 		coin := func() bool { return random.IntN(2) == 0 }
 		l := Lines{X: Axis{Log: coin()}, Y: Axis{Log: coin()}}
 		if random.IntN(3) == 0 {
