@@ -55,7 +55,15 @@ type Table struct {
 	Rows  [][]string `json:"rows"`
 }
 
-var demos = []Demo{backlog}
+var demos = []Demo{
+	reset,
+	events,
+	backlog,
+	herd,
+	uneven,
+	orphans,
+	completions,
+}
 
 // All is every demo, in the order of the chapters.
 func All() []Demo { return slices.Clone(demos) }
