@@ -6,10 +6,11 @@
 #
 # The machines are network namespaces that this script makes and removes: a client
 # (ab), a balancer, three servers. Nothing of it touches the network of this
-# machine, but making namespaces needs root. Three rounds: the lesson is asked to
+# machine, but making namespaces needs root. Four rounds: the lesson is asked to
 # stop (SIGTERM), and HAProxy tries again only where it could not connect; the same,
 # and HAProxy also tries again where a connection has ended without a byte of an
-# answer; and that, with a lesson that is killed (SIGKILL).
+# answer; that, with a lesson that is killed (SIGKILL); and, without any trying again,
+# a lesson that HAProxy sends nobody to any more before it is asked to stop.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -85,7 +86,7 @@ listening() {
 configure() {
   cat > "$work/haproxy.cfg" << CONF
 global
-  stats socket $work/admin
+  stats socket $work/admin level admin
 defaults
   mode http
   timeout connect 1s
@@ -105,15 +106,26 @@ backend lessons
 CONF
 }
 
-# counter NAME sums a column of HAProxy's statistics over the servers.
+# counter NAME [SERVER] is a column of HAProxy's statistics: of one, or the sum of all.
 counter() {
-  echo "show stat" | nc -U -N "$work/admin" | awk -F, -v name="$1" '
+  echo "show stat" | nc -U -N "$work/admin" | awk -F, -v name="$1" -v server="${2:-server}" '
     NR == 1 { for (i = 1; i <= NF; i++) { sub(/^# /, "", $i); column[$i] = i } }
-    $1 == "lessons" && $2 ~ /^server/ { sum += $(column[name]) }
+    $1 == "lessons" && index($2, server) == 1 { sum += $(column[name]) }
     END { print sum + 0 }'
 }
 
-# round TITLE SIGNAL RETRY-ON is one run of the load, with server2 taken away.
+# drain lets HAProxy send nobody to server2 any more, and waits for those it has there.
+drain() {
+  echo "set server lessons/server2 state drain" | nc -U -N "$work/admin" > /dev/null
+  for _ in $(seq 500); do
+    [ "$(counter scur server2)" != 0 ] || return 0
+    sleep 0.01
+  done
+  die "server2 has clients for ever"
+}
+
+# round TITLE HOW RETRY-ON is one run of the load, with server2 taken away by a
+# signal, or "drain".
 round() {
   configure "$3"
   local server2=
@@ -133,7 +145,12 @@ round() {
     sleep 0.01
   done
   kill -0 "$load" 2> /dev/null || die "the load was over too soon: try more requests"
-  kill "-$2" "$server2"
+  local signal=$2
+  if [ "$2" = drain ]; then
+    drain
+    signal=TERM
+  fi
+  kill "-$signal" "$server2"
   { wait "$server2"; } 2> /dev/null || true # bash says of a killed one that it was killed
   wait "$load" || die "ab: $(cat "$work/client.log")"
 
@@ -149,3 +166,4 @@ printf '%-34s %8s %8s %8s %8s %12s\n' "" sent answered lost retried redispatched
 round "SIGTERM, retry: connect" TERM conn-failure
 round "SIGTERM, retry: connect, empty" TERM "conn-failure empty-response"
 round "SIGKILL, retry: connect, empty" KILL "conn-failure empty-response"
+round "drain, SIGTERM, retry: none" drain none
