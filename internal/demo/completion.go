@@ -169,8 +169,8 @@ func openConnection() (int, func(), error) {
 	return p.server, p.close, nil
 }
 
-// newBlockingPair is a pair whose server's end blocks, too. To io_uring, as to
-// read, O_NONBLOCK says that the answer may be EAGAIN.
+// newBlockingPair is a pair whose server's end blocks, too: whether io_uring waits
+// for one that does not has changed from kernel to kernel.
 func newBlockingPair(ctx context.Context) (*pair, error) {
 	p, err := newPair(ctx, 0)
 	if err != nil {
