@@ -357,7 +357,8 @@ func (d CompletionData) result() *Result {
 			fmt.Sprintf("%d (%s)", r.Calls, strings.Join(r.Names, ", ")), fmt.Sprint(r.Buffers)})
 	}
 	r := &Result{Demo: "completion", Tables: []Table{kinds, calls}, Data: d}
-	r.Sentences = append(r.Sentences, fmt.Sprintf("epoll refuses, with EPERM: %s.", enumerate(refused)))
+	r.Sentences = append(r.Sentences,
+		fmt.Sprintf("epoll refuses, with EPERM: %s.", enumerate(refused)))
 	if d.Uring != "" {
 		r.Sentences = append(r.Sentences, fmt.Sprintf("There is no io_uring for us here:"+
 			" io_uring_setup says %s. See kernel.io_uring_disabled, and whether a container's filter"+
