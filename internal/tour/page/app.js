@@ -31,7 +31,7 @@ const clock = {
 let session = null;
 let player = null;
 let frozen = false;
-let views = {};
+const views = {};
 
 const shown = () => (player ? recorded : model);
 const nowShown = () => (player ? player.now() : clock.now());
@@ -50,7 +50,7 @@ let scheduled = false;
 
 /** changed asks for a frame. */
 function changed() {
-  if (scheduled) return;
+  if (scheduled || !views.scenarios) return; // begin asks again when all is there
   scheduled = true;
   requestAnimationFrame(draw);
 }
@@ -66,7 +66,7 @@ function draw() {
     views.columns.draw(now, shown());
     views.clients.draw(now);
     views.log.draw(now);
-    views.scenarios?.draw(shown());
+    views.scenarios.draw(shown());
   }
   if (!frozen || !views.timeline.following) views.timeline.draw(now);
 }
@@ -93,9 +93,8 @@ function describe(name) {
   describing = setTimeout(() => {
     const client = shown().clients.get(name);
     if (!client) return;
-    const now = nowShown();
     say([...shown().servers.values()]
-      .map((s) => `${s.lesson}: ${reaction(s, client, shown(), now).text}`).join("; "));
+      .map((s) => `${s.lesson}: ${reaction(s, client, shown()).text}`).join("; "));
   }, 900);
 }
 

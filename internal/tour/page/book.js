@@ -4,6 +4,8 @@
 import { chapter } from "./api.js";
 import { byID, h, say, setText, toast } from "./dom.js";
 
+const PREFIX = "text-"; // of the ids of a chapter's elements
+
 const GROUPS = { chapter: "Chapters", page: "To look up", exercise: "Exercises" };
 
 /** Book shows one page. pointer: point(file, from, to, open) and unpoint(). */
@@ -25,7 +27,7 @@ export class Book {
       const kind = page.kind ?? (/^\d/.test(page.id) ? "chapter" : page.id.startsWith("exercises/") ? "exercise" : "page");
       if (!groups.has(kind)) groups.set(kind, h("optgroup", { label: GROUPS[kind] ?? kind }));
       const number = kind === "chapter" ? page.id.match(/^\d+/)?.[0] : "";
-      groups.get(kind).append(h("option", { value: page.id }, number ? `${Number(number)} · ${page.title}` : page.title));
+      groups.get(kind).append(h("option", { value: page.id }, number && !/^\d/.test(page.title) ? `${Number(number)}. ${page.title}` : page.title));
     }
     this.list.replaceChildren(...groups.values());
     this.list.addEventListener("change", () => this.go(this.list.value));
@@ -75,7 +77,7 @@ export class Book {
       if (this.current !== index) return; // turned on meanwhile
       this.show(page);
     }
-    const target = anchor && this.article.querySelector(`[id="${CSS.escape(anchor)}"]`);
+    const target = anchor && this.article.querySelector(`[id="${CSS.escape(PREFIX + anchor)}"]`);
     if (target) {
       target.scrollIntoView({ block: "start" });
       target.setAttribute("tabindex", "-1");
@@ -85,6 +87,8 @@ export class Book {
 
   show(page) {
     this.article.innerHTML = page.html; // rendered by our program, from its own pages
+    // A chapter with a heading "Next" must not get in the way of the page's own ids.
+    for (const element of this.article.querySelectorAll("[id]")) element.id = PREFIX + element.id;
     this.list.value = page.id;
     document.title = `${page.title} · lesson tour`;
     const entries = page.toc.filter((t) => t.level === 2 || t.level === 3);
@@ -93,7 +97,7 @@ export class Book {
       h("li", { class: `level-${t.level}` }, h("a", { href: `#${page.id}/${t.anchor}` }, t.text))));
     // Headings in the article stand below the page's own.
     for (const heading of this.article.querySelectorAll("h2[id], h3[id]")) {
-      heading.append(h("a", { class: "anchor", href: `#${page.id}/${heading.id}`, "aria-label": `Link to: ${heading.textContent}` }, "#"));
+      heading.append(h("a", { class: "anchor", href: `#${page.id}/${heading.id.slice(PREFIX.length)}`, "aria-label": `Link to: ${heading.textContent}` }, "#"));
     }
     for (const table of this.article.querySelectorAll("table")) {
       const box = h("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Table" });

@@ -46,7 +46,7 @@ class Card {
     this.text.id = textID;
     this.request = h("p", { class: "request" });
     this.reactions = h("ul", { class: "reactions", "aria-label": `What has become of client ${this.name}` });
-    this.element = h("article", { class: "card", "data-client": this.name, "aria-label": `Client ${this.name}` },
+    this.element = h("article", { class: "card", "data-client": this.name, "aria-label": `Client ${this.name}` }, h("div", { class: "card-body" },
       h("header", {}, chip(client.name, client.hue), h("h3", {}, `client ${this.name}`), this.request,
         h("button", { type: "button", class: "quiet", "aria-label": `Remove client ${this.name}`, title: "Remove this client",
           onclick: () => this.view.remove(this.name) }, "✕")),
@@ -55,7 +55,7 @@ class Card {
         h("details", { class: "more" }, h("summary", {}, "More acts"),
           h("div", { class: "acts" }, b.byte, b.read, b.halfClose, b.close, b.reset),
           h("div", { class: "own" }, h("label", { for: textID }, "Own text"), this.text, b.own))),
-      this.reactions);
+      this.reactions));
   }
 
   draw(client, model, now) {
@@ -69,7 +69,7 @@ class Card {
         this.rows.set(server.id, row);
         this.reactions.append(row);
       }
-      const { sign, kind, text } = reaction(server, client, model, now);
+      const { sign, kind, text } = reaction(server, client, model);
       if (row.dataset.sign !== sign) row.firstChild.replaceChildren(icon(sign));
       row.dataset.sign = sign;
       setAttribute(row, "data-kind", kind);
@@ -223,7 +223,7 @@ export class Clients {
     this.outsiders.replaceChildren(
       h("header", {}, h("h3", {}, "from outside")),
       h("ul", { class: "reactions" }, ...here.slice(-OUTSIDERS).map(([client, server]) => {
-        const { sign, kind, text } = reaction(server, client, model, now);
+        const { sign, kind, text } = reaction(server, client, model);
         return h("li", { "data-kind": kind }, h("span", { class: "sign" }, icon(sign)),
           h("b", {}, chip(client.name, client.hue, client.outside)),
           h("span", { class: "reaction" }, `${server.lesson.replace(/^exercise\//, "")}: ${text}`));

@@ -219,18 +219,20 @@ class Column {
    * every line that is over at once. */
   follow(standing) {
     if (!this.currentRow || this.pinned > performance.now()) return;
-    if (this.followedRow === this.currentRow) return;
-    if (!standing && performance.now() - this.followed < 700) return;
+    // The same line again now and then: what came in between may have moved it.
+    const early = performance.now() - this.followed < 700;
+    if (early && (!standing || this.followedRow === this.currentRow)) return;
     this.followed = performance.now();
-    this.followedRow = this.currentRow;
     this.reveal(this.currentRow);
+    this.followedRow = this.currentRow;
   }
 
   reveal(row) {
     const pane = this.pane;
     const top = row.offsetTop;
     const margin = pane.clientHeight / 4;
-    if (top > pane.scrollTop + margin && top < pane.scrollTop + pane.clientHeight - margin) return;
+    const from = this.followedRow === row ? 4 : margin;
+    if (top > pane.scrollTop + from && top < pane.scrollTop + pane.clientHeight - from - 12) return;
     pane.scrollTo({
       top: top - pane.clientHeight / 2.5,
       behavior: reducedMotion() ? "auto" : "smooth",

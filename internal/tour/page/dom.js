@@ -61,11 +61,11 @@ export function plural(n, one, many = `${one}s`) {
   return `${n} ${n === 1 ? one : many}`;
 }
 
-/** visible makes of bytes what can be seen: a carriage return is ␍. */
+/** visible makes of bytes what can be seen, as Go and C write them: \r, \n. */
 export function visible(text) {
   return text
-    .replace(/\r/g, "␍")
-    .replace(/\n/g, "␊")
+    .replace(/\r/g, "\\r")
+    .replace(/\n/g, "\\n")
     .replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "·");
 }
 

@@ -60,7 +60,7 @@ export function connectionOf(server, client, model) {
 }
 
 /** reaction says what has become of a client at a server: a sign and words. */
-export function reaction(server, client, model, now) {
+export function reaction(server, client, model) {
   const event = client.at.get(server.id);
   const conn = connectionOf(server, client, model);
   if (!event && !client.outside) {
@@ -87,10 +87,8 @@ export function reaction(server, client, model, now) {
     return { sign: "blocked", kind: "stuck", text: `${plural(conn.unread, "byte")} not read yet` };
   }
   const sent = event?.sent ?? 0;
-  const inRead = [...server.open.values()].find((c) =>
-    !waitsForMany(c) && model.nameOf(c.peer) === client.name && now - c.start > SETTLED);
   const has = sent ? `read ${plural(sent, "byte")}, waits for the rest` : "accepted, waits for a request";
-  return { sign: "waiting", kind: "wait", text: inRead ? `${has} in ${inRead.name}` : has };
+  return { sign: "waiting", kind: "wait", text: has };
 }
 
 const firstLine = (text) => visible(short((text ?? "").split(/\r?\n/)[0], 40)) || "end of file";
