@@ -5,6 +5,7 @@ import { Book } from "./book.js";
 import { Clients } from "./clients.js";
 import { Columns } from "./columns.js";
 import { byID, chip, h, reducedMotion, say, setAttribute, setText, toast } from "./dom.js";
+import { Hint, remember, remembered } from "./hint.js";
 import { Log } from "./log.js";
 import { Model } from "./model.js";
 import { check, Player, save } from "./recording.js";
@@ -79,8 +80,8 @@ function tick() {
 
 function act(what) {
   return attempt(async () => {
-    dismissHint(what);
     await session.act(what);
+    views.hint.acted(what);
     describe(what.client);
   });
 }
@@ -96,28 +97,6 @@ function describe(name) {
     say([...shown().servers.values()]
       .map((s) => `${s.lesson}: ${reaction(s, client, shown()).text}`).join("; "));
   }, 900);
-}
-
-const HINT = "lesson-tour-hint";
-
-function dismissHint(what) {
-  if (what.do === "send") localStorageSet(HINT, "seen");
-}
-
-function localStorageGet(key) {
-  try {
-    return localStorage.getItem(key);
-  } catch {
-    return null; // the browser keeps nothing for us
-  }
-}
-
-function localStorageSet(key, value) {
-  try {
-    localStorage.setItem(key, value);
-  } catch {
-    // the same
-  }
 }
 
 /** choose lights the line of a call, wherever it was chosen. */
@@ -267,13 +246,6 @@ function buildTools() {
     setText(byID("hide-book"), hidden ? "Show text" : "Hide text");
     changed();
   });
-  const hint = byID("hint");
-  hint.hidden = localStorageGet(HINT) === "seen" || !api.live;
-  byID("hint-close").addEventListener("click", () => {
-    hint.hidden = true;
-    localStorageSet(HINT, "seen");
-    byID("clients").focus();
-  });
   byID("legend").append(
     h("span", { class: "legend-box solid" }), "running in a call ",
     h("span", { class: "legend-box hatched" }), "blocked ",
@@ -289,11 +261,11 @@ function buildTheme() {
     byID("theme").setAttribute("aria-label", isDark() ? "Light colours" : "Dark colours");
     views.timeline?.colours();
   };
-  const kept = localStorageGet("lesson-tour-theme");
+  const kept = remembered("lesson-tour-theme");
   if (kept === "dark" || kept === "light") root.dataset.theme = kept;
   byID("theme").addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    localStorageSet("lesson-tour-theme", root.dataset.theme);
+    remember("lesson-tour-theme", root.dataset.theme);
     show();
   });
   dark.addEventListener("change", show);
@@ -305,6 +277,7 @@ async function begin() {
   views.timeline.onNeed = changed;
   views.log = new Log(model, choose);
   views.columns = new Columns(orders, changed);
+  views.hint = new Hint(api.live);
   buildTools();
   const book = await api.book();
   views.columns.lessons = book.lessons;

@@ -6,6 +6,7 @@ import { drawKernel } from "./kernel.js";
 import { badges, stuck } from "./words.js";
 
 const FRESH = 900e6; // ns: so long a line that has run keeps a mark
+const BADGES = 3; // shown
 const KERNEL_EVERY = 120; // ms: nobody reads numbers that change faster
 
 /** A Column shows one server; or, without one, a file to read. */
@@ -144,7 +145,7 @@ class Column {
   }
 
   drawBadges(list, model) {
-    const shown = list.slice(0, 3);
+    const shown = list.slice(0, BADGES);
     while (this.badges.children.length > shown.length) this.badges.lastChild.remove();
     shown.forEach((badge, i) => {
       let item = this.badges.children[i];
@@ -156,7 +157,7 @@ class Column {
         else this.badges.append(made);
         item = made;
       }
-      const more = i === 2 && list.length > 3 ? `, and ${list.length - 3} more` : "";
+      const more = i === BADGES - 1 && list.length > BADGES ? `; ${list.length - BADGES} more threads` : "";
       setText(item.querySelector(".badge-text"), badge.text + more);
     });
   }

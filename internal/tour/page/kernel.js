@@ -41,6 +41,7 @@ function connections(k, model) {
   const conns = (k.conns ?? []).filter((c) => c.accepted || c.unread > 0);
   if (conns.length === 0) return [h("p", { class: "fact" }, h("b", {}, "connections"), " none")];
   const cell = (n) => h("td", { class: n > 0 ? "number-cell some" : "number-cell" }, String(n));
+  conns.sort((a, b) => (nameOf(a, model) < nameOf(b, model) ? -1 : 1));
   const rows = conns.slice(0, SHOWN).map((c) => h("tr", { class: c.accepted ? null : "queued" },
     h("th", { scope: "row" }, label(c, model)),
     h("td", { class: "number-cell" }, c.fd >= 0 && c.accepted ? String(c.fd) : "–"),
@@ -60,7 +61,7 @@ function connections(k, model) {
 
 function interest(server, k, model) {
   if (!k.interest) return [];
-  const entries = k.interest.slice(0, SHOWN + 1).map((i) => {
+  const entries = [...k.interest].sort((a, b) => a.fd - b.fd).slice(0, SHOWN + 1).map((i) => {
     const conn = (k.conns ?? []).find((c) => c.accepted && c.fd === i.fd);
     const name = i.client || (conn ? nameOf(conn, model) : "");
     return h("li", {}, h("span", { class: "fd" }, String(i.fd)), " ",

@@ -25,8 +25,7 @@ export class Scenarios {
         .map(([value, text]) => h("option", { value, selected: value === "1" }, text)));
     this.acts = h("ol", { class: "script" });
     byID("scenarios").replaceChildren(
-      h("div", { class: "section-head" }, h("h2", { id: "scenarios-title" }, "Races"),
-        h("p", { class: "section-note" }, "Clients that act by a script.")),
+      h("h2", { id: "scenarios-title", title: "Clients that act by a script" }, "Races"),
       h("div", { class: "choose" }, h("label", { class: "visually-hidden", for: "scenario" }, "Race"), this.select),
       h("div", { class: "transport" }, this.play,
         ...(this.live ? [this.step, this.stop,

@@ -16,7 +16,9 @@ export function badges(server, now, model) {
   if (server.untraced) return [{ state: "waiting", text: "parked by the Go runtime, calls not traced" }];
   const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
   if (standing.length === 0) return [{ state: "running", text: "running" }];
-  return standing.sort((a, b) => a.number - b.number).map((call) => ({
+  // Those that serve a client first: they are what others wait for.
+  const idle = (call) => (call.name === "accept4" ? 1 : 0);
+  return standing.sort((a, b) => idle(a) - idle(b) || a.number - b.number).map((call) => ({
     state: waitsForMany(call) || call.name === "nanosleep" ? "waiting" : "blocked",
     text: `${waitsForMany(call) ? "waiting" : call.name === "nanosleep" ? "sleeping" : "blocked"} in ` +
       `${call.name}, ${duration(now - call.start)}`,
@@ -87,7 +89,7 @@ export function reaction(server, client, model) {
     return { sign: "blocked", kind: "stuck", text: `${plural(conn.unread, "byte")} not read yet` };
   }
   const sent = event?.sent ?? 0;
-  const has = sent ? `read ${plural(sent, "byte")}, waits for the rest` : "accepted, waits for a request";
+  const has = sent ? `read ${plural(sent, "byte")}, waits for more` : "accepted, waits for a request";
   return { sign: "waiting", kind: "wait", text: has };
 }
 
