@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lesson/docs"
@@ -26,7 +27,7 @@ import (
 type childRun struct {
 	server *launch.Server
 	once   sync.Once
-	killed bool
+	killed atomic.Bool
 }
 
 func startProgram(p launch.Program) (running, error) {
@@ -43,14 +44,14 @@ func (r *childRun) pid() int             { return r.server.Pids[0] }
 // stop kills it: that it may not know how to stop is no matter of the tour.
 func (r *childRun) stop() {
 	r.once.Do(func() {
-		r.killed = true
+		r.killed.Store(true)
 		_ = r.server.End() // end says whether it has ended
 	})
 }
 
 func (r *childRun) end() error {
 	how, success := r.server.Proc.Status()
-	if success || r.killed {
+	if success || r.killed.Load() {
 		return nil
 	}
 	words := launch.LastWords(r.server.Proc.Output())

@@ -168,12 +168,13 @@ func (p *aPage) follow(after string) {
 	go func() {
 		defer close(left)
 		defer response.Body.Close()
-		p.read(response.Body)
+		p.read(ctx, response.Body)
 	}()
 	p.t.Cleanup(func() { cancel(); <-left })
 }
 
-func (p *aPage) read(body io.Reader) {
+// read takes what comes; what is cut off by the page's own leaving does not count.
+func (p *aPage) read(ctx context.Context, body io.Reader) {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
@@ -185,7 +186,7 @@ func (p *aPage) read(body io.Reader) {
 		}
 		if isData {
 			var batch []anEvent
-			if err := json.Unmarshal([]byte(data), &batch); err != nil {
+			if err := json.Unmarshal([]byte(data), &batch); err != nil && ctx.Err() == nil {
 				p.t.Errorf("events: %v in %q", err, data)
 			}
 			p.events = append(p.events, batch...)
