@@ -48,15 +48,21 @@ async function attempt(what) {
 }
 
 let scheduled = false;
+let cost = 0; // of the last frames, ms, with layout and painting
 
-/** changed asks for a frame. */
+/** changed asks for a frame; the sooner, the less the last ones have cost: what
+ * the servers do must not keep the page from what its reader does. */
 function changed() {
   if (scheduled || !views.scenarios) return; // begin asks again when all is there
   scheduled = true;
-  requestAnimationFrame(draw);
+  if (cost < CHEAP) requestAnimationFrame(draw);
+  else setTimeout(() => requestAnimationFrame(draw), Math.min(cost * 3, 400));
 }
 
+const CHEAP = 8; // ms
+
 function draw() {
+  const began = performance.now();
   scheduled = false;
   if (player) {
     player.feed();
@@ -66,10 +72,17 @@ function draw() {
   if (!frozen) {
     views.columns.draw(now, shown());
     views.clients.draw(now);
-    views.log.draw(now);
     views.scenarios.draw(shown());
   }
   if (!frozen || !views.timeline.following) views.timeline.draw(now);
+  if (!frozen) views.log.draw(now); // last: it scrolls, and so has the page laid out
+  // A message is handled when the frame has been laid out and painted.
+  const painted = new MessageChannel();
+  painted.port1.onmessage = () => {
+    cost = cost * 0.7 + (performance.now() - began) * 0.3;
+    painted.port1.close();
+  };
+  painted.port2.postMessage(null);
 }
 
 /** tick keeps the counters going while nothing else happens. */
