@@ -72,7 +72,7 @@ function draw() {
   if (!frozen) {
     views.columns.draw(now, shown());
     views.clients.draw(now);
-    views.scenarios.draw(shown());
+    views.scenarios.draw(shown(), Boolean(player));
   }
   if (!frozen || !views.timeline.following) views.timeline.draw(now);
   if (!frozen) views.log.draw(now); // last: it scrolls, and so has the page laid out
@@ -122,7 +122,10 @@ function choose(server, call) {
 }
 
 // How the first columns are chosen: as many as there is room for, the most telling first.
-function firstServers() {
+function firstServers(book) {
+  const lessons = book.lessons.map((l) => l.name).filter((name) => name !== "netpoll");
+  const all = book.columns?.length === lessons.length && lessons.every((name) => book.columns.includes(name));
+  if (book.columns?.length && !all) return book.columns; // the command line has chosen
   const width = byID("stage").clientWidth;
   if (width >= 2300) return ["blocking", "loop", "threaded", "epoll", "edgetriggered"];
   if (width >= 1150) return ["loop", "threaded", "epoll", "edgetriggered"];
@@ -132,12 +135,14 @@ function firstServers() {
 const orders = {
   add: (name) => attempt(() => session.add(name)),
   remove: (id) => attempt(() => session.remove(id)),
+  again: (id) => attempt(() => session.again(id)),
 };
 
 function buildAdd(book) {
   const select = byID("add-server");
   const option = (value, text) => h("option", { value }, text);
   select.replaceChildren(
+    book.program ? h("optgroup", { label: "Yours" }, option("program", book.program)) : "",
     h("optgroup", { label: "Lessons" }, ...book.lessons.map((l) => option(l.name, l.name))),
     h("optgroup", { label: "Broken on purpose" }, ...(book.exercises ?? []).map((e) =>
       option(e.name.startsWith("exercise/") ? e.name : `exercise/${e.name}`, e.title || e.name))));
@@ -154,7 +159,7 @@ function buildAdd(book) {
   };
 }
 
-async function startSession() {
+async function startSession(book) {
   session = await api.Session.begin();
   addEventListener("pagehide", () => session.end());
   addEventListener("pageshow", (event) => {
@@ -163,10 +168,12 @@ async function startSession() {
   follow(session, (events) => {
     for (const e of events) if (e.t) clock.hear(e.t);
     model.apply(events);
+    const trouble = events.find((e) => e.type === "trouble");
+    if (trouble) toast(trouble.error);
     changed();
   }, showConnection);
   views.clients.begin();
-  for (const name of firstServers()) await orders.add(name);
+  for (const name of firstServers(book)) await orders.add(name);
 }
 
 function showConnection(state) {
@@ -308,7 +315,7 @@ async function begin() {
   buildAdd(book);
   views.book.fromHash();
   tick();
-  if (api.live) await startSession();
+  if (api.live) await startSession(book);
   else await playFirst(book);
 }
 

@@ -46,7 +46,7 @@ class Column {
     this.pane.append(this.lines);
     this.measure();
     this.note = h("p", { class: "stuck", hidden: true });
-    this.kernel = h("div", { class: "kernel" });
+    this.kernel = h("div", { class: "kernel", tabindex: "0", role: "region", "aria-label": `The kernel's side of ${this.name()}` });
     this.curl = h("div", { class: "curl" });
     this.element = h("section", {
       class: "column", "data-server": id, "data-lesson": this.server?.lesson ?? this.lesson.name,
@@ -292,8 +292,9 @@ class Column {
     this.curlKey = key;
     this.curl.replaceChildren();
     if (this.columns.readOnly) return;
+    if (server.state === "starting") return;
     if (server.state !== "listening") {
-      this.curl.append(h("button", { type: "button", onclick: () => this.columns.again(this) }, "Start it again"));
+      this.curl.append(h("button", { type: "button", onclick: () => this.columns.orders.again(server.id) }, "Start it again"));
       return;
     }
     const command = `curl http://${server.addr}/`;
@@ -313,7 +314,7 @@ class Column {
 
 /** Columns is all of them. */
 export class Columns {
-  /** orders: {add(name), remove(server id)}; changed: something is to be drawn. */
+  /** orders: {remove(server id), again(server id)}; changed: something is to be drawn. */
   constructor(orders, changed) {
     this.orders = orders;
     this.changed = changed;
@@ -377,12 +378,6 @@ export class Columns {
   remove(column) {
     if (column.server) this.orders.remove(column.server.id);
     else this.drop(column);
-  }
-
-  async again(column) {
-    const { lesson, id } = column.server;
-    await this.orders.remove(id);
-    await this.orders.add(lesson);
   }
 
   /** point lights lines in every column that has the file. When none has it, a

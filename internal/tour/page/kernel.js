@@ -65,7 +65,7 @@ function interest(server, k, model) {
     const conn = (k.conns ?? []).find((c) => c.accepted && c.fd === i.fd);
     const name = i.client || (conn ? nameOf(conn, model) : "");
     return h("li", {}, h("span", { class: "fd" }, String(i.fd)), " ",
-      name ? chip(name, model.hueOf(name)) : h("span", {}, conn ? "" : "listener"), " ",
+      name ? chip(name, model.hueOf(name)) : h("span", {}, i.what ?? (conn ? "" : "listener")), " ",
       h("code", {}, i.events || "none"));
   });
   const more = k.interest.length - entries.length;

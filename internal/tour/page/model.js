@@ -43,6 +43,7 @@ class Server {
     this.last = null; // the call that was left last
     this.lastWait = null; // the epoll_wait that was left last
     this.kernel = null;
+    this.unread = new Map(); // peer -> how many bytes lie unread, and since when
     this.missed = 0;
     this.version = 0; // changes with all of this
     this.lanes = [{ key: "", label: "", busy: 0 }];
@@ -213,6 +214,12 @@ export class Model {
   kernel(server, e) {
     server.kernel = e;
     server.version++;
+    const unread = new Map();
+    for (const c of e.conns ?? []) {
+      const before = server.unread.get(c.peer);
+      unread.set(c.peer, before?.bytes === c.unread ? before : { bytes: c.unread, since: e.t });
+    }
+    server.unread = unread;
     for (const c of e.conns ?? []) {
       if (!c.peer) continue;
       if (c.client) this.peers.set(c.peer, c.client);

@@ -59,18 +59,20 @@ export class Scenarios {
     await this.orders.step();
   }
 
-  draw(model) {
+  /** draw shows how far a scenario has come; recorded says that it is a recording,
+   * which the player pauses. */
+  draw(model, recorded) {
     const at = model.scenario;
-    this.running = at && at.state !== "done" ? at : null;
-    const playing = at?.state === "playing";
-    const paused = at?.state === "paused";
+    this.running = at && at.state !== "done" && !recorded ? at : null;
+    const playing = this.running?.state === "playing";
+    const paused = this.running?.state === "paused";
     const key = `${at?.name} ${at?.state} ${at?.next} ${this.shown?.name}`;
     if (key === this.key) return;
     this.key = key;
     this.play.replaceChildren(icon(playing ? "pause" : "running"),
       h("span", {}, playing ? "Pause" : paused ? "Go on" : "Play"));
     setAttribute(this.stop, "aria-disabled", playing || paused ? null : "true");
-    if (at && (playing || paused) && at.name !== this.shown?.name && this.list.some((s) => s.name === at.name)) {
+    if (at && at.state !== "done" && at.name !== this.shown?.name && this.list.some((s) => s.name === at.name)) {
       this.select.value = at.name;
       this.chosen();
     }
