@@ -57,6 +57,7 @@ func TestInABrowser(t *testing.T) {
 		{"one act gets five reactions", fiveReactions},
 		{"the second client waits in loop and not in epoll", headOfLine},
 		{"an edge that is lost is seen", lostEdge},
+		{"a chapter offers its server", aboutItsServer},
 		{"a scenario plays act by act", scenarioSteps},
 		{"a client from outside is shown", outsider},
 		{"a line that a chapter names is lit", namedLine},
@@ -426,6 +427,15 @@ func lostEdge(t *testing.T, b *chrome, url string) {
 	p.reaction("a", server, "not read yet")
 	p.until("its interest list names EPOLLET",
 		column(server, " .interest")+`.textContent.includes("EPOLLET")`)
+}
+
+// aboutItsServer: a chapter offers to run its own server beside it.
+func aboutItsServer(t *testing.T, b *chrome, url string) {
+	p := b.openTour(t, url+"#05-edge-triggered", 1280, 900, "light")
+	p.until("the chapter is there", `document.querySelector("#chapter h1")?.textContent.startsWith("5.")`)
+	p.click("#run-beside")
+	p.badge("edgetriggered", "waiting in epoll_wait")
+	p.until("it need not be offered any more", `document.querySelector("#run-beside") === null`)
 }
 
 func scenarioSteps(t *testing.T, b *chrome, url string) {

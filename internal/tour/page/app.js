@@ -292,6 +292,18 @@ function buildTheme() {
   show();
 }
 
+/** beside is the server that a page is about, and how to run it beside the page. */
+function beside(book) {
+  if (!api.live) return () => null;
+  return (id) => {
+    const lesson = book.lessons.find((l) => l.chapter === id);
+    const name = lesson?.name ?? (id.startsWith("exercises/") ? id.replace("exercises/", "exercise/") : "");
+    if (!name || [...model.servers.values()].some((s) => s.lesson === name)) return null;
+    return { name, words: lesson ? `Run ${name} beside this text` : "Run the broken server beside this text",
+      run: () => orders.add(name) };
+  };
+}
+
 async function begin() {
   views.timeline = new Timeline(model, choose);
   views.timeline.onNeed = changed;
@@ -302,7 +314,7 @@ async function begin() {
   const book = await api.book();
   views.columns.lessons = book.lessons;
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
-  views.book = new Book(book.chapters, {
+  views.book = new Book(book.chapters, beside(book), {
     point: (file, from, to, open) => {
       if (open && matchMedia("(max-width: 899px)").matches) {
         document.querySelector('.views [data-view="run"]').click();
@@ -331,6 +343,7 @@ function scenarioOrders(book) {
   return {
     play: (name, speed, paused) => attempt(async () => {
       if (player) closeRecording();
+      views.hint.close();
       await session.scenario({ name, speed, ...(paused ? { paused: true } : {}) });
     }),
     step: () => attempt(() => session.scenario({ step: true })),

@@ -25,7 +25,7 @@ class Card {
       half: ["Send half a request", act("send", () => HALF)],
       rest: ["Send the rest", act("send", rest)],
       byte: ["Send one byte", act("send", () => rest()[0])],
-      whole: ["Send a whole request", act("send", () => REQUEST)],
+      whole: ["Send it all", act("send", () => REQUEST)],
       read: ["Read", act("read")],
       halfClose: ["Half-close", act("half-close")],
       close: ["Close", act("close")],
@@ -151,6 +151,7 @@ export class Clients {
     this.generation = model.generation;
     this.outsiders = h("article", { class: "card outsiders", "aria-label": "Clients from outside", hidden: true });
     byID("add-client").addEventListener("click", () => this.add());
+    byID("clear-clients").addEventListener("click", () => this.removeAll());
   }
 
   /** begin makes one card ready. */
@@ -173,6 +174,15 @@ export class Clients {
     this.model.hide(name);
     this.draw(this.lastNow ?? 0);
     byID("add-client").focus();
+  }
+
+  /** removeAll leaves one card, as at the beginning. */
+  removeAll() {
+    for (const name of [...this.cards.keys()]) this.remove(name);
+    this.model.hidden.delete("a");
+    this.begin();
+    this.draw(this.lastNow ?? 0);
+    this.cards.get("a").buttons.connect.focus();
   }
 
   clear() {
@@ -203,6 +213,8 @@ export class Clients {
       card.element.remove();
       this.cards.delete(name);
     }
+    this.root.classList.toggle("many", this.cards.size > 4);
+    byID("clear-clients").hidden = this.cards.size < 3 || this.readOnly;
     this.drawOutsiders(now);
   }
 

@@ -165,25 +165,27 @@ class Column {
   standsAt(list, server) {
     const calls = list.filter((b) => b.call).map((b) => b.call);
     const serving = calls.filter((c) => c.name !== "accept4");
-    return serving.at(-1) ?? calls[0] ?? [...server.open.values()].at(-1) ?? server.last;
+    return serving[0] ?? calls[0] ?? [...server.open.values()].at(-1) ?? server.last;
   }
 
   drawBadges(list, model) {
     const shown = list.slice(0, BADGES);
+    if (list.length > BADGES) shown.push({ state: "more", text: `+ ${list.length - BADGES}` });
     while (this.badges.children.length > shown.length) this.badges.lastChild.remove();
     shown.forEach((badge, i) => {
       let item = this.badges.children[i];
       if (!item || item.dataset.state !== badge.state || item.dataset.client !== (badge.client ?? "")) {
         const made = h("li", { class: "badge", "data-state": badge.state, "data-client": badge.client ?? "" },
-          icon(badge.state), h("span", { class: "badge-text" }),
+          badge.state === "more" ? null : icon(badge.state), h("span", { class: "badge-text" }),
           badge.client ? chip(badge.client, model.hueOf(badge.client)) : null);
         if (item) item.replaceWith(made);
         else this.badges.append(made);
         item = made;
       }
-      const more = i === BADGES - 1 && list.length > BADGES ? `; ${list.length - BADGES} more threads` : "";
-      setText(item.querySelector(".badge-text"), badge.text + more);
+      setText(item.querySelector(".badge-text"), badge.text);
     });
+    const all = list.length > BADGES ? list.map((b) => b.text.replace(/, [^,]*$/, "")).join("; ") : null;
+    setAttribute(this.badges, "title", all);
   }
 
   light(call) {

@@ -124,6 +124,10 @@ function newCall(e, start) {
 export const waitsForMany = (call) => call.name.startsWith("epoll_") || call.name === "poll" ||
   call.name === "ppoll" || call.name === "select" || call.name === "pselect6";
 
+/** inQueue: nobody has accepted it, and the server has not closed it either (then
+ * it has no descriptor any more, and waits for the client's FIN). */
+export const inQueue = (conn) => !conn.accepted && (conn.state === "ESTABLISHED" || conn.state === "CLOSE_WAIT");
+
 /** The Model is all of it. */
 export class Model {
   constructor() {

@@ -212,7 +212,7 @@ export class Timeline {
     const c = this.context;
     const y = this.height - AXIS;
     const step = niceStep(this.span / Math.max(2, this.plot() / 110));
-    const first = Math.ceil((this.end - this.span - this.model.first) / step) * step;
+    const first = Math.max(0, Math.ceil((this.end - this.span - this.model.first) / step) * step);
     c.font = "11px system-ui, sans-serif";
     c.textAlign = "center";
     c.textBaseline = "middle";

@@ -1,7 +1,7 @@
 // The state of servers, calls and clients, in words.
 
 import { duration, plural, visible } from "./dom.js";
-import { waitsForMany } from "./model.js";
+import { inQueue, waitsForMany } from "./model.js";
 
 /** A call that has lasted as long as this has blocked, as a trace says it. */
 export const BLOCKED = 1e6; // ns
@@ -85,7 +85,7 @@ export function reaction(server, client, model) {
         text: event?.got ? `answered: ${firstLine(event.got)}, closed` : event?.note || "closed" };
     default: break; // connected, waiting
   }
-  if (conn && !conn.accepted) {
+  if (conn && inQueue(conn)) {
     return { sign: "blocked", kind: "stuck",
       text: `in the accept queue${conn.unread ? `, with ${plural(conn.unread, "byte")}` : ""}` };
   }
@@ -116,7 +116,7 @@ export function stuck(server, now, model) {
   }
   const behind = open.find((c) => c.name !== "accept4" && c.peer);
   if (behind && open.length === 1 && kernel.listener?.queue > 0) {
-    const waits = (kernel.conns ?? []).filter((c) => !c.accepted).map((c) => c.client || model.nameOf(c.peer));
+    const waits = (kernel.conns ?? []).filter(inQueue).map((c) => c.client || model.nameOf(c.peer));
     return `${waits.length ? waits.join(", ") : kernel.listener.queue} must wait behind ` +
       `${model.nameOf(behind.peer) || "the first"}: head-of-line blocking.`;
   }
