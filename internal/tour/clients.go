@@ -77,10 +77,23 @@ type link struct {
 
 	mu    sync.Mutex
 	about clientEvent
-	conn  *client.Client
-	slow  bool
-	reads chan struct{} // a slow client's permission to read once
+	conn  *wire
+	over  bool // what the server sends has come to an end
 	got   []byte
+}
+
+// A wire is one connection.
+type wire struct {
+	*client.Client
+	slow  bool          // it reads only when told to
+	reads chan struct{} // a slow client's permission to read once
+	left  chan struct{} // closed when the client has closed
+}
+
+// hangUp ends a connection, by Close or Reset.
+func (w *wire) hangUp(end func() error) error {
+	close(w.left)
+	return end()
 }
 
 // A task is an act, and what to do when it has been done.
@@ -98,7 +111,7 @@ const waitForAnswer = 24 * time.Hour
 func newLink(name string, c *column, j *journal, seen func(netip.AddrPort, string)) *link {
 	l := &link{
 		column: c, journal: j, seen: seen,
-		acts: make(chan task, maxActs), gone: make(chan struct{}), reads: make(chan struct{}, 1),
+		acts: make(chan task, maxActs), gone: make(chan struct{}),
 		about: clientEvent{Server: c.id, Client: name},
 	}
 	go l.work()
@@ -132,9 +145,8 @@ func (l *link) work() {
 	l.conn = nil
 	l.mu.Unlock()
 	if conn != nil {
-		_ = conn.Close() // a client that is taken away
+		_ = conn.hangUp(conn.Close) // a client that is taken away
 	}
-	close(l.reads)
 	reading.Wait()
 	close(l.gone)
 }
@@ -148,17 +160,20 @@ func (l *link) tell(state, note string) {
 
 func (l *link) connect(a Act, reading *sync.WaitGroup) {
 	l.mu.Lock()
-	if l.conn != nil {
-		l.tell(l.about.State, "it is connected already")
+	if l.conn != nil && !l.over {
 		l.mu.Unlock()
-		return
+		return // it connects where it is not connected
 	}
-	l.about.Sent, l.about.Peer, l.got, l.slow = 0, "", nil, a.Slow
+	if l.conn != nil {
+		_ = l.conn.hangUp(l.conn.Close) // it has no use for what is left of the old connection
+	}
+	l.conn, l.over = nil, false
+	l.about.Sent, l.about.Peer, l.got = 0, "", nil
 	addr := l.column.address()
 	l.tell("connecting", "")
 	l.mu.Unlock()
 
-	conn, err := client.Dial(addr)
+	dialled, err := client.Dial(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -172,6 +187,7 @@ func (l *link) connect(a Act, reading *sync.WaitGroup) {
 		l.tell("refused", err.Error())
 		return
 	}
+	conn := &wire{dialled, a.Slow, make(chan struct{}, 1), make(chan struct{})}
 	l.conn = conn
 	l.about.Peer = conn.LocalAddr().String()
 	l.seen(conn.LocalAddr(), l.about.Client)
@@ -190,19 +206,23 @@ func (l *link) act(a Act) {
 	var err error
 	switch a.Do {
 	case "send":
+		if l.about.Sent+len(a.Bytes) > maxSent {
+			err = fmt.Errorf("a client sends at most %d bytes", maxSent)
+			break
+		}
 		err = conn.Send([]byte(a.Bytes))
 	case "half-close":
 		err = conn.HalfClose()
 	case "read":
 		select {
-		case l.reads <- struct{}{}:
+		case conn.reads <- struct{}{}:
 		default: // it has been told to, and nothing has come yet
 		}
 	case "close":
-		l.leave(conn, conn.Close(), "closed", "")
+		l.leave(conn, conn.hangUp(conn.Close), "closed", "")
 		return
 	case "reset":
-		l.leave(conn, conn.Reset(), "closed", "it reset the connection")
+		l.leave(conn, conn.hangUp(conn.Reset), "closed", "it reset the connection")
 		return
 	}
 	l.mu.Lock()
@@ -228,7 +248,7 @@ func (l *link) act(a Act) {
 }
 
 // leave is the end of a connection that the client has made.
-func (l *link) leave(conn *client.Client, err error, state, note string) {
+func (l *link) leave(conn *wire, err error, state, note string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -241,10 +261,12 @@ func (l *link) leave(conn *client.Client, err error, state, note string) {
 }
 
 // read reads what the server sends, as it comes; a slow client's only when told to.
-func (l *link) read(conn *client.Client) {
+func (l *link) read(conn *wire) {
 	for {
-		if l.slow {
-			if _, more := <-l.reads; !more {
+		if conn.slow {
+			select {
+			case <-conn.reads:
+			case <-conn.left:
 				return
 			}
 		}
@@ -254,6 +276,7 @@ func (l *link) read(conn *client.Client) {
 			l.mu.Unlock()
 			return // the client has left
 		}
+		l.over = err != nil
 		l.got = append(l.got, p[:min(len(p), keptAnswer-len(l.got))]...)
 		switch {
 		case err == nil && string(l.got) == string(protocol.Response):

@@ -128,7 +128,7 @@ func (t *Tour) perform(ctx context.Context, s script) (*recording, error) {
 			return nil, err
 		}
 	}
-	if err := session.direct(scenarioOrder{Name: s.Name}); err != nil {
+	if err := session.direct(scenarioOrder{Name: s.Name, Speed: t.speed}); err != nil {
 		return nil, err
 	}
 	session.mu.Lock()

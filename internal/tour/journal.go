@@ -215,15 +215,18 @@ func (j *journal) newReader(after int64) *reader {
 	return r
 }
 
-// behind is how many of all that was pushed are not after that event. Of what is
-// not kept any more, nobody knows: it counts as not read, but for 0.
+// behind is how many of all that was pushed are not after that event. When some that
+// are not kept any more may have been, one of them at least counts as not read.
 func behind[T any](r *ring[T], after int64, seq func(T) int64) int64 {
-	n := r.pushed
-	for n > 0 && n > r.pushed-int64(len(r.items)) && seq(r.items[(n-1)%int64(r.most)]) > after {
-		n--
-	}
 	if after == 0 {
 		return 0
+	}
+	n, oldest := r.pushed, r.pushed-int64(len(r.items))
+	for n > oldest && seq(r.items[(n-1)%int64(r.most)]) > after {
+		n--
+	}
+	if n == oldest {
+		return max(n-1, 0)
 	}
 	return n
 }

@@ -20,6 +20,7 @@ const (
 	maxClients   = 32
 	maxColumns   = 8
 	maxBytes     = 16 << 10 // that a client sends at once
+	maxSent      = 1 << 20  // that a client sends on one connection
 	maxActs      = 64       // of one client that wait until they are done
 	maxOutsiders = 64       // connections of a server besides those of the clients
 	maxSessions  = 16

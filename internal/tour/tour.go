@@ -55,7 +55,8 @@ type Options struct {
 // A Tour serves pages.
 type Tour struct {
 	options Options
-	most    int // sessions at a time
+	most    int     // sessions at a time
+	speed   float64 // of the scenarios that are exported
 	builds  builds
 
 	mu       sync.Mutex
@@ -77,7 +78,7 @@ func New(options Options) (*Tour, error) {
 	if len(options.Columns) > maxColumns {
 		return nil, fmt.Errorf("%d servers; at most %d fit", len(options.Columns), maxColumns)
 	}
-	t := &Tour{options: options, sessions: map[string]*session{}}
+	t := &Tour{options: options, speed: 1, sessions: map[string]*session{}}
 	for _, name := range options.Columns {
 		if _, err := t.column("", name, newJournal()); err != nil {
 			return nil, err
