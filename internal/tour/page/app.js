@@ -133,7 +133,12 @@ function firstServers(book) {
 }
 
 const orders = {
-  add: (name) => attempt(() => session.add(name)),
+  add: (name) => attempt(async () => {
+    showView("run");
+    views.columns.revealing = true;
+    await session.add(name);
+    say(`${name} is started`);
+  }),
   remove: (id) => attempt(() => session.remove(id)),
   again: (id) => attempt(() => session.again(id)),
 };
@@ -173,7 +178,7 @@ async function startSession(book) {
     changed();
   }, showConnection);
   views.clients.begin();
-  for (const name of firstServers(book)) await orders.add(name);
+  for (const name of firstServers(book)) await attempt(() => session.add(name));
 }
 
 function showConnection(state) {
@@ -225,6 +230,13 @@ function setReadOnly(on) {
   views.timeline.follow(true);
 }
 
+/** showView says which half a narrow window shows: "read" or "run". */
+function showView(view) {
+  document.body.dataset.view = view;
+  for (const b of document.querySelectorAll(".views button")) setAttribute(b, "aria-pressed", String(b.dataset.view === view));
+  changed();
+}
+
 function buildTools() {
   byID("save").addEventListener("click", () => attempt(async () => {
     save(await session.recording(), `lesson-tour-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.json`);
@@ -254,11 +266,7 @@ function buildTools() {
   });
   buildTheme();
   for (const button of document.querySelectorAll(".views button")) {
-    button.addEventListener("click", () => {
-      document.body.dataset.view = button.dataset.view;
-      for (const b of document.querySelectorAll(".views button")) setAttribute(b, "aria-pressed", String(b === button));
-      changed();
-    });
+    button.addEventListener("click", () => showView(button.dataset.view));
   }
   byID("hide-book").addEventListener("click", () => {
     const hidden = document.body.classList.toggle("no-book");
@@ -316,9 +324,7 @@ async function begin() {
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
   views.book = new Book(book.chapters, beside(book), {
     point: (file, from, to, open) => {
-      if (open && matchMedia("(max-width: 899px)").matches) {
-        document.querySelector('.views [data-view="run"]').click();
-      }
+      if (open) showView("run");
       return views.columns.point(file, from, to, open);
     },
     unpoint: () => views.columns.unpoint(),

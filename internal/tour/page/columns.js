@@ -324,6 +324,7 @@ export class Columns {
     this.list = [];
     this.readOnly = false;
     this.lessons = [];
+    this.revealing = false; // the next column is one that the reader has asked for
     this.recorded = null; // the sources of a recording, file -> text
   }
 
@@ -363,6 +364,8 @@ export class Columns {
   append(column) {
     this.list.push(column);
     this.root.append(column.element);
+    if (this.revealing) column.element.scrollIntoView({ block: "nearest" });
+    this.revealing = false;
     this.update();
   }
 

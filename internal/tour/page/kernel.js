@@ -70,10 +70,11 @@ function interest(server, k, model) {
   });
   const more = k.interest.length - entries.length;
   const standing = [...server.open.values()].some(waitsForMany);
+  const wait = server.lastWait;
   return [
     h("div", { class: "fact interest" }, h("b", {}, "interest list"),
       h("ul", {}, ...entries), more > 0 ? h("span", { class: "quiet-text" }, `and ${more} more`) : ""),
-    h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
+    server.untraced && !wait ? "" : h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
       standing ? "has not returned; before that: " : "returned ", lastReady(server, model)),
   ];
 }

@@ -290,6 +290,7 @@ export class Model {
 
 /** The request that the buttons send piece by piece. */
 export const REQUEST = "GET / HTTP/1.0\r\n\r\n";
+export const LONG = `GET / HTTP/1.0\r\nCookie: session=${"7".repeat(1500)}\r\n\r\n`;
 export const HALF = "GET / HTTP/1.0\r\n";
 
 /** A Client is a card: one actor, with a connection to each server. */

@@ -110,7 +110,7 @@ export function stuck(server, now, model) {
     const since = server.unread.get(c.peer)?.since ?? now;
     if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
       const stands = waiting ? `it stands in ${waiting.name}` : "it does not read them";
-      return `${plural(c.unread, "byte")} of ${c.client || model.nameOf(c.peer)} lie unread, and ${stands}: ` +
+      return `${plural(c.unread, "byte")} of client ${c.client || model.nameOf(c.peer)} lie unread, and ${stands}: ` +
         "the edge was told once, and is gone.";
     }
   }
