@@ -75,6 +75,11 @@ export class Session {
     return post(`${this.base}/servers`, { remove: server });
   }
 
+  /** again starts a server that has ended. */
+  again(server) {
+    return post(`${this.base}/servers`, { again: server });
+  }
+
   act(act) {
     return post(`${this.base}/acts`, act);
   }

@@ -48,15 +48,21 @@ async function attempt(what) {
 }
 
 let scheduled = false;
+let cost = 0; // of the last frames, ms, with layout and painting
 
-/** changed asks for a frame. */
+/** changed asks for a frame; the sooner, the less the last ones have cost: what
+ * the servers do must not keep the page from what its reader does. */
 function changed() {
   if (scheduled || !views.scenarios) return; // begin asks again when all is there
   scheduled = true;
-  requestAnimationFrame(draw);
+  if (cost < CHEAP) requestAnimationFrame(draw);
+  else setTimeout(() => requestAnimationFrame(draw), Math.min(cost * 3, 400));
 }
 
+const CHEAP = 8; // ms
+
 function draw() {
+  const began = performance.now();
   scheduled = false;
   if (player) {
     player.feed();
@@ -66,10 +72,17 @@ function draw() {
   if (!frozen) {
     views.columns.draw(now, shown());
     views.clients.draw(now);
-    views.log.draw(now);
-    views.scenarios.draw(shown());
+    views.scenarios.draw(shown(), Boolean(player));
   }
   if (!frozen || !views.timeline.following) views.timeline.draw(now);
+  if (!frozen) views.log.draw(now); // last: it scrolls, and so has the page laid out
+  // A message is handled when the frame has been laid out and painted.
+  const painted = new MessageChannel();
+  painted.port1.onmessage = () => {
+    cost = cost * 0.7 + (performance.now() - began) * 0.3;
+    painted.port1.close();
+  };
+  painted.port2.postMessage(null);
 }
 
 /** tick keeps the counters going while nothing else happens. */
@@ -109,7 +122,10 @@ function choose(server, call) {
 }
 
 // How the first columns are chosen: as many as there is room for, the most telling first.
-function firstServers() {
+function firstServers(book) {
+  const lessons = book.lessons.map((l) => l.name).filter((name) => name !== "netpoll");
+  const all = book.columns?.length === lessons.length && lessons.every((name) => book.columns.includes(name));
+  if (book.columns?.length && !all) return book.columns; // the command line has chosen
   const width = byID("stage").clientWidth;
   if (width >= 2300) return ["blocking", "loop", "threaded", "epoll", "edgetriggered"];
   if (width >= 1150) return ["loop", "threaded", "epoll", "edgetriggered"];
@@ -117,14 +133,21 @@ function firstServers() {
 }
 
 const orders = {
-  add: (name) => attempt(() => session.add(name)),
+  add: (name) => attempt(async () => {
+    showView("run");
+    views.columns.revealing = true;
+    await session.add(name);
+    say(`${name} is started`);
+  }),
   remove: (id) => attempt(() => session.remove(id)),
+  again: (id) => attempt(() => session.again(id)),
 };
 
 function buildAdd(book) {
   const select = byID("add-server");
   const option = (value, text) => h("option", { value }, text);
   select.replaceChildren(
+    book.program ? h("optgroup", { label: "Yours" }, option("program", book.program)) : "",
     h("optgroup", { label: "Lessons" }, ...book.lessons.map((l) => option(l.name, l.name))),
     h("optgroup", { label: "Broken on purpose" }, ...(book.exercises ?? []).map((e) =>
       option(e.name.startsWith("exercise/") ? e.name : `exercise/${e.name}`, e.title || e.name))));
@@ -141,7 +164,7 @@ function buildAdd(book) {
   };
 }
 
-async function startSession() {
+async function startSession(book) {
   session = await api.Session.begin();
   addEventListener("pagehide", () => session.end());
   addEventListener("pageshow", (event) => {
@@ -150,10 +173,12 @@ async function startSession() {
   follow(session, (events) => {
     for (const e of events) if (e.t) clock.hear(e.t);
     model.apply(events);
+    const trouble = events.find((e) => e.type === "trouble");
+    if (trouble) toast(trouble.error);
     changed();
   }, showConnection);
   views.clients.begin();
-  for (const name of firstServers()) await orders.add(name);
+  for (const name of firstServers(book)) await attempt(() => session.add(name));
 }
 
 function showConnection(state) {
@@ -205,6 +230,13 @@ function setReadOnly(on) {
   views.timeline.follow(true);
 }
 
+/** showView says which half a narrow window shows: "read" or "run". */
+function showView(view) {
+  document.body.dataset.view = view;
+  for (const b of document.querySelectorAll(".views button")) setAttribute(b, "aria-pressed", String(b.dataset.view === view));
+  changed();
+}
+
 function buildTools() {
   byID("save").addEventListener("click", () => attempt(async () => {
     save(await session.recording(), `lesson-tour-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.json`);
@@ -234,11 +266,7 @@ function buildTools() {
   });
   buildTheme();
   for (const button of document.querySelectorAll(".views button")) {
-    button.addEventListener("click", () => {
-      document.body.dataset.view = button.dataset.view;
-      for (const b of document.querySelectorAll(".views button")) setAttribute(b, "aria-pressed", String(b === button));
-      changed();
-    });
+    button.addEventListener("click", () => showView(button.dataset.view));
   }
   byID("hide-book").addEventListener("click", () => {
     const hidden = document.body.classList.toggle("no-book");
@@ -272,6 +300,18 @@ function buildTheme() {
   show();
 }
 
+/** beside is the server that a page is about, and how to run it beside the page. */
+function beside(book) {
+  if (!api.live) return () => null;
+  return (id) => {
+    const lesson = book.lessons.find((l) => l.chapter === id);
+    const name = lesson?.name ?? (id.startsWith("exercises/") ? id.replace("exercises/", "exercise/") : "");
+    if (!name || [...model.servers.values()].some((s) => s.lesson === name)) return null;
+    return { name, words: lesson ? `Run ${name} beside this text` : "Run the broken server beside this text",
+      run: () => orders.add(name) };
+  };
+}
+
 async function begin() {
   views.timeline = new Timeline(model, choose);
   views.timeline.onNeed = changed;
@@ -282,11 +322,9 @@ async function begin() {
   const book = await api.book();
   views.columns.lessons = book.lessons;
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
-  views.book = new Book(book.chapters, {
+  views.book = new Book(book.chapters, beside(book), {
     point: (file, from, to, open) => {
-      if (open && matchMedia("(max-width: 899px)").matches) {
-        document.querySelector('.views [data-view="run"]').click();
-      }
+      if (open) showView("run");
       return views.columns.point(file, from, to, open);
     },
     unpoint: () => views.columns.unpoint(),
@@ -295,7 +333,7 @@ async function begin() {
   buildAdd(book);
   views.book.fromHash();
   tick();
-  if (api.live) await startSession();
+  if (api.live) await startSession(book);
   else await playFirst(book);
 }
 
@@ -311,6 +349,7 @@ function scenarioOrders(book) {
   return {
     play: (name, speed, paused) => attempt(async () => {
       if (player) closeRecording();
+      views.hint.close();
       await session.scenario({ name, speed, ...(paused ? { paused: true } : {}) });
     }),
     step: () => attempt(() => session.scenario({ step: true })),

@@ -2,16 +2,18 @@
 // from its words to the lines of the source.
 
 import { chapter } from "./api.js";
-import { byID, h, say, setText, toast } from "./dom.js";
+import { byID, h, icon, say, setText, toast } from "./dom.js";
 
 const PREFIX = "text-"; // of the ids of a chapter's elements
 
 const GROUPS = { chapter: "Chapters", page: "To look up", exercise: "Exercises" };
 
-/** Book shows one page. pointer: point(file, from, to, open) and unpoint(). */
+/** Book shows one page. beside(id): the server a page is about, unless it runs;
+ * pointer: point(file, from, to, open) and unpoint(). */
 export class Book {
-  constructor(pages, pointer) {
+  constructor(pages, beside, pointer) {
     this.pages = pages;
+    this.beside = beside;
     this.pointer = pointer;
     this.list = byID("chapter-list");
     this.article = byID("chapter");
@@ -104,10 +106,22 @@ export class Book {
       table.replaceWith(box);
       box.append(table);
     }
+    this.offer(page.id);
     markSentences(this.article);
     this.names();
     this.search();
     say(page.title);
+  }
+
+  /** offer puts a button under the title: run what this page is about. */
+  offer(id) {
+    const server = this.beside(id);
+    if (!server) return;
+    const button = h("button", { type: "button", id: "run-beside", onclick: async () => {
+      await server.run();
+      button.remove();
+    } }, icon("running"), h("span", {}, server.words));
+    this.article.querySelector("h1")?.after(button);
   }
 
   names() {

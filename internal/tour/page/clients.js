@@ -1,7 +1,7 @@
 // The clients: a card each, what it can do, and what has become of it at every server.
 
 import { byID, chip, h, icon, setAttribute, setText, visible } from "./dom.js";
-import { HALF, REQUEST } from "./model.js";
+import { HALF, LONG, REQUEST } from "./model.js";
 import { connectionOf, reaction } from "./words.js";
 
 const OUTSIDERS = 6; // shown
@@ -25,7 +25,8 @@ class Card {
       half: ["Send half a request", act("send", () => HALF)],
       rest: ["Send the rest", act("send", rest)],
       byte: ["Send one byte", act("send", () => rest()[0])],
-      whole: ["Send a whole request", act("send", () => REQUEST)],
+      whole: ["Send it all", act("send", () => REQUEST)],
+      long: ["Send a long request", act("send", () => LONG)],
       read: ["Read", act("read")],
       halfClose: ["Half-close", act("half-close")],
       close: ["Close", act("close")],
@@ -53,7 +54,7 @@ class Card {
       this.view.readOnly ? null : h("div", { class: "acts" },
         b.connect, b.half, b.rest, b.whole,
         h("details", { class: "more" }, h("summary", {}, "More acts"),
-          h("div", { class: "acts" }, b.byte, b.read, b.halfClose, b.close, b.reset),
+          h("div", { class: "acts" }, b.byte, b.long, b.read, b.halfClose, b.close, b.reset),
           h("div", { class: "own" }, h("label", { for: textID }, "Own text"), this.text, b.own))),
       this.reactions));
   }
@@ -107,7 +108,7 @@ class Card {
     const everywhere = [...servers.values()].every((s) => client.at.has(s.id) || s.state !== "listening");
     const enabled = {
       connect: !open || !everywhere, half: can && client.sent === "", rest: can && client.sent !== "" && !whole,
-      byte: can && !whole, whole: can && client.sent === "", own: can,
+      byte: can && !whole, whole: can && client.sent === "", long: can && client.sent === "", own: can,
       read: open, halfClose: can, close: open, reset: open,
     };
     const next = !open ? "connect" : !can ? "" : client.sent === "" ? "half" : whole ? "" : "rest";
@@ -125,6 +126,7 @@ const TITLES = {
   rest: "What is missing for a whole request",
   byte: "The next byte of the request, in a segment of its own",
   whole: "A whole request in one segment",
+  long: "1,500 bytes of cookie: more than one read of some servers brings",
   read: "Read what the servers have sent",
   halfClose: "shutdown(SHUT_WR): nothing more will be sent, the answer can still be read",
   close: "close(): the server reads end of file",
@@ -151,6 +153,7 @@ export class Clients {
     this.generation = model.generation;
     this.outsiders = h("article", { class: "card outsiders", "aria-label": "Clients from outside", hidden: true });
     byID("add-client").addEventListener("click", () => this.add());
+    byID("clear-clients").addEventListener("click", () => this.removeAll());
   }
 
   /** begin makes one card ready. */
@@ -173,6 +176,15 @@ export class Clients {
     this.model.hide(name);
     this.draw(this.lastNow ?? 0);
     byID("add-client").focus();
+  }
+
+  /** removeAll leaves one card, as at the beginning. */
+  removeAll() {
+    for (const name of [...this.cards.keys()]) this.remove(name);
+    this.model.hidden.delete("a");
+    this.begin();
+    this.draw(this.lastNow ?? 0);
+    this.cards.get("a").buttons.connect.focus();
   }
 
   clear() {
@@ -203,6 +215,8 @@ export class Clients {
       card.element.remove();
       this.cards.delete(name);
     }
+    this.root.classList.toggle("many", this.cards.size > 4);
+    byID("clear-clients").hidden = this.cards.size < 3 || this.readOnly;
     this.drawOutsiders(now);
   }
 

@@ -6,8 +6,8 @@ import { drawKernel } from "./kernel.js";
 import { badges, stuck } from "./words.js";
 
 const FRESH = 900e6; // ns: so long a line that has run keeps a mark
-const BADGES = 3; // shown
-const KERNEL_EVERY = 120; // ms: nobody reads numbers that change faster
+const BADGES = 2; // shown
+const KERNEL_EVERY = 200; // ms: nobody reads numbers that change faster
 
 /** A Column shows one server; or, without one, a file to read. */
 class Column {
@@ -17,6 +17,7 @@ class Column {
     this.lesson = lesson;
     this.file = "";
     this.rows = [];
+    this.shownFiles = new Map(); // file -> its rows, once they are made
     this.currentRow = null;
     this.marked = []; // rows with a mark in the gutter
     this.fresh = new Set();
@@ -43,8 +44,9 @@ class Column {
     });
     this.lines = h("div", { class: "lines" });
     this.pane.append(this.lines);
+    this.measure();
     this.note = h("p", { class: "stuck", hidden: true });
-    this.kernel = h("div", { class: "kernel" });
+    this.kernel = h("div", { class: "kernel", tabindex: "0", role: "region", "aria-label": `The kernel's side of ${this.name()}` });
     this.curl = h("div", { class: "curl" });
     this.element = h("section", {
       class: "column", "data-server": id, "data-lesson": this.server?.lesson ?? this.lesson.name,
@@ -57,6 +59,23 @@ class Column {
       h("p", { class: "what" }, this.server?.title ?? this.lesson.title ?? ""),
       this.badges),
     this.tabs, this.pane, this.note, this.kernel, this.curl);
+  }
+
+  /** measure keeps what is needed to scroll, so that drawing never has to ask the
+   * page, which would then be laid out at once. */
+  measure() {
+    this.top = 0;
+    this.height = 0;
+    this.rowHeight = 0;
+    this.pane.addEventListener("scroll", () => { this.top = this.pane.scrollTop; }, { passive: true });
+    new ResizeObserver(() => {
+      this.height = this.pane.clientHeight;
+      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+    }).observe(this.pane);
+    new ResizeObserver(() => {
+      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+      this.columns.changed();
+    }).observe(this.lines);
   }
 
   name() {
@@ -74,19 +93,26 @@ class Column {
   async show(file) {
     if (this.file === file) return;
     this.file = file;
-    this.currentRow = null;
-    this.marked = [];
+    this.light(null);
+    this.mark([], null);
+    for (const row of this.fresh) row.classList.remove("fresh");
     this.fresh.clear();
-    this.pointed = [];
-    setText(this.tabs, "");
-    for (const f of this.files()) {
-      this.tabs.append(h("button", {
-        type: "button", "aria-pressed": String(f === file), title: f,
-        onclick: () => { this.pin(); this.pinned += 6000; this.show(f); },
-      }, f.split("/").pop()));
-    }
-    const lines = await this.columns.sourceOf(file);
+    this.unpoint();
+    this.rows = [];
+    this.tabs.replaceChildren(...this.files().map((f) => h("button", {
+      type: "button", "aria-pressed": String(f === file), title: f,
+      onclick: () => { this.pin(); this.pinned += 6000; this.show(f); },
+    }, f.split("/").pop())));
+    const rows = this.shownFiles.get(file) ?? await this.makeRows(file);
     if (this.file !== file) return; // another one was asked for meanwhile
+    this.lines.replaceChildren(...rows);
+    this.rows = rows;
+    this.pane.setAttribute("aria-label", `Source of ${this.name()}, ${file}`);
+    this.columns.changed();
+  }
+
+  async makeRows(file) {
+    const lines = await this.columns.sourceOf(file);
     const rows = lines.map((html, i) => {
       const code = h("code", {});
       if (typeof html === "string") code.innerHTML = html || " "; // our program's own HTML
@@ -94,10 +120,8 @@ class Column {
       return h("div", { class: "src", "data-line": i + 1 },
         h("span", { class: "gutter" }), h("span", { class: "number" }, String(i + 1)), code);
     });
-    this.lines.replaceChildren(...rows);
-    this.rows = rows;
-    this.pane.setAttribute("aria-label", `Source of ${this.name()}, ${file}`);
-    this.columns.changed();
+    this.shownFiles.set(file, rows);
+    return rows;
   }
 
   row(line) {
@@ -117,13 +141,13 @@ class Column {
     const standing = list.find((b) => b.call)?.call;
     const standsAt = this.standsAt(list, server);
     const wanted = this.pinned > performance.now() && this.file
-      ? this.file : standsAt?.file && this.files().includes(standsAt.file) ? standsAt.file
-        : this.file || this.files()[0];
+      ? this.file : standing?.file && this.files().includes(standing.file) ? standsAt.file
+        : this.file || standsAt?.file || this.files()[0];
     if (wanted && wanted !== this.file) this.show(wanted);
     this.light(standsAt);
     this.mark([...server.open.values()], model);
     this.freshen(server, now);
-    this.follow(Boolean(standing));
+    this.standing = Boolean(standing);
     const note = stuck(server, now, model);
     setText(this.note, note);
     this.note.hidden = !note;
@@ -141,25 +165,27 @@ class Column {
   standsAt(list, server) {
     const calls = list.filter((b) => b.call).map((b) => b.call);
     const serving = calls.filter((c) => c.name !== "accept4");
-    return serving.at(-1) ?? calls[0] ?? [...server.open.values()].at(-1) ?? server.last;
+    return serving[0] ?? calls[0] ?? [...server.open.values()].at(-1) ?? server.last;
   }
 
   drawBadges(list, model) {
     const shown = list.slice(0, BADGES);
+    if (list.length > BADGES) shown.push({ state: "more", text: `+ ${list.length - BADGES}` });
     while (this.badges.children.length > shown.length) this.badges.lastChild.remove();
     shown.forEach((badge, i) => {
       let item = this.badges.children[i];
       if (!item || item.dataset.state !== badge.state || item.dataset.client !== (badge.client ?? "")) {
         const made = h("li", { class: "badge", "data-state": badge.state, "data-client": badge.client ?? "" },
-          icon(badge.state), h("span", { class: "badge-text" }),
+          badge.state === "more" ? null : icon(badge.state), h("span", { class: "badge-text" }),
           badge.client ? chip(badge.client, model.hueOf(badge.client)) : null);
         if (item) item.replaceWith(made);
         else this.badges.append(made);
         item = made;
       }
-      const more = i === BADGES - 1 && list.length > BADGES ? `; ${list.length - BADGES} more threads` : "";
-      setText(item.querySelector(".badge-text"), badge.text + more);
+      setText(item.querySelector(".badge-text"), badge.text);
     });
+    const all = list.length > BADGES ? list.map((b) => b.text.replace(/, [^,]*$/, "")).join("; ") : null;
+    setAttribute(this.badges, "title", all);
   }
 
   light(call) {
@@ -216,28 +242,31 @@ class Column {
     }
   }
 
-  /** follow scrolls to the line; not while the reader looks elsewhere, and not to
-   * every line that is over at once. */
-  follow(standing) {
-    if (!this.currentRow || this.pinned > performance.now()) return;
+  /** whereTo is where the pane should scroll, null for nowhere: not while the
+   * reader looks elsewhere, and not to every line that is over at once. */
+  whereTo() {
+    if (!this.currentRow || !this.rowHeight || this.pinned > performance.now()) return null;
     // The same line again now and then: what came in between may have moved it.
-    const early = performance.now() - this.followed < 700;
-    if (early && (!standing || this.followedRow === this.currentRow)) return;
+    const since = performance.now() - this.followed;
+    if (this.standing ? since < 700 && this.followedRow === this.currentRow : since < 2500) return null;
     this.followed = performance.now();
-    this.reveal(this.currentRow);
+    const again = this.followedRow === this.currentRow;
     this.followedRow = this.currentRow;
+    return this.placeOf(this.currentRow, again);
   }
 
-  reveal(row) {
-    const pane = this.pane;
-    const top = row.offsetTop;
-    const margin = pane.clientHeight / 4;
-    const from = this.followedRow === row ? 4 : margin;
-    if (top > pane.scrollTop + from && top < pane.scrollTop + pane.clientHeight - from - 12) return;
-    pane.scrollTo({
-      top: top - pane.clientHeight / 2.5,
-      behavior: reducedMotion() ? "auto" : "smooth",
-    });
+  /** placeOf is where to scroll so that a row is seen; null where it is already. */
+  placeOf(row, again) {
+    if (!this.rowHeight || !this.height) return null; // not laid out yet
+    const top = (Number(row.dataset.line) - 1) * this.rowHeight;
+    const margin = again ? 4 : this.height / 4;
+    if (top > this.top + margin && top < this.top + this.height - margin - this.rowHeight) return null;
+    return Math.max(0, top - this.height / 2.5);
+  }
+
+  scroll(top) {
+    if (top === null) return;
+    this.pane.scrollTo({ top, behavior: this.standing && !reducedMotion() ? "smooth" : "auto" });
   }
 
   /** point lights lines that the text or the timeline names. */
@@ -249,7 +278,7 @@ class Column {
       this.row(line).classList.add("pointed");
       this.pointed.push(this.row(line));
     }
-    if (this.pointed[0]) this.reveal(this.pointed[0]);
+    if (this.pointed[0]) this.scroll(this.placeOf(this.pointed[0], false));
     return this.pointed.length > 0;
   }
 
@@ -265,8 +294,9 @@ class Column {
     this.curlKey = key;
     this.curl.replaceChildren();
     if (this.columns.readOnly) return;
+    if (server.state === "starting") return;
     if (server.state !== "listening") {
-      this.curl.append(h("button", { type: "button", onclick: () => this.columns.again(this) }, "Start it again"));
+      this.curl.append(h("button", { type: "button", onclick: () => this.columns.orders.again(server.id) }, "Start it again"));
       return;
     }
     const command = `curl http://${server.addr}/`;
@@ -286,7 +316,7 @@ class Column {
 
 /** Columns is all of them. */
 export class Columns {
-  /** orders: {add(name), remove(server id)}; changed: something is to be drawn. */
+  /** orders: {remove(server id), again(server id)}; changed: something is to be drawn. */
   constructor(orders, changed) {
     this.orders = orders;
     this.changed = changed;
@@ -294,6 +324,7 @@ export class Columns {
     this.list = [];
     this.readOnly = false;
     this.lessons = [];
+    this.revealing = false; // the next column is one that the reader has asked for
     this.recorded = null; // the sources of a recording, file -> text
   }
 
@@ -327,11 +358,14 @@ export class Columns {
       if (column.server && model.servers.get(column.server.id) !== column.server) this.drop(column);
       else column.draw(now, model);
     }
+    for (const column of this.list) column.scroll(column.whereTo());
   }
 
   append(column) {
     this.list.push(column);
     this.root.append(column.element);
+    if (this.revealing) column.element.scrollIntoView({ block: "nearest" });
+    this.revealing = false;
     this.update();
   }
 
@@ -349,12 +383,6 @@ export class Columns {
   remove(column) {
     if (column.server) this.orders.remove(column.server.id);
     else this.drop(column);
-  }
-
-  async again(column) {
-    const { lesson, id } = column.server;
-    await this.orders.remove(id);
-    await this.orders.add(lesson);
   }
 
   /** point lights lines in every column that has the file. When none has it, a

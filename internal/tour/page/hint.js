@@ -45,10 +45,11 @@ export class Hint {
     if (act.do === "send" && act.client === "a") {
       this.done("connect");
       this.done("half");
-      if (act.bytes === HALF) this.say("Each lit line is where a server stands now. Next: ", "add a client b, connect it, and send a whole request. Who must wait, and where does it say so?");
+      this.half = act.bytes === HALF;
+      if (this.half) this.say("Each lit line is where a server stands now. Next: ", "add a client b, connect it, and “Send it all”. Who must wait, and where does it say so?");
       remember(SEEN, "seen");
     }
-    if (act.do === "send" && act.client !== "a") {
+    if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {
       this.say("In loop, b waits behind a; the others have answered it. ", "Send a the rest, and see b answered at once. Then turn the page: chapter 1 begins on the left.");
     }
   }

@@ -1,7 +1,7 @@
 // The kernel's side of one server: queues, buffers, the interest list.
 
 import { chip, h, plural } from "./dom.js";
-import { waitsForMany } from "./model.js";
+import { inQueue, waitsForMany } from "./model.js";
 
 const SHOWN = 8; // connections
 
@@ -30,7 +30,7 @@ function label(conn, model) {
 }
 
 function queue(k, model) {
-  const waiting = (k.conns ?? []).filter((c) => !c.accepted);
+  const waiting = (k.conns ?? []).filter(inQueue);
   const listener = k.listener ?? { queue: 0, backlog: 0 };
   return h("p", { class: listener.queue > 0 ? "fact queue filled" : "fact queue" },
     h("b", {}, "accept queue"), ` ${listener.queue} of ${listener.backlog} `,
@@ -38,7 +38,7 @@ function queue(k, model) {
 }
 
 function connections(k, model) {
-  const conns = (k.conns ?? []).filter((c) => c.accepted || c.unread > 0);
+  const conns = (k.conns ?? []).filter((c) => c.accepted || inQueue(c));
   if (conns.length === 0) return [h("p", { class: "fact" }, h("b", {}, "connections"), " none")];
   const cell = (n) => h("td", { class: n > 0 ? "number-cell some" : "number-cell" }, String(n));
   conns.sort((a, b) => (nameOf(a, model) < nameOf(b, model) ? -1 : 1));
@@ -65,15 +65,16 @@ function interest(server, k, model) {
     const conn = (k.conns ?? []).find((c) => c.accepted && c.fd === i.fd);
     const name = i.client || (conn ? nameOf(conn, model) : "");
     return h("li", {}, h("span", { class: "fd" }, String(i.fd)), " ",
-      name ? chip(name, model.hueOf(name)) : h("span", {}, conn ? "" : "listener"), " ",
+      name ? chip(name, model.hueOf(name)) : h("span", {}, i.what ?? (conn ? "" : "listener")), " ",
       h("code", {}, i.events || "none"));
   });
   const more = k.interest.length - entries.length;
   const standing = [...server.open.values()].some(waitsForMany);
+  const wait = server.lastWait;
   return [
     h("div", { class: "fact interest" }, h("b", {}, "interest list"),
       h("ul", {}, ...entries), more > 0 ? h("span", { class: "quiet-text" }, `and ${more} more`) : ""),
-    h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
+    server.untraced && !wait ? "" : h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
       standing ? "has not returned; before that: " : "returned ", lastReady(server, model)),
   ];
 }

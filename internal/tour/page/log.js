@@ -3,7 +3,8 @@
 import { byID, h, setText } from "./dom.js";
 import { actText, callText } from "./words.js";
 
-const SHOWN = 200;
+const SHOWN = 120;
+const BUSY = 40; // lines, when there is more than anybody can read
 const EVERY = 150; // ms
 
 /** Log is a list of lines. onChoose is told of the call that a reader chooses. */
@@ -19,6 +20,14 @@ export class Log {
     this.drawn = 0;
     this.count = 0;
     this.standing = [];
+    this.atEnd = true;
+    this.root.addEventListener("scroll", () => {
+      if (this.ours) { // to ask would have the page laid out
+        this.ours = false;
+        return;
+      }
+      this.atEnd = this.root.scrollTop + this.root.clientHeight >= this.root.scrollHeight - 30;
+    }, { passive: true });
     this.filter.addEventListener("change", () => this.again());
     this.root.addEventListener("click", (event) => this.choose(event.target.closest("li")));
     this.root.addEventListener("keydown", (event) => this.key(event));
@@ -44,14 +53,18 @@ export class Log {
       this.again();
     }
     this.drawFilter();
-    const atEnd = this.root.scrollTop + this.root.clientHeight >= this.root.scrollHeight - 30;
     const fresh = this.fresh();
     if (fresh.length > 0 || this.standingKey(now) !== this.lastStanding) {
       for (const li of this.standing) li.remove();
+      if (this.flood) this.root.replaceChildren();
       this.root.append(...fresh.map((entry) => this.line(entry)));
+      if (this.flood) this.drawn += 600; // nobody reads so fast
       while (this.root.children.length > SHOWN) this.root.firstChild.remove();
       this.drawStanding(now);
-      if (atEnd) this.root.scrollTop = this.root.scrollHeight;
+      if (this.atEnd) {
+        this.ours = true;
+        this.root.scrollTop = 1e6; // the end
+      }
     }
   }
 
@@ -75,32 +88,35 @@ export class Log {
     }
     this.hadNotes = notes.pushed;
     entries.sort((a, b) => a.at - b.at);
-    if (entries.length > SHOWN) entries = entries.slice(-SHOWN);
+    this.flood = entries.length > SHOWN;
+    if (entries.length > SHOWN) entries = entries.slice(-BUSY);
     return entries;
   }
 
+  /** line is one line of text with as few elements as can be: there are many. */
   line({ at, call, server, note }) {
-    const time = h("span", { class: "log-time" }, this.seconds(at));
-    const properties = { id: `log-${this.count++}` };
+    const id = `log-${this.count++}`;
+    const time = `${this.seconds(at).padStart(11)}  `;
     if (note) {
       const text = note.act
         ? actText(note.act)
         : `${note.missed} calls of ${this.model.servers.get(note.server)?.lesson ?? "a server"} left out: too many to show`;
-      return h("li", { ...properties, class: note.act ? "log-act" : "log-missed" }, time, h("span", {}, text));
+      return h("li", { id, class: note.act ? "log-act" : "log-missed" }, time + text);
     }
-    const li = h("li", properties, time, ...this.words(server, call, 0));
+    const li = h("li", { id }, time, ...this.words(server, call, 0));
     li.call = call;
     li.server = server;
     return li;
   }
 
   words(server, call, now) {
-    const name = this.model.nameOf(call.peer);
+    const client = this.model.nameOf(call.peer);
+    const name = server.lesson.replace(/^exercise\//, "").slice(0, 13).padEnd(14);
     return [
-      h("span", { class: "log-server" }, server.lesson.replace(/^exercise\//, "")),
-      h("span", { class: `log-client${name ? ` hue-text hue-${this.model.hueOf(name)}` : ""}` }, name || "·"),
-      h("span", { class: "log-call" }, callText(call, now),
-        h("span", { class: "log-place" }, call.file ? ` ${call.file}:${call.line}` : "")),
+      name,
+      client ? h("b", { class: `hue-text hue-${this.model.hueOf(client)}` }, client.padEnd(5)) : "·    ",
+      callText(call, now),
+      call.file ? `  ${call.file}:${call.line}` : "",
     ];
   }
 
@@ -128,7 +144,7 @@ export class Log {
   drawStanding(now) {
     this.lastStanding = this.standingKey(now);
     this.standing = this.open(now).map(([server, call], i) => {
-      const li = h("li", { id: `log-now-${i}`, class: "log-now" }, h("span", { class: "log-time" }, "now"),
+      const li = h("li", { id: `log-now-${i}`, class: "log-now" }, "now".padStart(11), "  ",
         ...this.words(server, call, Math.floor(now / 1e8) * 1e8));
       li.call = call;
       li.server = server;

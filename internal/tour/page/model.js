@@ -43,6 +43,7 @@ class Server {
     this.last = null; // the call that was left last
     this.lastWait = null; // the epoll_wait that was left last
     this.kernel = null;
+    this.unread = new Map(); // peer -> how many bytes lie unread, and since when
     this.missed = 0;
     this.version = 0; // changes with all of this
     this.lanes = [{ key: "", label: "", busy: 0 }];
@@ -122,6 +123,10 @@ function newCall(e, start) {
 /** Waits for events of many, and not for one client. */
 export const waitsForMany = (call) => call.name.startsWith("epoll_") || call.name === "poll" ||
   call.name === "ppoll" || call.name === "select" || call.name === "pselect6";
+
+/** inQueue: nobody has accepted it, and the server has not closed it either (then
+ * it has no descriptor any more, and waits for the client's FIN). */
+export const inQueue = (conn) => !conn.accepted && (conn.state === "ESTABLISHED" || conn.state === "CLOSE_WAIT");
 
 /** The Model is all of it. */
 export class Model {
@@ -213,6 +218,12 @@ export class Model {
   kernel(server, e) {
     server.kernel = e;
     server.version++;
+    const unread = new Map();
+    for (const c of e.conns ?? []) {
+      const before = server.unread.get(c.peer);
+      unread.set(c.peer, before?.bytes === c.unread ? before : { bytes: c.unread, since: e.t });
+    }
+    server.unread = unread;
     for (const c of e.conns ?? []) {
       if (!c.peer) continue;
       if (c.client) this.peers.set(c.peer, c.client);
@@ -279,6 +290,7 @@ export class Model {
 
 /** The request that the buttons send piece by piece. */
 export const REQUEST = "GET / HTTP/1.0\r\n\r\n";
+export const LONG = `GET / HTTP/1.0\r\nCookie: session=${"7".repeat(1500)}\r\n\r\n`;
 export const HALF = "GET / HTTP/1.0\r\n";
 
 /** A Client is a card: one actor, with a connection to each server. */

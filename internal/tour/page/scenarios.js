@@ -15,11 +15,12 @@ export class Scenarios {
   build() {
     this.select = h("select", { id: "scenario", onchange: () => this.chosen() },
       ...this.list.map((s) => h("option", { value: s.name }, s.title || s.name)));
-    this.question = h("p", { class: "question" });
+    this.question = h("p", {});
+    this.progress = h("p", { class: "progress" });
     this.play = h("button", { type: "button", id: "scenario-play", onclick: () => this.toggle() }, icon("running"), h("span", {}, "Play"));
     this.step = h("button", { type: "button", id: "scenario-step", title: "The next act only", onclick: () => this.stepOn() },
       icon("step"), h("span", {}, "Step"));
-    this.stop = h("button", { type: "button", id: "scenario-stop", onclick: () => this.orders.stop() }, "Stop");
+    this.stop = h("button", { type: "button", id: "scenario-stop", hidden: true, onclick: () => this.orders.stop() }, "Stop");
     this.speed = h("select", { id: "scenario-speed" },
       ...[["0.1", "× 0.1"], ["0.25", "× 0.25"], ["0.5", "× 0.5"], ["1", "× 1"], ["2", "× 2"], ["4", "× 4"]]
         .map(([value, text]) => h("option", { value, selected: value === "1" }, text)));
@@ -30,7 +31,7 @@ export class Scenarios {
       h("div", { class: "transport" }, this.play,
         ...(this.live ? [this.step, this.stop,
           h("label", { class: "visually-hidden", for: "scenario-speed" }, "Speed"), this.speed] : [])),
-      this.question,
+      h("div", { class: "question" }, this.question, this.progress),
       h("details", { class: "script-box" }, h("summary", {}, "Its script"), this.acts));
     this.chosen();
   }
@@ -59,18 +60,20 @@ export class Scenarios {
     await this.orders.step();
   }
 
-  draw(model) {
+  /** draw shows how far a scenario has come; recorded says that it is a recording,
+   * which the player pauses. */
+  draw(model, recorded) {
     const at = model.scenario;
-    this.running = at && at.state !== "done" ? at : null;
-    const playing = at?.state === "playing";
-    const paused = at?.state === "paused";
+    this.running = at && at.state !== "done" && !recorded ? at : null;
+    const playing = this.running?.state === "playing";
+    const paused = this.running?.state === "paused";
     const key = `${at?.name} ${at?.state} ${at?.next} ${this.shown?.name}`;
     if (key === this.key) return;
     this.key = key;
     this.play.replaceChildren(icon(playing ? "pause" : "running"),
       h("span", {}, playing ? "Pause" : paused ? "Go on" : "Play"));
-    setAttribute(this.stop, "aria-disabled", playing || paused ? null : "true");
-    if (at && (playing || paused) && at.name !== this.shown?.name && this.list.some((s) => s.name === at.name)) {
+    this.stop.hidden = !playing && !paused;
+    if (at && at.state !== "done" && at.name !== this.shown?.name && this.list.some((s) => s.name === at.name)) {
       this.select.value = at.name;
       this.chosen();
     }
@@ -79,6 +82,10 @@ export class Scenarios {
       li.classList.toggle("past", at?.state === "done" ? next >= 0 : i < next);
       setAttribute(li, "aria-current", i === next && at.state !== "done" ? "step" : null);
     });
-    if (playing || paused) byID("scenarios").querySelector(".script-box").open = true;
+    const acts = this.shown?.acts ?? [];
+    const line = this.acts.children[next];
+    if (line) this.acts.scrollTop = line.offsetTop - 20;
+    setText(this.progress, (playing || paused) && acts[next]
+      ? `Next, ${next + 1} of ${acts.length}: ${actText(acts[next])}` : "");
   }
 }

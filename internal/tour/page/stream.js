@@ -2,7 +2,7 @@
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** follow hands every batch of events to onEvents, and says by onState how it
+/** follow hands the events to onEvents, in batches, and says by onState how it
  * goes: "connected", "lost" (and it tries again), "gone" (for good). It uses
  * fetch and not EventSource, which cannot send the header that is asked for. */
 export async function follow(session, onEvents, onState) {
@@ -21,13 +21,24 @@ export async function follow(session, onEvents, onState) {
       failures = 0;
       for await (const message of messages(response.body)) {
         if (message.id) last = message.id;
-        if (message.data) onEvents(JSON.parse(message.data));
+        if (message.data) await inPieces(JSON.parse(message.data), onEvents);
       }
     } catch (error) {
       console.debug("the stream broke off:", error.message);
     }
     onState("lost");
     await pause(Math.min(250 * 2 ** failures, 5000));
+  }
+}
+
+const PIECE = 250; // events
+
+/** inPieces lets the page breathe between the pieces of a long batch. While we are
+ * not reading, the program notices, and sends less. */
+async function inPieces(events, onEvents) {
+  for (let i = 0; i < events.length; i += PIECE) {
+    if (i > 0) await pause(0);
+    onEvents(events.slice(i, i + PIECE));
   }
 }
 

@@ -27,7 +27,11 @@ export class Timeline {
     this.chosen = null;
     this.listen();
     this.colours();
-    new ResizeObserver(() => { this.dirty = true; this.onNeed?.(); }).observe(this.root);
+    this.width = this.root.clientWidth;
+    new ResizeObserver(() => {
+      this.width = this.root.clientWidth;
+      this.need();
+    }).observe(this.root);
   }
 
   listen() {
@@ -80,8 +84,8 @@ export class Timeline {
     switch (order) {
       case "earlier": return this.move(-this.span / 4);
       case "later": return this.move(this.span / 4);
-      case "in": return this.zoom(0.5, this.following ? this.canvas.clientWidth : LABELS + this.plot() / 2);
-      case "out": return this.zoom(2, this.following ? this.canvas.clientWidth : LABELS + this.plot() / 2);
+      case "in": return this.zoom(0.5, this.following ? this.width : LABELS + this.plot() / 2);
+      case "out": return this.zoom(2, this.following ? this.width : LABELS + this.plot() / 2);
       default: return this.follow(true);
     }
   }
@@ -109,7 +113,7 @@ export class Timeline {
   }
 
   plot() {
-    return Math.max(50, this.canvas.clientWidth - LABELS - 8);
+    return Math.max(50, this.width - LABELS - 8);
   }
 
   timeAt(x) {
@@ -145,7 +149,7 @@ export class Timeline {
     this.drawnAt = performance.now();
     this.layout();
     const { context: c } = this;
-    const width = this.canvas.clientWidth;
+    const width = this.width;
     c.clearRect(0, 0, width, this.height);
     this.drawAxis(width);
     this.drawActs();
@@ -175,7 +179,7 @@ export class Timeline {
     }
     this.height = Math.max(y + AXIS, 90);
     const ratio = window.devicePixelRatio || 1;
-    const width = Math.round(this.root.clientWidth * ratio);
+    const width = Math.round(this.width * ratio);
     const height = Math.round(this.height * ratio);
     if (this.canvas.width !== width || this.canvas.height !== height) {
       this.canvas.width = width;
@@ -201,14 +205,14 @@ export class Timeline {
       c.fillText(`thread ${index + 1}`, 14, y + LANE / 2);
     }
     c.fillStyle = this.line;
-    c.fillRect(LABELS, y + LANE - 1, this.canvas.clientWidth - LABELS, 1);
+    c.fillRect(LABELS, y + LANE - 1, this.width - LABELS, 1);
   }
 
   drawAxis(width) {
     const c = this.context;
     const y = this.height - AXIS;
     const step = niceStep(this.span / Math.max(2, this.plot() / 110));
-    const first = Math.ceil((this.end - this.span - this.model.first) / step) * step;
+    const first = Math.max(0, Math.ceil((this.end - this.span - this.model.first) / step) * step);
     c.font = "11px system-ui, sans-serif";
     c.textAlign = "center";
     c.textBaseline = "middle";
@@ -261,7 +265,7 @@ export class Timeline {
     const y = this.laneAt.get(`${server.id}.${call.lane}`);
     if (y === undefined) return;
     const left = Math.max(this.x(call.start), LABELS - 4);
-    const right = Math.min(this.x(end), this.canvas.clientWidth + 4);
+    const right = Math.min(this.x(end), this.width + 4);
     const chosen = call === this.chosen;
     if (right - left < 1 && Math.floor(right) <= reached[call.lane] && !chosen) return; // merged
     reached[call.lane] = Math.floor(right);

@@ -1,7 +1,7 @@
 // The state of servers, calls and clients, in words.
 
 import { duration, plural, visible } from "./dom.js";
-import { waitsForMany } from "./model.js";
+import { inQueue, waitsForMany } from "./model.js";
 
 /** A call that has lasted as long as this has blocked, as a trace says it. */
 export const BLOCKED = 1e6; // ns
@@ -13,7 +13,11 @@ const SETTLED = 40e6; // ns
 export function badges(server, now, model) {
   if (server.state === "ended") return [{ state: "ended", text: "ended" }];
   if (server.state === "failed") return [{ state: "ended", text: `failed: ${server.error}` }];
-  if (server.untraced) return [{ state: "waiting", text: "parked by the Go runtime, calls not traced" }];
+  if (server.state === "starting") return [{ state: "waiting", text: "starting" }];
+  if (server.untraced && server.open.size === 0) {
+    const who = server.lesson === "netpoll" ? "parked by the Go runtime" : "running";
+    return [{ state: "waiting", text: `${who}, calls not traced` }];
+  }
   const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
   if (standing.length === 0) return [{ state: "running", text: "running" }];
   // Those that serve a client first: they are what others wait for.
@@ -81,7 +85,7 @@ export function reaction(server, client, model) {
         text: event?.got ? `answered: ${firstLine(event.got)}, closed` : event?.note || "closed" };
     default: break; // connected, waiting
   }
-  if (conn && !conn.accepted) {
+  if (conn && inQueue(conn)) {
     return { sign: "blocked", kind: "stuck",
       text: `in the accept queue${conn.unread ? `, with ${plural(conn.unread, "byte")}` : ""}` };
   }
@@ -101,20 +105,18 @@ export function stuck(server, now, model) {
   if (!kernel || server.state !== "listening") return "";
   const open = [...server.open.values()].filter((c) => now - c.start > 300e6);
   const waiting = open.find(waitsForMany);
-  if (waiting) {
-    for (const c of kernel.conns ?? []) {
-      const entry = (kernel.interest ?? []).find((i) => i.fd === c.fd);
-      if (c.unread > 0 && entry?.events.includes("EPOLLET")) {
-        const who = c.client || model.nameOf(c.peer);
-        return `${plural(c.unread, "byte")} of ${who} lie unread, and it stands in ${waiting.name}: ` +
-          "the edge was told once, and is gone.";
-      }
+  for (const c of waiting || open.length === 0 ? kernel.conns ?? [] : []) {
+    const entry = (kernel.interest ?? []).find((i) => i.fd === c.fd);
+    const since = server.unread.get(c.peer)?.since ?? now;
+    if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
+      const stands = waiting ? `it stands in ${waiting.name}` : "it does not read them";
+      return `${plural(c.unread, "byte")} of client ${c.client || model.nameOf(c.peer)} lie unread, and ${stands}: ` +
+        "the edge was told once, and is gone.";
     }
-    return "";
   }
   const behind = open.find((c) => c.name !== "accept4" && c.peer);
   if (behind && open.length === 1 && kernel.listener?.queue > 0) {
-    const waits = (kernel.conns ?? []).filter((c) => !c.accepted).map((c) => c.client || model.nameOf(c.peer));
+    const waits = (kernel.conns ?? []).filter(inQueue).map((c) => c.client || model.nameOf(c.peer));
     return `${waits.length ? waits.join(", ") : kernel.listener.queue} must wait behind ` +
       `${model.nameOf(behind.peer) || "the first"}: head-of-line blocking.`;
   }
