@@ -109,18 +109,25 @@ func startTour(t *testing.T, command string) string {
 	if err := tour.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var said strings.Builder
+	heard := make(chan struct{})
 	t.Cleanup(func() {
 		if err := tour.Process.Signal(syscall.SIGINT); err != nil {
 			t.Errorf("the tour has ended by itself: %v", err)
 		}
-		if err := tour.Wait(); err != nil {
-			t.Errorf("after Ctrl-C: %v", err)
+		err := tour.Wait()
+		_ = writer.Close() // a pipe in memory
+		<-heard
+		if err != nil {
+			t.Errorf("after Ctrl-C: %v\n%s", err, said.String())
 		}
 	})
 	found := make(chan string, 1)
 	go func() {
+		defer close(heard)
 		lines := bufio.NewScanner(output)
 		for lines.Scan() {
+			said.WriteString(lines.Text() + "\n")
 			if url := address.FindString(lines.Text()); url != "" && len(found) == 0 {
 				found <- url
 			}

@@ -14,10 +14,7 @@ export function badges(server, now, model) {
   if (server.state === "ended") return [{ state: "ended", text: "ended" }];
   if (server.state === "failed") return [{ state: "ended", text: `failed: ${server.error}` }];
   if (server.state === "starting") return [{ state: "waiting", text: "starting" }];
-  if (server.untraced && server.open.size === 0) {
-    const who = server.lesson === "netpoll" ? "parked by the Go runtime" : "running";
-    return [{ state: "waiting", text: `${who}, calls not traced` }];
-  }
+  if (server.untraced && server.open.size === 0) return [untraced(server)];
   const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
   if (standing.length === 0) return [{ state: "running", text: "running" }];
   // Those that serve a client first: they are what others wait for.
@@ -29,6 +26,16 @@ export function badges(server, now, model) {
     client: model.nameOf(call.peer),
     call,
   }));
+}
+
+/** untraced is where a server stands whose calls are not told of: where it stood
+ * when the kernel was asked last. */
+function untraced(server) {
+  if (server.lesson === "netpoll") return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
+  const name = server.kernel?.stands?.call;
+  if (!name) return { state: "running", text: "running, calls not traced" };
+  return waitsForMany({ name })
+    ? { state: "waiting", text: `waiting in ${name}` } : { state: "blocked", text: `stands in ${name}` };
 }
 
 /** callText is a call as a trace prints it. */
@@ -109,7 +116,8 @@ export function stuck(server, now, model) {
     const entry = (kernel.interest ?? []).find((i) => i.fd === c.fd);
     const since = server.unread.get(c.peer)?.since ?? now;
     if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
-      const stands = waiting ? `it stands in ${waiting.name}` : "it does not read them";
+      const call = waiting?.name ?? kernel.stands?.call;
+      const stands = call ? `it stands in ${call}` : "it does not read them";
       return `${plural(c.unread, "byte")} of client ${c.client || model.nameOf(c.peer)} lie unread, and ${stands}: ` +
         "the edge was told once, and is gone.";
     }
