@@ -216,6 +216,11 @@ func (b *chrome) open(t *testing.T, url string, width, height int64, scheme stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	// As if its window were the one in front: else nothing in it gets the focus.
+	focused := emulation.SetFocusEmulationEnabledParams{Enabled: true}
+	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, focused); err != nil {
+		t.Fatal(err)
+	}
 	p.do(chromedp.Navigate(url))
 	return p
 }
@@ -473,6 +478,7 @@ func namedLine(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
 	p.do(chromedp.SetValue(chromedp.CSS("#chapter-list"), "04-level-triggered"))
 	eval[bool](p, `document.querySelector("#chapter-list").dispatchEvent(new Event("change"))`)
+	p.until("the chapter is open", `document.querySelector("#chapter h1")?.textContent.startsWith("4.")`)
 	const link = `#chapter .sentence a.line[data-file="epoll/eventloop.go"]`
 	p.until("the chapter names a line", fmt.Sprintf(`document.querySelector(%q) !== null`, link))
 	line := eval[string](p, fmt.Sprintf(`document.querySelector(%q).dataset.line`, link))
