@@ -766,10 +766,11 @@ func TestTheLostEdgeIsSeen(t *testing.T) {
 	p.act("a", "connect", "")
 	p.act("a", "send", half+"Cookie: "+strings.Repeat("7", 2000)+"\r\n"+rest)
 	p.awaitState(right, "a", "answered")
-	p.await("bytes lie unread in the broken one", func(events []anEvent) bool {
+	p.await("the broken one stands in epoll_pwait, and bytes lie unread", func(events []anEvent) bool {
 		v := view(events, broken)
 		return len(v.Conns) == 1 && v.Conns[0].Client == "a" && v.Conns[0].Unread > 0 &&
-			v.Conns[0].Accepted && len(v.Interest) == 2
+			v.Conns[0].Accepted && len(v.Interest) == 2 &&
+			v.Stands != nil && v.Stands.Call == "epoll_pwait"
 	})
 	if s := state(p.all(), broken, "a").State; s != "waiting" {
 		t.Errorf("a is %s", s)

@@ -13,6 +13,7 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/process"
 	"lesson/internal/sockdiag"
+	"lesson/internal/syscount"
 )
 
 var self = os.Getpid()
@@ -25,6 +26,13 @@ type kernelEvent struct {
 	Conns    []connection `json:"conns"`
 	Interest []interest   `json:"interest"` // null without epoll
 	Threads  int          `json:"threads"`  // -1 when that cannot be told
+	Stands   *stance      `json:"stands"`   // null where every call is told of
+}
+
+// A stance is the call that a program stood in when the kernel was asked.
+type stance struct {
+	Call string `json:"call"` // "epoll_pwait"
+	FD   int    `json:"fd"`   // its first argument
 }
 
 // A queue is the accept queue of a listener.
@@ -102,6 +110,9 @@ func (c *column) view(sockets []sockdiag.Socket, nameOf func(netip.AddrPort) str
 		if run.pid() != self || c.about.Untraced {
 			byInode = descriptors(run.pid())
 		}
+		if run.pid() != self {
+			e.Stands = standsIn(run.pid())
+		}
 	}
 	byFD := map[int]string{} // the client at the other end
 	for _, socket := range sockets {
@@ -136,6 +147,15 @@ func (c *column) view(sockets []sockdiag.Socket, nameOf func(netip.AddrPort) str
 		e.Interest = interests(run.pid(), epoll, listener, byFD, byInode)
 	}
 	return e
+}
+
+// standsIn is where a program stands, or nil: it runs, or we may not look.
+func standsIn(pid int) *stance {
+	call, argument, err := process.StandsIn(pid)
+	if err != nil {
+		return nil
+	}
+	return &stance{syscount.Name(call), argument}
 }
 
 // descriptors is the descriptors of a process by what they are.
