@@ -123,7 +123,7 @@ type anEvent struct {
 	Listener *queue
 	Conns    []connection
 	Interest []interest
-	Stands   *standing
+	Stands   *stance
 }
 
 // A page is a session, and what its stream has told.

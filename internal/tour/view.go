@@ -26,11 +26,11 @@ type kernelEvent struct {
 	Conns    []connection `json:"conns"`
 	Interest []interest   `json:"interest"` // null without epoll
 	Threads  int          `json:"threads"`  // -1 when that cannot be told
-	Stands   *standing    `json:"stands"`   // null where every call is told of
+	Stands   *stance      `json:"stands"`   // null where every call is told of
 }
 
-// A standing is the call that a program stood in when the kernel was asked.
-type standing struct {
+// A stance is the call that a program stood in when the kernel was asked.
+type stance struct {
 	Call string `json:"call"` // "epoll_pwait"
 	FD   int    `json:"fd"`   // its first argument
 }
@@ -150,12 +150,12 @@ func (c *column) view(sockets []sockdiag.Socket, nameOf func(netip.AddrPort) str
 }
 
 // standsIn is where a program stands, or nil: it runs, or we may not look.
-func standsIn(pid int) *standing {
+func standsIn(pid int) *stance {
 	call, argument, err := process.StandsIn(pid)
 	if err != nil {
 		return nil
 	}
-	return &standing{syscount.Name(call), argument}
+	return &stance{syscount.Name(call), argument}
 }
 
 // descriptors is the descriptors of a process by what they are.
