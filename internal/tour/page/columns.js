@@ -25,6 +25,7 @@ class Column {
     this.followed = 0;
     this.pinned = 0; // the reader looks elsewhere until then (performance.now)
     this.pointed = [];
+    this.asked = 0; // how often lines were to be pointed out
     this.kernelVersion = -1;
     this.kernelDrawn = -Infinity;
     this.build();
@@ -74,6 +75,7 @@ class Column {
     }).observe(this.pane);
     new ResizeObserver(() => {
       this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+      if (this.pointed[0]) this.scroll(this.placeOf(this.pointed[0], false));
       this.columns.changed();
     }).observe(this.lines);
   }
@@ -90,14 +92,19 @@ class Column {
     return this.server?.files ?? this.lesson.files;
   }
 
-  async show(file) {
-    if (this.file === file) return;
+  /** show shows a file; what it returns is done when the lines are there. */
+  show(file) {
+    if (this.file !== file) this.showing = this.change(file);
+    return this.showing;
+  }
+
+  async change(file) {
     this.file = file;
     this.light(null);
     this.mark([], null);
     for (const row of this.fresh) row.classList.remove("fresh");
     this.fresh.clear();
-    this.unpoint();
+    this.clearPointed();
     this.rows = [];
     this.tabs.replaceChildren(...this.files().map((f) => h("button", {
       type: "button", "aria-pressed": String(f === file), title: f,
@@ -272,19 +279,24 @@ class Column {
   /** point lights lines that the text or the timeline names. */
   async point(file, from, to) {
     this.pin();
+    const asked = ++this.asked;
     await this.show(file);
-    this.unpoint();
+    if (asked !== this.asked) return; // the pointer has gone on
+    this.clearPointed();
     for (let line = from; line <= to && this.row(line); line++) {
       this.row(line).classList.add("pointed");
       this.pointed.push(this.row(line));
     }
     if (this.pointed[0]) this.scroll(this.placeOf(this.pointed[0], false));
-    return this.pointed.length > 0;
   }
 
   unpoint() {
-    for (const row of this.pointed) row.classList.remove("pointed");
-    this.pointed = [];
+    this.asked++;
+    this.clearPointed();
+  }
+
+  clearPointed() {
+    for (const row of this.pointed.splice(0)) row.classList.remove("pointed");
   }
 
   drawCurl() {
