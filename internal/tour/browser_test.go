@@ -62,6 +62,7 @@ func TestInABrowser(t *testing.T) {
 		{"a scenario plays act by act", scenarioSteps},
 		{"a client from outside is shown", outsider},
 		{"a line that a chapter names is lit", namedLine},
+		{"a box of the timeline lights its line", timelineBox},
 		{"the keyboard is enough", keyboardOnly},
 		{"a recording is saved and opened again", saveAndOpen},
 		{"a view that is paused stands still", pausedView},
@@ -514,6 +515,26 @@ func (p *tab) addr(server string) netip.AddrPort {
 	return addr
 }
 
+func timelineBox(t *testing.T, b *chrome, url string) {
+	p := b.openTour(t, url, 1280, 900, "light")
+	p.act("a", "connect")
+	p.act("a", "half")
+	p.until("loop has stood in read for a second", `/blocked in read, [1-9]\.\d s/.test(`+column("loop", " .badges")+`.textContent)`)
+	p.do(chromedp.ScrollIntoView(chromedp.CSS("#timeline")))
+	// The first lane is that of loop, and its right end is now.
+	at := eval[[]float64](p, `(r => [r.left + r.width * 0.95, r.top + 12])(
+		document.querySelector("#timeline canvas").getBoundingClientRect())`)
+	p.do(chromedp.MouseClickXY(at[0], at[1]))
+	p.until("the line of that call is lit", fmt.Sprintf(`%s?.dataset.line === "%d"`,
+		column("loop", " .src.pointed"), lineOf(t, "blocking/once.go", ") readRequest(", "s.Kernel.Read(")))
+	p.click("[data-time=earlier]")
+	p.until("scrolled back, it does not follow",
+		`document.querySelector("[data-time=now]").getAttribute("aria-pressed") === "false"`)
+	p.click("[data-time=now]")
+	p.until("and follows again",
+		`document.querySelector("[data-time=now]").getAttribute("aria-pressed") === "true"`)
+}
+
 // tabTo presses Tab until the focus is on an element.
 func (p *tab) tabTo(selector string) {
 	p.Helper()
@@ -742,7 +763,7 @@ func busyServers(t *testing.T, b *chrome, url string) {
 	// A page that is slow is slow in every round; a machine that is busy with
 	// something else is not.
 	delay := math.Inf(1)
-	for round := 0; round < 3 && delay > 100; round++ {
+	for round := 0; round < 5 && delay > 100; round++ {
 		delay = min(delay, p.inputDelay(busy))
 		t.Logf("input delay %.0f ms", delay)
 	}

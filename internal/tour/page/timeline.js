@@ -3,7 +3,7 @@
 import { byID, h, reducedMotion, setAttribute, setText } from "./dom.js";
 import { actText, BLOCKED, callText } from "./words.js";
 
-const LABELS = 104; // px at the left
+const LABELS = 114; // px at the left
 const LANE = 20; // px
 const GAP = 7; // px between two servers
 const AXIS = 20; // px at the bottom
