@@ -147,6 +147,20 @@ func (c *Client) Read(n int, within time.Duration) ([]byte, error) {
 	return p, nil
 }
 
+// Some reads what there is, at most n bytes, and waits for the first of them.
+// io.EOF, ErrReset and ErrTimeout come alone.
+func (c *Client) Some(n int, within time.Duration) ([]byte, error) {
+	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	p := make([]byte, n)
+	n, err := c.conn.Read(p)
+	if n > 0 {
+		return p[:n], nil
+	}
+	return nil, inOurWords(err)
+}
+
 // ReadAll reads until end of file, and then returns a nil error, as io.ReadAll
 // does. What came before ErrReset, ErrTimeout or ErrTooMuch is returned with
 // it.

@@ -260,3 +260,23 @@ func TestDialSaysWhenNobodyListens(t *testing.T) {
 		t.Errorf("dial: %v, want %v", err, unix.ECONNREFUSED)
 	}
 }
+
+func TestSomeIsWhatThereIs(t *testing.T) {
+	c, conn := connected(t)
+	if _, err := c.Some(10, time.Millisecond); !errors.Is(err, client.ErrTimeout) {
+		t.Errorf("with nothing there: %v", err)
+	}
+	_, err := conn.Write([]byte("some bytes"))
+	must(t, err)
+	must(t, conn.Close())
+	for _, want := range []string{"some", " byt", "es"} {
+		got, err := c.Some(4, patience)
+		must(t, err)
+		if string(got) != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if _, err := c.Some(4, patience); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+}

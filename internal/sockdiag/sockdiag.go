@@ -84,6 +84,10 @@ func Listeners(port uint16) ([]Socket, error) { return all(port, 1<<Listen) }
 // InState is all connections on this local port in that state.
 func InState(port uint16, state State) ([]Socket, error) { return all(port, 1<<state) }
 
+// Open is all listeners and connections on this local port; 0 is every port. Those
+// in TIME_WAIT, which no process has any more, are left out.
+func Open(port uint16) ([]Socket, error) { return all(port, 0xfff&^(1<<TimeWait)) }
+
 // all looks in both families: a listener for IPv6 serves IPv4 as well.
 func all(port uint16, states uint32) ([]Socket, error) {
 	var found []Socket

@@ -119,3 +119,22 @@ func TestNoSuchConnection(t *testing.T) {
 		t.Errorf("got %+v, %v, want %v", s, err, sockdiag.ErrNone)
 	}
 }
+
+func TestOpenIsTheListenerAndItsConnections(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	at := addrPort(l.Addr())
+	c, err := net.Dial("tcp", at.String())
+	must(t, err)
+	defer c.Close()
+	eventually(t, "a listener and a connection", func() bool {
+		sockets, err := sockdiag.Open(at.Port())
+		must(t, err)
+		states := map[sockdiag.State]int{}
+		for _, s := range sockets {
+			states[s.State]++
+		}
+		return len(sockets) == 2 && states[sockdiag.Listen] == 1 && states[sockdiag.Established] == 1
+	})
+}

@@ -1,0 +1,118 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/demo"
+	"lesson/internal/terminal"
+)
+
+func newDemo() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "demo [NAME]",
+		Short: "Small experiments with the kernel, one for each thing a chapter says",
+		Long: `Makes an experiment and prints what it has seen: tables, and sentences that follow
+from them. Each takes less than 20 seconds and speaks only to itself, over loopback.
+
+Without a name it lists the experiments.
+
+Exit status: 0 when it was made, 1 when it cannot be made here.`,
+		Example: `  lesson demo
+  lesson demo backlog
+  lesson demo backlog --json | jq .data`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeDemos,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return listDemos(cmd.OutOrStdout(), asJSON)
+			}
+			d, err := demo.Find(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			return runDemo(cmd, d, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
+	return cmd
+}
+
+func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	var o demo.Options
+	if log := cmd.ErrOrStderr(); terminal.Width(log) > 0 {
+		o.Say = func(format string, args ...any) { fmt.Fprintf(log, format+"\n", args...) }
+	}
+	result, err := d.Run(ctx, o)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	if err != nil {
+		err = fmt.Errorf("demo %s: %w", d.Name, err)
+	}
+	if result == nil {
+		return err
+	}
+	if asJSON {
+		return errors.Join(err, printJSON(cmd.OutOrStdout(), result))
+	}
+	result.Print(cmd.OutOrStdout())
+	return err
+}
+
+func listDemos(w io.Writer, asJSON bool) error {
+	type listed struct {
+		Name    string `json:"name"`
+		Title   string `json:"title"`
+		Chapter string `json:"chapter"`
+		Root    string `json:"root,omitempty"`
+	}
+	var all []listed
+	for _, d := range demo.All() {
+		all = append(all, listed{d.Name, d.Title, d.Chapter, d.Root})
+	}
+	if asJSON {
+		return printJSON(w, all)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tWHAT IT SHOWS\tCHAPTER\tROOT")
+	for _, d := range all {
+		root := "no"
+		if d.Root != "" {
+			root = d.Root
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Name, d.Title, d.Chapter, root)
+	}
+	return table.Flush()
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+func completeDemos(
+	_ *cobra.Command, args []string, _ string,
+) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	if len(args) == 0 {
+		for _, d := range demo.All() {
+			names = append(names, d.Name+"\t"+d.Title)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,115 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/tour"
+)
+
+// tourFlags are what is given to lesson tour.
+type tourFlags struct {
+	addr   string
+	open   bool
+	export string
+	only   []string
+}
+
+func newTour() *cobra.Command {
+	var f tourFlags
+	cmd := &cobra.Command{
+		Use:   "tour [-- COMMAND…]",
+		Short: "The lessons side by side in the browser, each on the line where it stands",
+		Long: `Serves one page, and prints its address: the chapters, and beside them the servers,
+running, each with the line lit on which it stands now. One click lets a client act
+on all of them at once. Each page has servers of its own, which end when it is closed.
+
+--only chooses the servers that a page begins with: lessons (netpoll is threaded
+--netpoll) and exercises, such as exercise/06-one-read-per-edge. With a command after
+--, a server of your own is shown beside them; {port}, {addr} and {host} in it are
+replaced.
+
+--export writes the page to a folder, with recordings in place of the servers, for any
+static web host. See docs/tour.md.`,
+		Example: `  lesson tour --open
+  lesson tour --only loop,epoll
+  lesson tour --only edgetriggered,exercise/06-one-read-per-edge
+  lesson tour -- ./my_server {addr}
+  lesson tour --export site`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
+				return usageError{fmt.Errorf("unexpected %q; a command stands after --,"+
+					" as in: lesson tour -- ./my_server {addr}", args[0])}
+			}
+			return f.run(cmd, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090",
+		"serve the page on this `host:port`; port 0 lets the kernel choose")
+	flags.BoolVar(&f.open, "open", false, "open the page in the browser")
+	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers`; else the five lessons")
+	flags.StringVar(&f.export, "export", "", "write a static site to this `folder`, and end")
+	return cmd
+}
+
+func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
+	t, err := tour.New(tour.Options{Columns: f.only, Program: program})
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	if f.export != "" {
+		return f.writeSite(ctx, cmd.OutOrStdout(), t)
+	}
+	listener, err := net.Listen("tcp", f.addr)
+	if err != nil {
+		hint := "let the kernel choose with: --addr 127.0.0.1:0"
+		return fmt.Errorf("cannot listen on %s: %w; %s", f.addr, err, hint)
+	}
+	addr := listener.Addr().(*net.TCPAddr)
+	if !addr.IP.IsLoopback() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "lesson: whoever reaches %s can start servers on this machine;"+
+			" the page has no password\n", addr)
+	}
+	url := "http://" + addr.String() + "/"
+	if addr.IP.IsUnspecified() { // listens everywhere, reached here
+		url = fmt.Sprintf("http://127.0.0.1:%d/", addr.Port)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s    stop: Ctrl-C\n", url)
+	if f.open {
+		openBrowser(cmd.ErrOrStderr(), url)
+	}
+	return t.Serve(ctx, listener, f.addr)
+}
+
+func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) error {
+	err := t.Export(ctx, f.export, func(name string) { fmt.Fprintf(out, "recorded %s\n", name) })
+	if err = errors.Join(err, t.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "look at it with: python3 -m http.server --bind 127.0.0.1 --directory %s\n", f.export)
+	return nil
+}
+
+// openBrowser opens the page. That there is no browser is no reason not to serve it.
+func openBrowser(log io.Writer, url string) {
+	opener := exec.Command("xdg-open", url)
+	if err := opener.Start(); err != nil {
+		fmt.Fprintf(log, "lesson: cannot open a browser: %v; open the address yourself\n", err)
+		return
+	}
+	go func() { _ = opener.Wait() }() // what has become of it, the user sees
+}

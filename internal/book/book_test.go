@@ -1,0 +1,127 @@
+//go:build linux
+
+package book
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestEveryPageRenders(t *testing.T) {
+	for _, p := range Pages() {
+		r, err := p.Render()
+		if err != nil {
+			t.Errorf("%s: %v", p.ID, err)
+			continue
+		}
+		if p.Title == "" || r.Title != p.Title || len(r.TOC) == 0 || r.HTML == "" {
+			t.Errorf("%s: title %q, %d headings, %d bytes", p.ID, r.Title, len(r.TOC), len(r.HTML))
+		}
+		for _, h := range r.TOC {
+			if h.Anchor == "" || !strings.Contains(r.HTML, `id="`+h.Anchor+`"`) {
+				t.Errorf("%s: the heading %q has no anchor", p.ID, h.Text)
+			}
+		}
+		if strings.Contains(r.HTML, "style=") {
+			t.Errorf("%s: a style that the page's policy refuses", p.ID)
+		}
+	}
+}
+
+func TestChaptersComeFirstAndInOrder(t *testing.T) {
+	last := ""
+	for _, p := range Pages() {
+		if p.Kind == Chapter {
+			if p.ID < last {
+				t.Errorf("%s stands behind %s", p.ID, last)
+			}
+			last = p.ID
+		}
+	}
+	if Pages()[0].ID != "00-start-here" {
+		t.Errorf("the first page is %s", Pages()[0].ID)
+	}
+}
+
+var lineLink = regexp.MustCompile(`class="line" data-file="([^"]+)" data-line="(\d+)"`)
+
+func TestEveryLineThatIsNamedExists(t *testing.T) {
+	for _, p := range Pages() {
+		r, err := p.Render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range lineLink.FindAllStringSubmatch(r.HTML, -1) {
+			source, err := Source(m[1])
+			line, _ := strconv.Atoi(m[2])
+			if err != nil || line < 1 || line > strings.Count(source, "\n") {
+				t.Errorf("%s links to %s:%s: %v", p.ID, m[1], m[2], err)
+			}
+		}
+	}
+}
+
+func TestWhatAChapterNamesIsLinked(t *testing.T) {
+	page, err := Find("04-level-triggered")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := page.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, want := range map[string]string{
+		"a quoted piece of code":  `<figure class="quote" data-file="epoll/eventloop.go" data-from="`,
+		"a line of a trace":       `data-line="104" href="#">epoll/eventloop.go:104</a>`,
+		"a function in prose":     `data-line="219"><code>advance</code></a>`,
+		"a link to a file":        `class="line" data-file="epoll/eventloop.go" data-line="1">`,
+		"a link to a chapter":     `class="chapter" data-chapter="05-edge-triggered"`,
+		"a word of the code":      `<span class="kd">func</span>`,
+		"HTML that a page has":    `<details><summary>`,
+		"a command, and its mark": `<span class="gp">$ </span>`,
+	} {
+		if !strings.Contains(r.HTML, want) {
+			t.Errorf("%s: no %s", what, want)
+		}
+	}
+}
+
+func TestSourceIsShownLineByLine(t *testing.T) {
+	for _, file := range Files() {
+		source, err := Source(file)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		lines := Highlight("go", source)
+		if want := strings.Count(source, "\n"); len(lines) != want {
+			t.Errorf("%s: %d lines of %d", file, len(lines), want)
+		}
+		for i, line := range lines {
+			if strings.Count(line, "<span") != strings.Count(line, "</span>") {
+				t.Errorf("%s:%d: %s", file, i+1, line)
+			}
+		}
+	}
+}
+
+func TestOnlyFilesThatAreListedAreShown(t *testing.T) {
+	for _, file := range []string{
+		"", "/etc/passwd", "../go.mod", "exercise/../../go.mod", "exercise/06-one-read-per-edge/cases.txt",
+	} {
+		if _, err := Source(file); err == nil {
+			t.Errorf("%q is shown", file)
+		}
+	}
+}
+
+func TestSourceIsEscaped(t *testing.T) {
+	for _, language := range []string{"go", "no such language"} {
+		got := strings.Join(Highlight(language, `a := "<script>" & b`), "")
+		if strings.Contains(got, "<script>") {
+			t.Errorf("%s: %s", language, got)
+		}
+	}
+}

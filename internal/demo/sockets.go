@@ -1,0 +1,178 @@
+//go:build linux
+
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A demo makes its system calls itself, with the names of the manual: what is
+// between them is what it is about. All sockets are non-blocking and IPv4.
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// newSocket is an unconnected TCP socket.
+func newSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("socket: %w", err)
+	}
+	return fd, nil
+}
+
+// listenOn makes fd a listener on a port of the kernel's choice.
+func listenOn(fd, backlog int) (netip.AddrPort, error) {
+	if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(loopback, 0))); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("bind: %w", err)
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listen: %w", err)
+	}
+	return localAddr(fd)
+}
+
+// newListener is a socket that listens on loopback.
+func newListener(backlog int) (int, netip.AddrPort, error) {
+	fd, err := newSocket()
+	if err != nil {
+		return -1, netip.AddrPort{}, err
+	}
+	addr, err := listenOn(fd, backlog)
+	if err != nil {
+		closeAll(fd)
+		return -1, addr, err
+	}
+	return fd, addr, nil
+}
+
+// startConnecting sends the SYN and does not wait for the answer.
+func startConnecting(fd int, to netip.AddrPort) error {
+	if err := unix.Connect(fd, sockaddr(to)); err != nil && err != unix.EINPROGRESS {
+		return fmt.Errorf("connect: %w", err)
+	}
+	return nil
+}
+
+func sockaddr(addr netip.AddrPort) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+}
+
+func localAddr(fd int) (netip.AddrPort, error) {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
+	}
+	in, ok := name.(*unix.SockaddrInet4)
+	if !ok {
+		return netip.AddrPort{}, errors.New("getsockname: not an IPv4 address")
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)), nil
+}
+
+// closeAll closes; Linux closes a descriptor whatever close returns.
+func closeAll(fds ...int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// tcpInfo is what the kernel knows of one end of a connection: tcp(7), TCP_INFO.
+func tcpInfo(fd int) (*unix.TCPInfo, error) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return nil, fmt.Errorf("getsockopt TCP_INFO: %w", err)
+	}
+	return info, nil
+}
+
+// drops is how many segments a socket has ignored: the last word of SO_MEMINFO,
+// and d in the last column of `ss -m`. For a listener, these are the SYNs and the
+// last ACKs of handshakes that came when its accept queue was full.
+func drops(fd int) (uint32, error) {
+	const words, last = 9, 8 // SK_MEMINFO_VARS, SK_MEMINFO_DROPS: linux/sock_diag.h
+	var info [words]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET,
+		unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, fmt.Errorf("getsockopt SO_MEMINFO: %w", errno)
+	}
+	return info[last], nil
+}
+
+// tcpExt is the counters of this name of /proc/net/netstat, which nstat(8) shows:
+// of everybody in this network namespace.
+func tcpExt(names ...string) (map[string]int64, error) {
+	const file = "/proc/net/netstat"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	// Two lines, each after "TcpExt:": the names, and in the same order the numbers.
+	var rows [][]string
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "TcpExt:"); ok {
+			rows = append(rows, strings.Fields(rest))
+		}
+	}
+	if len(rows) != 2 || len(rows[0]) != len(rows[1]) {
+		return nil, fmt.Errorf("%s has no TcpExt as we know it", file)
+	}
+	counters := make(map[string]int64)
+	for i, name := range rows[0] {
+		if counters[name], err = strconv.ParseInt(rows[1][i], 10, 64); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", file, name, err)
+		}
+	}
+	found := make(map[string]int64)
+	for _, name := range names {
+		value, ok := counters[name]
+		if !ok {
+			return nil, fmt.Errorf("%s has no counter %s", file, name)
+		}
+		found[name] = value
+	}
+	return found, nil
+}
+
+// errTooLong says that what must happen has not.
+var errTooLong = errors.New("it takes too long here; is this machine very busy?")
+
+// until waits for a condition. It looks a thousand times a second.
+func until(ctx context.Context, atMost time.Duration, holds func() (bool, error)) error {
+	began := time.Now()
+	for {
+		if ok, err := holds(); ok || err != nil {
+			return err
+		}
+		if time.Since(began) > atMost {
+			return errTooLong
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// pause does nothing for so long, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// seconds is how a table shows a time.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }

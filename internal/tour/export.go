@@ -1,0 +1,163 @@
+//go:build linux
+
+package tour
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lesson/internal/book"
+)
+
+// settle is how long an exported scenario is recorded after its last act: the time
+// that a server lingers for a client, and a little.
+const settle = 1500 * time.Millisecond
+
+// Export writes the tour to a folder, as files for any static host: the page, all
+// chapters and sources, and each scenario as it was played to the columns. Files that
+// it writes are replaced, others are left alone. progress is told of each recording.
+func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) error {
+	err := errors.Join(t.exportPage(dir), t.exportBook(dir))
+	if err != nil {
+		return err
+	}
+	// Side by side, for they spend their time waiting.
+	const sideBySide = 3
+	places := make(chan struct{}, sideBySide)
+	var mu sync.Mutex
+	var playing sync.WaitGroup
+	for _, script := range scripts() {
+		playing.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			recording, failed := t.perform(ctx, script)
+			if failed == nil {
+				name := filepath.Join(dir, "data", "recording", script.Name+".json")
+				failed = writeJSON(name, recording)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if failed != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", script.Name, failed))
+				return
+			}
+			progress(script.Name)
+		})
+	}
+	playing.Wait()
+	return err
+}
+
+// exportPage writes the page, which finds out that nobody answers it.
+func (t *Tour) exportPage(dir string) error {
+	return fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(page(), name)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, "assets", name)
+		if name == "index.html" {
+			const live, static = `<meta name="tour" content="live">`, `<meta name="tour" content="static">`
+			if !bytes.Contains(text, []byte(live)) {
+				return fmt.Errorf("index.html has no %s", live)
+			}
+			text = bytes.Replace(text, []byte(live), []byte(static), 1)
+			to = filepath.Join(dir, name)
+		}
+		return write(to, text)
+	})
+}
+
+// exportBook writes what the page asks for as /api/book, chapter and source.
+func (t *Tour) exportBook(dir string) error {
+	data := filepath.Join(dir, "data")
+	all, err := t.contents()
+	if err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(data, "book.json"), all); err != nil {
+		return err
+	}
+	for _, p := range all.Chapters {
+		rendered, err := p.Render()
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(data, "chapter", filepath.FromSlash(p.ID)+".json")
+		if err := writeJSON(name, rendered); err != nil {
+			return err
+		}
+	}
+	for _, file := range book.Files() {
+		text, err := t.text(file)
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(data, "source", filepath.FromSlash(file)+".json")
+		if err := writeJSON(name, source{file, book.Highlight(languageOf(file), text)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// perform plays a scenario to the columns, in a session of its own.
+func (t *Tour) perform(ctx context.Context, s script) (*recording, error) {
+	session, err := t.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		session.end()
+		<-session.ended
+	}()
+	defer session.follow()() // else it would end by itself
+	for _, name := range t.options.Columns {
+		if _, err := session.add(name); err != nil {
+			return nil, err
+		}
+	}
+	if err := session.direct(scenarioOrder{Name: s.Name, Speed: t.speed}); err != nil {
+		return nil, err
+	}
+	session.mu.Lock()
+	play := session.play
+	session.mu.Unlock()
+	select {
+	case <-play.over:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case <-time.After(settle):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return session.recording()
+}
+
+func writeJSON(name string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return write(name, text)
+}
+
+func write(name string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, text, 0o644)
+}

@@ -1,0 +1,279 @@
+//go:build linux
+
+package tour
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net"
+	"net/http"
+	"path"
+	"strconv"
+	"time"
+
+	"lesson/internal/book"
+)
+
+// ourHeader is what every request of the page to the API has. A form on another site
+// cannot set it, and a script there would have to ask first, which nobody answers.
+const ourHeader = "X-Lesson-Tour"
+
+// maxBody bounds what a page sends at once, in bytes: an act, escaped.
+const maxBody = 8 * maxBytes
+
+// Handler answers the pages. host and addr are where it listens: requests for
+// another host are refused, since a name that leads here may be an attacker's (DNS
+// rebinding).
+func (t *Tour) Handler(host string, addr net.Addr) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", t.index)
+	mux.HandleFunc("GET /assets/{file...}", t.asset)
+	api := func(pattern string, f func(*http.Request) (any, error)) {
+		mux.Handle(pattern, answer(f))
+	}
+	api("GET /api/book", t.getBook)
+	api("GET /api/chapter/{id...}", getChapter)
+	api("GET /api/source", t.getSource)
+	api("POST /api/sessions", t.postSession)
+	api("DELETE /api/sessions/{id}", t.endSession)
+	api("POST /api/sessions/{id}/end", t.endSession)
+	api("POST /api/sessions/{id}/servers", t.postServer)
+	api("POST /api/sessions/{id}/acts", t.postAct)
+	api("POST /api/sessions/{id}/scenario", t.postScenario)
+	api("GET /api/sessions/{id}/recording", t.getRecording)
+	mux.HandleFunc("GET /api/sessions/{id}/events", t.stream)
+	g := newGuard(host, addr)
+	return g.around(mux)
+}
+
+// answer makes JSON of what f returns.
+func answer(f func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		result, err := f(r)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_ = json.NewEncoder(w).Encode(result) // the page may have gone
+	})
+}
+
+// refuse tells a page what is wrong.
+func refuse(w http.ResponseWriter, err error) {
+	var p *problem
+	if !errors.As(err, &p) {
+		p = &problem{status: http.StatusInternalServerError, what: err.Error()}
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(p.status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Error string `json:"error"`
+		Hint  string `json:"hint,omitempty"`
+	}{p.what, p.advice}) // the page may have gone
+}
+
+// body reads a request's JSON.
+func body(r *http.Request, into any) error {
+	decoder := json.NewDecoder(r.Body)
+	if err := decoder.Decode(into); err != nil && err != io.EOF {
+		return badRequest("not what was expected: %v", err)
+	}
+	return nil
+}
+
+func (t *Tour) index(w http.ResponseWriter, r *http.Request) { serveFile(w, "index.html") }
+
+func (t *Tour) asset(w http.ResponseWriter, r *http.Request) { serveFile(w, r.PathValue("file")) }
+
+func serveFile(w http.ResponseWriter, name string) {
+	text, err := fs.ReadFile(page(), path.Clean(name))
+	if err != nil {
+		refuse(w, notFound("no file %q", name))
+		return
+	}
+	kind := mime.TypeByExtension(path.Ext(name))
+	if path.Ext(name) == ".js" { // a machine's own table may say otherwise
+		kind = "text/javascript; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(text) // the page may have gone
+}
+
+func (t *Tour) getBook(*http.Request) (any, error) { return t.contents() }
+
+func getChapter(r *http.Request) (any, error) {
+	p, err := book.Find(r.PathValue("id"))
+	if err != nil {
+		return nil, notFound("%v", err)
+	}
+	return p.Render()
+}
+
+// A source is a file, line by line, as HTML.
+type source struct {
+	File  string   `json:"file"`
+	Lines []string `json:"lines"`
+}
+
+func (t *Tour) getSource(r *http.Request) (any, error) {
+	file := r.URL.Query().Get("file")
+	text, err := t.text(file)
+	if err != nil {
+		return nil, notFound("%v", err)
+	}
+	return source{file, book.Highlight(languageOf(file), text)}, nil
+}
+
+func (t *Tour) postSession(*http.Request) (any, error) {
+	s, err := t.begin()
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		ID  string        `json:"id"`
+		Now time.Duration `json:"now"`
+	}{s.id, clock.Now()}, nil
+}
+
+type nothing struct{}
+
+func (t *Tour) endSession(r *http.Request) (any, error) {
+	s, err := t.session(r.PathValue("id"))
+	if err == nil {
+		s.end()
+	}
+	return nothing{}, err
+}
+
+func (t *Tour) postServer(r *http.Request) (any, error) {
+	s, err := t.session(r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	var order struct{ Add, Remove, Again string }
+	if err := body(r, &order); err != nil {
+		return nil, err
+	}
+	id := ""
+	switch {
+	case order.Add != "":
+		id, err = s.add(order.Add)
+	case order.Remove != "":
+		id, err = order.Remove, s.remove(order.Remove)
+	case order.Again != "":
+		id, err = order.Again, s.again(order.Again)
+	default:
+		err = badRequest("nothing to do").hint(`say {"add": "epoll"}, {"remove": "s1"} or {"again": "s1"}`)
+	}
+	return struct {
+		Server string `json:"server"`
+	}{id}, err
+}
+
+func (t *Tour) postAct(r *http.Request) (any, error) {
+	s, err := t.session(r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	var a Act
+	if err := body(r, &a); err != nil {
+		return nil, err
+	}
+	return nothing{}, s.act(a, "page")
+}
+
+func (t *Tour) postScenario(r *http.Request) (any, error) {
+	s, err := t.session(r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	var order scenarioOrder
+	if err := body(r, &order); err != nil {
+		return nil, err
+	}
+	return nothing{}, s.direct(order)
+}
+
+func (t *Tour) getRecording(r *http.Request) (any, error) {
+	s, err := t.session(r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	return s.recording()
+}
+
+// Bounds of a stream.
+const (
+	messageEvery = 50 * time.Millisecond
+	nowEvery     = time.Second
+	// writeWithin is how long a page may not read before it is given up. It reads
+	// on where it was, when it comes back.
+	writeWithin = 10 * time.Second
+)
+
+// A nowEvent says what time it is.
+type nowEvent struct{ header }
+
+// stream tells a page what happens, as server-sent events.
+func (t *Tour) stream(w http.ResponseWriter, r *http.Request) {
+	s, err := t.session(r.PathValue("id"))
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer s.follow()()
+	// 0 when there is none, or nonsense: from the beginning.
+	after, _ := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
+	events := s.journal.newReader(after)
+	defer events.close()
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	control := http.NewResponseController(w)
+	// The bound on reading the request is not one on how long it is answered. A
+	// connection that has no deadlines (a test's) has nothing to take back.
+	_ = control.SetReadDeadline(time.Time{})
+	if control.Flush() != nil { // the page learns that it is connected
+		return
+	}
+	now := time.NewTicker(nowEvery)
+	defer now.Stop()
+	for {
+		var batch []event
+		select {
+		case <-r.Context().Done():
+			return
+		case <-s.ctx.Done():
+			return
+		case <-now.C:
+			batch = []event{&nowEvent{header{Seq: events.seq, At: clock.Now(), Type: "now"}}}
+		case <-events.more:
+			batch = events.next()
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		text, err := json.Marshal(batch)
+		if err != nil {
+			return // an event that cannot be encoded is a mistake of ours
+		}
+		// Either fails when the page has gone, or does not read.
+		if control.SetWriteDeadline(time.Now().Add(writeWithin)) != nil {
+			return
+		}
+		fmt.Fprintf(w, "id: %d\ndata: %s\n\n", events.seq, text)
+		if control.Flush() != nil {
+			return
+		}
+		select {
+		case <-time.After(messageEvery):
+		case <-r.Context().Done():
+		case <-s.ctx.Done():
+		}
+	}
+}

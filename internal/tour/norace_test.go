@@ -1,0 +1,5 @@
+//go:build linux && !race
+
+package tour_test
+
+const raceDetector = false

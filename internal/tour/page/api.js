@@ -1,0 +1,101 @@
+// Asking the program that serves the page; or, on a static host, the files beside it.
+
+/** live is whether there is a program that answers. */
+export const live = document.querySelector('meta[name="tour"]')?.content !== "static";
+
+const headers = { "X-Lesson-Tour": "1" };
+
+async function failure(response) {
+  try {
+    const { error, hint } = await response.json();
+    return new Error(hint ? `${error}. ${hint}` : error);
+  } catch {
+    return new Error(`${response.status} ${response.statusText}`); // it was no JSON
+  }
+}
+
+async function get(url) {
+  const response = await fetch(url, { headers });
+  if (!response.ok) throw await failure(response);
+  return response.json();
+}
+
+const encodePath = (path) => path.split("/").map(encodeURIComponent).join("/");
+
+export const book = () => get(live ? "api/book" : "data/book.json");
+
+export const chapter = (id) =>
+  get(live ? `api/chapter/${encodePath(id)}` : `data/chapter/${encodePath(id)}.json`);
+
+const sources = new Map();
+
+/** source is a file's lines as HTML of our own making, asked for once. */
+export function source(file) {
+  if (!sources.has(file)) {
+    const url = live
+      ? `api/source?file=${encodeURIComponent(file)}`
+      : `data/source/${encodePath(file)}.json`;
+    const answer = get(url).then((s) => s.lines);
+    answer.catch(() => sources.delete(file)); // the next one to ask tries again
+    sources.set(file, answer);
+  }
+  return sources.get(file);
+}
+
+export const scenarioRecording = (name) => get(`data/recording/${encodePath(name)}.json`);
+
+async function post(url, body, options = {}) {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    ...options,
+  });
+  if (!response.ok) throw await failure(response);
+  const text = await response.text();
+  return text ? JSON.parse(text) : {};
+}
+
+/** A Session is this page's own servers and clients. */
+export class Session {
+  static async begin() {
+    return new Session((await post("api/sessions", {})).id);
+  }
+
+  constructor(id) {
+    this.id = id;
+    this.base = `api/sessions/${encodeURIComponent(id)}`;
+  }
+
+  add(name) {
+    return post(`${this.base}/servers`, { add: name });
+  }
+
+  remove(server) {
+    return post(`${this.base}/servers`, { remove: server });
+  }
+
+  /** again starts a server that has ended. */
+  again(server) {
+    return post(`${this.base}/servers`, { again: server });
+  }
+
+  act(act) {
+    return post(`${this.base}/acts`, act);
+  }
+
+  scenario(order) {
+    return post(`${this.base}/scenario`, order);
+  }
+
+  recording() {
+    return get(`${this.base}/recording`);
+  }
+
+  /** end may be called while the page goes away. */
+  end() {
+    post(`${this.base}/end`, {}, { keepalive: true }).catch(() => {
+      // Nobody is left to tell; the program ends the session by itself.
+    });
+  }
+}

@@ -1,0 +1,367 @@
+// The tour's page: puts the parts together, and draws once a frame.
+
+import * as api from "./api.js";
+import { Book } from "./book.js";
+import { Clients } from "./clients.js";
+import { Columns } from "./columns.js";
+import { byID, chip, h, reducedMotion, say, setAttribute, setText, toast } from "./dom.js";
+import { Hint, remember, remembered } from "./hint.js";
+import { Log } from "./log.js";
+import { Model } from "./model.js";
+import { check, Player, save } from "./recording.js";
+import { Scenarios } from "./scenarios.js";
+import { follow } from "./stream.js";
+import { Timeline } from "./timeline.js";
+import { reaction } from "./words.js";
+
+const model = new Model();
+const recorded = new Model(); // what a recording that is played has come to
+
+/** now is the servers' clock, CLOCK_MONOTONIC in ns, as well as the page knows it:
+ * the newest event was at least as old as the stream is slow. */
+const clock = {
+  offset: -Infinity,
+  hear(t) {
+    this.offset = Math.max(this.offset, t / 1e6 - performance.now());
+  },
+  now() {
+    return this.offset === -Infinity ? model.time : Math.max(model.time, (performance.now() + this.offset) * 1e6);
+  },
+};
+
+let session = null;
+let player = null;
+let frozen = false;
+const views = {};
+
+const shown = () => (player ? recorded : model);
+const nowShown = () => (player ? player.now() : clock.now());
+
+/** attempt does something that may fail, and says so. */
+async function attempt(what) {
+  try {
+    return await what();
+  } catch (error) {
+    toast(error.message);
+    return undefined;
+  }
+}
+
+let scheduled = false;
+let cost = 0; // of the last frames, ms, with layout and painting
+
+/** changed asks for a frame; the sooner, the less the last ones have cost: what
+ * the servers do must not keep the page from what its reader does. */
+function changed() {
+  if (scheduled || !views.scenarios) return; // begin asks again when all is there
+  scheduled = true;
+  if (cost < CHEAP) requestAnimationFrame(draw);
+  else setTimeout(() => requestAnimationFrame(draw), Math.min(cost * 3, 400));
+}
+
+const CHEAP = 8; // ms
+
+function draw() {
+  const began = performance.now();
+  scheduled = false;
+  if (player) {
+    player.feed();
+    player.drawBar();
+  }
+  const now = nowShown();
+  if (!frozen) {
+    views.columns.draw(now, shown());
+    views.clients.draw(now);
+    views.scenarios.draw(shown(), Boolean(player));
+  }
+  if (!frozen || !views.timeline.following) views.timeline.draw(now);
+  if (!frozen) views.log.draw(now); // last: it scrolls, and so has the page laid out
+  // A message is handled when the frame has been laid out and painted.
+  const painted = new MessageChannel();
+  painted.port1.onmessage = () => {
+    cost = cost * 0.7 + (performance.now() - began) * 0.3;
+    painted.port1.close();
+  };
+  painted.port2.postMessage(null);
+}
+
+/** tick keeps the counters going while nothing else happens. */
+function tick() {
+  changed();
+  setTimeout(tick, reducedMotion() ? 500 : 66);
+}
+
+function act(what) {
+  return attempt(async () => {
+    await session.act(what);
+    views.hint.acted(what);
+    describe(what.client);
+  });
+}
+
+let describing = 0;
+
+/** describe tells a screen reader, when things have settled, what came of an act. */
+function describe(name) {
+  clearTimeout(describing);
+  describing = setTimeout(() => {
+    const client = shown().clients.get(name);
+    if (!client) return;
+    say([...shown().servers.values()]
+      .map((s) => `${s.lesson}: ${reaction(s, client, shown()).text}`).join("; "));
+  }, 900);
+}
+
+/** choose lights the line of a call, wherever it was chosen. */
+function choose(server, call) {
+  const column = views.columns.list.find((c) => c.server === server);
+  views.columns.unpoint();
+  if (column && call.file) column.point(call.file, call.line, call.line);
+  views.timeline.choose(call);
+  views.log.show(call);
+}
+
+// How the first columns are chosen: as many as there is room for, the most telling first.
+function firstServers(book) {
+  const lessons = book.lessons.map((l) => l.name).filter((name) => name !== "netpoll");
+  const all = book.columns?.length === lessons.length && lessons.every((name) => book.columns.includes(name));
+  if (book.columns?.length && !all) return book.columns; // the command line has chosen
+  const width = byID("stage").clientWidth;
+  if (width >= 2300) return ["blocking", "loop", "threaded", "epoll", "edgetriggered"];
+  if (width >= 1150) return ["loop", "threaded", "epoll", "edgetriggered"];
+  return ["loop", "threaded", "epoll"];
+}
+
+const orders = {
+  add: (name) => attempt(async () => {
+    showView("run");
+    views.columns.revealing = true;
+    await session.add(name);
+    say(`${name} is started`);
+  }),
+  remove: (id) => attempt(() => session.remove(id)),
+  again: (id) => attempt(() => session.again(id)),
+};
+
+function buildAdd(book) {
+  const select = byID("add-server");
+  const option = (value, text) => h("option", { value }, text);
+  select.replaceChildren(
+    book.program ? h("optgroup", { label: "Yours" }, option("program", book.program)) : "",
+    h("optgroup", { label: "Lessons" }, ...book.lessons.map((l) => option(l.name, l.name))),
+    h("optgroup", { label: "Broken on purpose" }, ...(book.exercises ?? []).map((e) =>
+      option(e.name.startsWith("exercise/") ? e.name : `exercise/${e.name}`, e.title || e.name))));
+  select.value = book.lessons.some((l) => l.name === "edgetriggered") ? "edgetriggered" : select.value;
+  const button = byID("add-server-go");
+  button.addEventListener("click", () => {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    orders.add(select.value);
+  });
+  views.columns.onCount = () => {
+    const full = views.columns.list.length >= (book.limits?.columns ?? 5);
+    setAttribute(button, "aria-disabled", full ? "true" : null);
+    button.title = full ? "Remove a server first" : "";
+  };
+}
+
+async function startSession(book) {
+  session = await api.Session.begin();
+  addEventListener("pagehide", () => session.end());
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload(); // its servers have ended
+  });
+  follow(session, (events) => {
+    for (const e of events) if (e.t) clock.hear(e.t);
+    model.apply(events);
+    const trouble = events.find((e) => e.type === "trouble");
+    if (trouble) toast(trouble.error);
+    changed();
+  }, showConnection);
+  views.clients.begin();
+  for (const name of firstServers(book)) await attempt(() => session.add(name));
+}
+
+function showConnection(state) {
+  const words = {
+    connected: "", lost: "Connection lost, trying again…",
+    gone: "This tour has ended. Reload the page to begin again.",
+  };
+  setText(byID("connection"), words[state]);
+  document.body.dataset.connection = state;
+}
+
+/** openRecording plays a recording instead of what the servers do now. */
+function openRecording(recording, title, playAtOnce) {
+  const wrong = check(recording);
+  if (wrong) {
+    toast(wrong);
+    return;
+  }
+  closeRecording();
+  recorded.reset();
+  views.columns.recorded = recording.sources ?? null;
+  player = new Player(recorded, recording, title, api.live ? closeRecording : null);
+  setReadOnly(true);
+  if (playAtOnce) player.play();
+  changed();
+}
+
+function closeRecording() {
+  if (!player) return;
+  player.close();
+  player = null;
+  views.columns.recorded = null;
+  setReadOnly(false);
+  changed();
+}
+
+function setReadOnly(on) {
+  document.body.classList.toggle("playback", on);
+  const of = shown();
+  views.columns.readOnly = on;
+  views.columns.clear();
+  views.clients.readOnly = on;
+  views.clients.model = of;
+  views.clients.clear();
+  views.log.model = of;
+  views.log.filterKey = "";
+  views.log.again();
+  views.timeline.model = of;
+  views.timeline.follow(true);
+}
+
+/** showView says which half a narrow window shows: "read" or "run". */
+function showView(view) {
+  document.body.dataset.view = view;
+  for (const b of document.querySelectorAll(".views button")) setAttribute(b, "aria-pressed", String(b.dataset.view === view));
+  changed();
+}
+
+function buildTools() {
+  byID("save").addEventListener("click", () => attempt(async () => {
+    save(await session.recording(), `lesson-tour-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.json`);
+    say("Saved");
+  }));
+  byID("save").hidden = !api.live;
+  byID("open").addEventListener("click", () => byID("file").click());
+  byID("file").addEventListener("change", () => attempt(async () => {
+    const [file] = byID("file").files;
+    if (!file) return;
+    let recording = null;
+    try {
+      recording = JSON.parse(await file.text());
+    } catch {
+      throw new Error(`${file.name} is not JSON.`);
+    }
+    openRecording(recording, file.name, false);
+    byID("file").value = "";
+  }));
+  byID("freeze").addEventListener("click", () => {
+    frozen = !frozen;
+    setAttribute(byID("freeze"), "aria-pressed", String(frozen));
+    setText(byID("freeze").querySelector("span"), frozen ? "View paused" : "Pause view");
+    document.body.classList.toggle("frozen", frozen);
+    if (frozen) player?.pause();
+    changed();
+  });
+  buildTheme();
+  for (const button of document.querySelectorAll(".views button")) {
+    button.addEventListener("click", () => showView(button.dataset.view));
+  }
+  byID("hide-book").addEventListener("click", () => {
+    const hidden = document.body.classList.toggle("no-book");
+    setAttribute(byID("hide-book"), "aria-expanded", String(!hidden));
+    setText(byID("hide-book"), hidden ? "Show text" : "Hide text");
+    changed();
+  });
+  byID("legend").append(
+    h("span", { class: "legend-box solid" }), "running in a call ",
+    h("span", { class: "legend-box hatched" }), "blocked ",
+    h("span", { class: "legend-act" }, "▲"), " an act; colour and letter: ", chip("a", 0), " the client");
+}
+
+function buildTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  const show = () => {
+    setText(byID("theme"), isDark() ? "Light" : "Dark");
+    byID("theme").setAttribute("aria-label", isDark() ? "Light colours" : "Dark colours");
+    views.timeline?.colours();
+  };
+  const kept = remembered("lesson-tour-theme");
+  if (kept === "dark" || kept === "light") root.dataset.theme = kept;
+  byID("theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    remember("lesson-tour-theme", root.dataset.theme);
+    show();
+  });
+  dark.addEventListener("change", show);
+  show();
+}
+
+/** beside is the server that a page is about, and how to run it beside the page. */
+function beside(book) {
+  if (!api.live) return () => null;
+  return (id) => {
+    const lesson = book.lessons.find((l) => l.chapter === id);
+    const name = lesson?.name ?? (id.startsWith("exercises/") ? id.replace("exercises/", "exercise/") : "");
+    if (!name || [...model.servers.values()].some((s) => s.lesson === name)) return null;
+    return { name, words: lesson ? `Run ${name} beside this text` : "Run the broken server beside this text",
+      run: () => orders.add(name) };
+  };
+}
+
+async function begin() {
+  views.timeline = new Timeline(model, choose);
+  views.timeline.onNeed = changed;
+  views.log = new Log(model, choose);
+  views.columns = new Columns(orders, changed);
+  views.hint = new Hint(api.live);
+  buildTools();
+  const book = await api.book();
+  views.columns.lessons = book.lessons;
+  views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
+  views.book = new Book(book.chapters, beside(book), {
+    point: (file, from, to, open) => {
+      if (open) showView("run");
+      return views.columns.point(file, from, to, open);
+    },
+    unpoint: () => views.columns.unpoint(),
+  });
+  views.scenarios = new Scenarios(book.scenarios ?? [], scenarioOrders(book), api.live);
+  buildAdd(book);
+  views.book.fromHash();
+  tick();
+  if (api.live) await startSession(book);
+  else await playFirst(book);
+}
+
+function scenarioOrders(book) {
+  if (!api.live) {
+    return {
+      play: (name) => attempt(async () => {
+        const scenario = book.scenarios.find((s) => s.name === name);
+        openRecording(await api.scenarioRecording(name), scenario?.title || name, true);
+      }),
+    };
+  }
+  return {
+    play: (name, speed, paused) => attempt(async () => {
+      if (player) closeRecording();
+      views.hint.close();
+      await session.scenario({ name, speed, ...(paused ? { paused: true } : {}) });
+    }),
+    step: () => attempt(() => session.scenario({ step: true })),
+    pause: (on) => attempt(() => session.scenario({ pause: on })),
+    stop: () => attempt(() => session.scenario({ stop: true })),
+  };
+}
+
+async function playFirst(book) {
+  document.body.classList.add("static");
+  const [first] = book.scenarios ?? [];
+  if (first) openRecording(await api.scenarioRecording(first.name), first.title || first.name, false);
+}
+
+begin().catch((error) => toast(`The tour cannot begin: ${error.message}`));

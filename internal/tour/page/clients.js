@@ -1,0 +1,247 @@
+// The clients: a card each, what it can do, and what has become of it at every server.
+
+import { byID, chip, h, icon, setAttribute, setText, visible } from "./dom.js";
+import { HALF, LONG, REQUEST } from "./model.js";
+import { connectionOf, reaction } from "./words.js";
+
+const OUTSIDERS = 6; // shown
+
+class Card {
+  constructor(view, client) {
+    this.view = view;
+    this.name = client.name;
+    this.rows = new Map(); // server id -> row
+    this.build(client);
+  }
+
+  build(client) {
+    const act = (what, bytes) => () => this.view.act({ client: this.name, do: what, ...(bytes ? { bytes: bytes() } : {}) });
+    const sent = () => this.view.model.clients.get(this.name)?.sent ?? "";
+    const rest = () => (REQUEST.startsWith(sent()) && sent() !== REQUEST ? REQUEST.slice(sent().length) : "\r\n\r\n");
+    this.text = h("input", { type: "text", autocomplete: "off", spellcheck: "false", value: "X-Mine: 1\\r\\n" });
+    const own = () => unescape(this.text.value);
+    this.buttons = {
+      connect: ["Connect", act("connect")],
+      half: ["Send half a request", act("send", () => HALF)],
+      rest: ["Send the rest", act("send", rest)],
+      byte: ["Send one byte", act("send", () => rest()[0])],
+      whole: ["Send it all", act("send", () => REQUEST)],
+      long: ["Send a long request", act("send", () => LONG)],
+      read: ["Read", act("read")],
+      halfClose: ["Half-close", act("half-close")],
+      close: ["Close", act("close")],
+      reset: ["Reset", act("reset")],
+      own: ["Send", act("send", own)],
+    };
+    for (const [key, [label, run]] of Object.entries(this.buttons)) {
+      this.buttons[key] = h("button", {
+        type: "button", "data-act": key, title: TITLES[key],
+        onclick: (event) => {
+          // Not `disabled`: that would take the focus away from a keyboard.
+          if (event.currentTarget.getAttribute("aria-disabled") !== "true") run();
+        },
+      }, label);
+    }
+    const b = this.buttons;
+    const textID = `own-${this.name}`;
+    this.text.id = textID;
+    this.request = h("p", { class: "request" });
+    this.reactions = h("ul", { class: "reactions", "aria-label": `What has become of client ${this.name}` });
+    this.element = h("article", { class: "card", "data-client": this.name, "aria-label": `Client ${this.name}` }, h("div", { class: "card-body" },
+      h("header", {}, chip(client.name, client.hue), h("h3", {}, `client ${this.name}`), this.request,
+        h("button", { type: "button", class: "quiet", "aria-label": `Remove client ${this.name}`, title: "Remove this client",
+          onclick: () => this.view.remove(this.name) }, "✕")),
+      this.view.readOnly ? null : h("div", { class: "acts" },
+        b.connect, b.half, b.rest, b.whole,
+        h("details", { class: "more" }, h("summary", {}, "More acts"),
+          h("div", { class: "acts" }, b.byte, b.long, b.read, b.halfClose, b.close, b.reset),
+          h("div", { class: "own" }, h("label", { for: textID }, "Own text"), this.text, b.own))),
+      this.reactions));
+  }
+
+  draw(client, model, now) {
+    this.drawRequest(client.sent);
+    if (!this.view.readOnly) this.drawButtons(client);
+    for (const server of model.servers.values()) {
+      let row = this.rows.get(server.id);
+      if (!row) {
+        row = h("li", { "data-server": server.id, "data-lesson": server.lesson },
+          h("span", { class: "sign" }), h("b", {}, server.lesson.replace(/^exercise\//, "")), h("span", { class: "reaction" }));
+        this.rows.set(server.id, row);
+        this.reactions.append(row);
+      }
+      const { sign, kind, text } = reaction(server, client, model);
+      if (row.dataset.sign !== sign) row.firstChild.replaceChildren(icon(sign));
+      row.dataset.sign = sign;
+      setAttribute(row, "data-kind", kind);
+      setText(row.lastChild, text);
+      const got = client.at.get(server.id)?.got;
+      setAttribute(row, "title", got ? `It got: ${visible(got)}` : null);
+    }
+    for (const [id, row] of this.rows) {
+      if (model.servers.has(id)) continue;
+      row.remove();
+      this.rows.delete(id);
+    }
+  }
+
+  /** drawRequest shows the request, and how much of it has been sent. */
+  drawRequest(sent) {
+    if (this.sentShown === sent) return;
+    this.sentShown = sent;
+    if (!REQUEST.startsWith(sent)) {
+      const text = visible(sent);
+      this.request.replaceChildren(h("span", { class: "sent" }, text.length > 40 ? `…${text.slice(-40)}` : text));
+      return;
+    }
+    this.request.replaceChildren(
+      h("span", { class: "sent" }, visible(sent)),
+      h("span", { class: "unsent" }, visible(REQUEST.slice(sent.length))));
+    this.request.setAttribute("aria-label", `${sent.length} of ${REQUEST.length} bytes of its request sent`);
+  }
+
+  drawButtons(client) {
+    const whole = client.sent.endsWith("\r\n\r\n") || client.sent.endsWith("\n\n");
+    const open = client.connected;
+    const can = open && !client.halfClosed;
+    const servers = this.view.model.servers;
+    const everywhere = [...servers.values()].every((s) => client.at.has(s.id) || s.state !== "listening");
+    const enabled = {
+      connect: !open || !everywhere, half: can && client.sent === "", rest: can && client.sent !== "" && !whole,
+      byte: can && !whole, whole: can && client.sent === "", long: can && client.sent === "", own: can,
+      read: open, halfClose: can, close: open, reset: open,
+    };
+    const next = !open ? "connect" : !can ? "" : client.sent === "" ? "half" : whole ? "" : "rest";
+    for (const [key, button] of Object.entries(this.buttons)) {
+      setAttribute(button, "aria-disabled", enabled[key] ? null : "true");
+      button.classList.toggle("primary", key === next);
+    }
+    setText(this.buttons.connect, client.at.size > 0 && !open ? "Connect again" : "Connect");
+  }
+}
+
+const TITLES = {
+  connect: "Open a TCP connection to each server",
+  half: "GET / HTTP/1.0 and one line end: no server can answer that",
+  rest: "What is missing for a whole request",
+  byte: "The next byte of the request, in a segment of its own",
+  whole: "A whole request in one segment",
+  long: "1,500 bytes of cookie: more than one read of some servers brings",
+  read: "Read what the servers have sent",
+  halfClose: "shutdown(SHUT_WR): nothing more will be sent, the answer can still be read",
+  close: "close(): the server reads end of file",
+  reset: "RST: what is on its way is lost",
+  own: "\\r, \\n and \\x41 stand for bytes",
+};
+
+/** unescape makes bytes of what a reader can type. */
+function unescape(text) {
+  return text.replace(/\\(r|n|t|\\|x[0-9a-fA-F]{2})/g, (_, c) =>
+    ({ r: "\r", n: "\n", t: "\t", "\\": "\\" })[c] ?? String.fromCharCode(parseInt(c.slice(1), 16)));
+}
+
+/** Clients is all cards. */
+export class Clients {
+  /** act does an act; it is told by the stream what comes of it. */
+  constructor(model, act, max) {
+    this.model = model;
+    this.act = act;
+    this.max = max;
+    this.root = byID("cards");
+    this.cards = new Map();
+    this.readOnly = false;
+    this.generation = model.generation;
+    this.outsiders = h("article", { class: "card outsiders", "aria-label": "Clients from outside", hidden: true });
+    byID("add-client").addEventListener("click", () => this.add());
+    byID("clear-clients").addEventListener("click", () => this.removeAll());
+  }
+
+  /** begin makes one card ready. */
+  begin() {
+    this.model.ensureClient("a");
+  }
+
+  add() {
+    const names = "abcdefghijklmnopqrstuvwxyz".slice(0, this.max);
+    const name = [...names].find((n) => !this.model.clients.has(n));
+    if (!name) return;
+    this.model.hidden.delete(name);
+    this.model.ensureClient(name);
+    this.draw(this.lastNow ?? 0);
+    this.cards.get(name).buttons.connect.focus();
+  }
+
+  remove(name) {
+    if (this.model.clients.get(name)?.connected) this.act({ client: name, do: "close" });
+    this.model.hide(name);
+    this.draw(this.lastNow ?? 0);
+    byID("add-client").focus();
+  }
+
+  /** removeAll leaves one card, as at the beginning. */
+  removeAll() {
+    for (const name of [...this.cards.keys()]) this.remove(name);
+    this.model.hidden.delete("a");
+    this.begin();
+    this.draw(this.lastNow ?? 0);
+    this.cards.get("a").buttons.connect.focus();
+  }
+
+  clear() {
+    for (const card of this.cards.values()) card.element.remove();
+    this.cards.clear();
+  }
+
+  draw(now) {
+    const model = this.model;
+    this.lastNow = now;
+    if (this.generation !== model.generation) {
+      this.generation = model.generation;
+      this.clear();
+    }
+    const mine = [...model.clients.values()].filter((c) => !c.outside).sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const client of mine) {
+      let card = this.cards.get(client.name);
+      if (!card) {
+        card = new Card(this, client);
+        this.cards.set(client.name, card);
+        const after = [...this.root.children].find((e) => e.dataset.client > client.name);
+        this.root.insertBefore(card.element, after ?? (this.outsiders.parentNode ? this.outsiders : null));
+      }
+      card.draw(client, model, now);
+    }
+    for (const [name, card] of this.cards) {
+      if (model.clients.has(name)) continue;
+      card.element.remove();
+      this.cards.delete(name);
+    }
+    this.root.classList.toggle("many", this.cards.size > 4);
+    byID("clear-clients").hidden = this.cards.size < 3 || this.readOnly;
+    this.drawOutsiders(now);
+  }
+
+  drawOutsiders(now) {
+    const model = this.model;
+    if (performance.now() - (this.outsidersDrawn ?? -1000) < 150) return;
+    this.outsidersDrawn = performance.now();
+    const here = [];
+    for (const client of model.clients.values()) {
+      if (!client.outside) continue;
+      for (const server of model.servers.values()) {
+        if (connectionOf(server, client, model)) here.push([client, server]);
+      }
+    }
+    this.outsiders.hidden = here.length === 0;
+    if (here.length === 0) return;
+    if (!this.outsiders.parentNode) this.root.append(this.outsiders);
+    this.outsiders.replaceChildren(
+      h("header", {}, h("h3", {}, "from outside")),
+      h("ul", { class: "reactions" }, ...here.slice(-OUTSIDERS).map(([client, server]) => {
+        const { sign, kind, text } = reaction(server, client, model);
+        return h("li", { "data-kind": kind }, h("span", { class: "sign" }, icon(sign)),
+          h("b", {}, chip(client.name, client.hue, client.outside)),
+          h("span", { class: "reaction" }, `${server.lesson.replace(/^exercise\//, "")}: ${text}`));
+      })),
+      here.length > OUTSIDERS ? h("p", { class: "quiet-text" }, `and ${here.length - OUTSIDERS} more`) : "");
+  }
+}

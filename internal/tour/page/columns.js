@@ -1,0 +1,429 @@
+// The columns: one server each, its source with the line where it stands.
+
+import { source } from "./api.js";
+import { byID, chip, h, icon, reducedMotion, say, setAttribute, setText } from "./dom.js";
+import { drawKernel } from "./kernel.js";
+import { badges, stuck } from "./words.js";
+
+const FRESH = 900e6; // ns: so long a line that has run keeps a mark
+const BADGES = 2; // shown
+const KERNEL_EVERY = 200; // ms: nobody reads numbers that change faster
+
+/** A Column shows one server; or, without one, a file to read. */
+class Column {
+  constructor(columns, server, lesson) {
+    this.columns = columns;
+    this.server = server;
+    this.lesson = lesson;
+    this.file = "";
+    this.rows = [];
+    this.shownFiles = new Map(); // file -> its rows, once they are made
+    this.currentRow = null;
+    this.marked = []; // rows with a mark in the gutter
+    this.fresh = new Set();
+    this.seen = 0; // calls that have been looked at
+    this.followed = 0;
+    this.pinned = 0; // the reader looks elsewhere until then (performance.now)
+    this.pointed = [];
+    this.asked = 0; // how often lines were to be pointed out
+    this.kernelVersion = -1;
+    this.kernelDrawn = -Infinity;
+    this.build();
+  }
+
+  build() {
+    const id = this.server?.id ?? `read-${this.lesson.name}`;
+    const remove = h("button", {
+      type: "button", class: "quiet", "aria-label": `Remove ${this.name()}`, title: "Remove this column",
+      onclick: () => this.columns.remove(this),
+    }, "✕");
+    this.badges = h("ul", { class: "badges", "aria-label": `Where ${this.name()} stands` });
+    this.tabs = h("div", { class: "files", role: "group", "aria-label": "File" });
+    this.pane = h("div", {
+      class: "source chroma", tabindex: "0", role: "region", "aria-label": `Source of ${this.name()}`,
+      onwheel: () => this.pin(), onpointerdown: () => this.pin(), onkeydown: () => this.pin(),
+    });
+    this.lines = h("div", { class: "lines" });
+    this.pane.append(this.lines);
+    this.measure();
+    this.note = h("p", { class: "stuck", hidden: true });
+    this.kernel = h("div", { class: "kernel", tabindex: "0", role: "region", "aria-label": `The kernel's side of ${this.name()}` });
+    this.curl = h("div", { class: "curl" });
+    this.element = h("section", {
+      class: "column", "data-server": id, "data-lesson": this.server?.lesson ?? this.lesson.name,
+      "aria-labelledby": `title-${id}`,
+    },
+    h("header", {},
+      h("div", { class: "column-title" },
+        h("h3", { id: `title-${id}` }, this.name()),
+        this.columns.readOnly ? null : remove),
+      h("p", { class: "what" }, this.server?.title ?? this.lesson.title ?? ""),
+      this.badges),
+    this.tabs, this.pane, this.note, this.kernel, this.curl);
+  }
+
+  /** measure keeps what is needed to scroll, so that drawing never has to ask the
+   * page, which would then be laid out at once. */
+  measure() {
+    this.top = 0;
+    this.height = 0;
+    this.rowHeight = 0;
+    this.pane.addEventListener("scroll", () => { this.top = this.pane.scrollTop; }, { passive: true });
+    new ResizeObserver(() => {
+      this.height = this.pane.clientHeight;
+      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+    }).observe(this.pane);
+    new ResizeObserver(() => {
+      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+      if (this.pointed[0]) this.scroll(this.placeOf(this.pointed[0], false));
+      this.columns.changed();
+    }).observe(this.lines);
+  }
+
+  name() {
+    return (this.server?.lesson ?? this.lesson.name).replace(/^exercise\//, "");
+  }
+
+  pin() {
+    this.pinned = performance.now() + 4000;
+  }
+
+  files() {
+    return this.server?.files ?? this.lesson.files;
+  }
+
+  /** show shows a file; what it returns is done when the lines are there. */
+  show(file) {
+    if (this.file !== file) this.showing = this.change(file);
+    return this.showing;
+  }
+
+  async change(file) {
+    this.file = file;
+    this.light(null);
+    this.mark([], null);
+    for (const row of this.fresh) row.classList.remove("fresh");
+    this.fresh.clear();
+    this.clearPointed();
+    this.rows = [];
+    this.tabs.replaceChildren(...this.files().map((f) => h("button", {
+      type: "button", "aria-pressed": String(f === file), title: f,
+      onclick: () => { this.pin(); this.pinned += 6000; this.show(f); },
+    }, f.split("/").pop())));
+    const rows = this.shownFiles.get(file) ?? await this.makeRows(file);
+    if (this.file !== file) return; // another one was asked for meanwhile
+    this.lines.replaceChildren(...rows);
+    this.rows = rows;
+    this.pane.setAttribute("aria-label", `Source of ${this.name()}, ${file}`);
+    this.columns.changed();
+  }
+
+  async makeRows(file) {
+    const lines = await this.columns.sourceOf(file);
+    const rows = lines.map((html, i) => {
+      const code = h("code", {});
+      if (typeof html === "string") code.innerHTML = html || " "; // our program's own HTML
+      else code.textContent = html.text || " ";
+      return h("div", { class: "src", "data-line": i + 1 },
+        h("span", { class: "gutter" }), h("span", { class: "number" }, String(i + 1)), code);
+    });
+    this.shownFiles.set(file, rows);
+    return rows;
+  }
+
+  row(line) {
+    return this.rows[line - 1];
+  }
+
+  /** draw shows where the server stands. */
+  draw(now, model) {
+    const server = this.server;
+    if (!server) {
+      if (!this.file && this.files()[0]) this.show(this.files()[0]);
+      return;
+    }
+    setAttribute(this.element, "data-state", server.state);
+    const list = badges(server, now, model);
+    this.drawBadges(list, model);
+    const standing = list.find((b) => b.call)?.call;
+    const standsAt = this.standsAt(list, server);
+    const wanted = this.pinned > performance.now() && this.file
+      ? this.file : standing?.file && this.files().includes(standing.file) ? standsAt.file
+        : this.file || standsAt?.file || this.files()[0];
+    if (wanted && wanted !== this.file) this.show(wanted);
+    this.light(standsAt);
+    this.mark([...server.open.values()], model);
+    this.freshen(server, now);
+    this.standing = Boolean(standing);
+    const note = stuck(server, now, model);
+    setText(this.note, note);
+    this.note.hidden = !note;
+    const late = performance.now() - this.kernelDrawn > KERNEL_EVERY;
+    if (server.version !== this.kernelVersion && late) {
+      this.kernelVersion = server.version;
+      this.kernelDrawn = performance.now();
+      drawKernel(this.kernel, server, model);
+      this.drawCurl();
+    }
+  }
+
+  /** standsAt is the call whose line is lit: of several threads the one that
+   * serves a client, for it is what the others wait for. */
+  standsAt(list, server) {
+    const calls = list.filter((b) => b.call).map((b) => b.call);
+    const serving = calls.filter((c) => c.name !== "accept4");
+    return serving[0] ?? calls[0] ?? [...server.open.values()].at(-1) ?? server.last;
+  }
+
+  drawBadges(list, model) {
+    const shown = list.slice(0, BADGES);
+    if (list.length > BADGES) shown.push({ state: "more", text: `+ ${list.length - BADGES}` });
+    while (this.badges.children.length > shown.length) this.badges.lastChild.remove();
+    shown.forEach((badge, i) => {
+      let item = this.badges.children[i];
+      if (!item || item.dataset.state !== badge.state || item.dataset.client !== (badge.client ?? "")) {
+        const made = h("li", { class: "badge", "data-state": badge.state, "data-client": badge.client ?? "" },
+          badge.state === "more" ? null : icon(badge.state), h("span", { class: "badge-text" }),
+          badge.client ? chip(badge.client, model.hueOf(badge.client)) : null);
+        if (item) item.replaceWith(made);
+        else this.badges.append(made);
+        item = made;
+      }
+      setText(item.querySelector(".badge-text"), badge.text);
+    });
+    const all = list.length > BADGES ? list.map((b) => b.text.replace(/, [^,]*$/, "")).join("; ") : null;
+    setAttribute(this.badges, "title", all);
+  }
+
+  light(call) {
+    const row = call && call.file === this.file ? this.row(call.line) : null;
+    if (row === this.currentRow) return;
+    this.currentRow?.classList.remove("current");
+    this.currentRow?.removeAttribute("aria-current");
+    row?.classList.add("current");
+    row?.setAttribute("aria-current", "step");
+    this.currentRow = row;
+  }
+
+  /** mark puts the name of a client, or a dot, beside each line that a thread is on. */
+  mark(calls, model) {
+    const at = new Map();
+    for (const call of calls) {
+      if (call.file !== this.file) continue;
+      if (!at.has(call.line)) at.set(call.line, []);
+      at.get(call.line).push(model.nameOf(call.peer) || "•");
+    }
+    for (const row of this.marked) {
+      if (!at.has(Number(row.dataset.line))) {
+        setText(row.firstChild, "");
+        row.classList.remove("standing");
+      }
+    }
+    this.marked = [];
+    for (const [line, names] of at) {
+      const row = this.row(line);
+      if (!row) continue;
+      row.classList.add("standing");
+      setText(row.firstChild, names.length > 2 ? `×${names.length}` : names.join(""));
+      this.marked.push(row);
+    }
+  }
+
+  /** freshen leaves a mark on the lines that have run a moment ago: the path. */
+  freshen(server, now) {
+    const calls = server.calls;
+    const from = Math.max(this.seen, calls.pushed - 12);
+    this.seen = calls.pushed;
+    for (let n = from; n < calls.pushed; n++) {
+      const call = calls.at(n - (calls.pushed - calls.length));
+      const row = call.file === this.file ? this.row(call.line) : null;
+      if (!row || now - call.end > FRESH) continue;
+      row.classList.add("fresh");
+      row.freshUntil = call.end + FRESH;
+      this.fresh.add(row);
+    }
+    for (const row of this.fresh) {
+      if (now < row.freshUntil && row.freshUntil - now <= FRESH) continue;
+      row.classList.remove("fresh");
+      this.fresh.delete(row);
+    }
+  }
+
+  /** whereTo is where the pane should scroll, null for nowhere: not while the
+   * reader looks elsewhere, and not to every line that is over at once. */
+  whereTo() {
+    if (!this.currentRow || !this.rowHeight || this.pinned > performance.now()) return null;
+    // The same line again now and then: what came in between may have moved it.
+    const since = performance.now() - this.followed;
+    if (this.standing ? since < 700 && this.followedRow === this.currentRow : since < 2500) return null;
+    this.followed = performance.now();
+    const again = this.followedRow === this.currentRow;
+    this.followedRow = this.currentRow;
+    return this.placeOf(this.currentRow, again);
+  }
+
+  /** placeOf is where to scroll so that a row is seen; null where it is already. */
+  placeOf(row, again) {
+    if (!this.rowHeight || !this.height) return null; // not laid out yet
+    const top = (Number(row.dataset.line) - 1) * this.rowHeight;
+    const margin = again ? 4 : this.height / 4;
+    if (top > this.top + margin && top < this.top + this.height - margin - this.rowHeight) return null;
+    return Math.max(0, top - this.height / 2.5);
+  }
+
+  scroll(top) {
+    if (top === null) return;
+    this.pane.scrollTo({ top, behavior: this.standing && !reducedMotion() ? "smooth" : "auto" });
+  }
+
+  /** point lights lines that the text or the timeline names. */
+  async point(file, from, to) {
+    this.pin();
+    const asked = ++this.asked;
+    await this.show(file);
+    if (asked !== this.asked) return; // the pointer has gone on
+    this.clearPointed();
+    for (let line = from; line <= to && this.row(line); line++) {
+      this.row(line).classList.add("pointed");
+      this.pointed.push(this.row(line));
+    }
+    if (this.pointed[0]) this.scroll(this.placeOf(this.pointed[0], false));
+  }
+
+  unpoint() {
+    this.asked++;
+    this.clearPointed();
+  }
+
+  clearPointed() {
+    for (const row of this.pointed.splice(0)) row.classList.remove("pointed");
+  }
+
+  drawCurl() {
+    const server = this.server;
+    const key = `${server.state} ${server.addr}`;
+    if (this.curlKey === key) return;
+    this.curlKey = key;
+    this.curl.replaceChildren();
+    if (this.columns.readOnly) return;
+    if (server.state === "starting") return;
+    if (server.state !== "listening") {
+      this.curl.append(h("button", { type: "button", onclick: () => this.columns.orders.again(server.id) }, "Start it again"));
+      return;
+    }
+    const command = `curl http://${server.addr}/`;
+    this.curl.append(h("code", {}, command), h("button", {
+      type: "button", class: "quiet", "aria-label": `Copy: ${command}`,
+      onclick: async () => {
+        try {
+          await navigator.clipboard.writeText(command);
+          say("Copied");
+        } catch {
+          say("The browser does not let this page copy"); // the text is there to select
+        }
+      },
+    }, "Copy"));
+  }
+}
+
+/** Columns is all of them. */
+export class Columns {
+  /** orders: {remove(server id), again(server id)}; changed: something is to be drawn. */
+  constructor(orders, changed) {
+    this.orders = orders;
+    this.changed = changed;
+    this.root = byID("columns");
+    this.list = [];
+    this.readOnly = false;
+    this.lessons = [];
+    this.revealing = false; // the next column is one that the reader has asked for
+    this.recorded = null; // the sources of a recording, file -> text
+  }
+
+  async sourceOf(file) {
+    const recorded = this.recorded?.[file];
+    let lines = null;
+    try {
+      lines = await source(file);
+    } catch (error) {
+      if (recorded === undefined) return [{ text: `// ${error.message}` }];
+    }
+    if (recorded === undefined) return lines;
+    // A recording may be of other source than this program's. What comes out of
+    // a file that somebody has opened is text, never HTML.
+    const texts = String(recorded).replace(/\n$/, "").split("\n");
+    if (lines && lines.length === texts.length && lines.every((l, i) => plain(l) === texts[i])) return lines;
+    return texts.map((text) => ({ text }));
+  }
+
+  clear() {
+    for (const column of this.list) column.element.remove();
+    this.list = [];
+    this.update();
+  }
+
+  draw(now, model) {
+    for (const server of model.servers.values()) {
+      if (!this.list.some((c) => c.server === server)) this.append(new Column(this, server, null));
+    }
+    for (const column of [...this.list]) {
+      if (column.server && model.servers.get(column.server.id) !== column.server) this.drop(column);
+      else column.draw(now, model);
+    }
+    for (const column of this.list) column.scroll(column.whereTo());
+  }
+
+  append(column) {
+    this.list.push(column);
+    this.root.append(column.element);
+    if (this.revealing) column.element.scrollIntoView({ block: "nearest" });
+    this.revealing = false;
+    this.update();
+  }
+
+  drop(column) {
+    column.element.remove();
+    this.list = this.list.filter((c) => c !== column);
+    this.update();
+  }
+
+  update() {
+    this.root.dataset.count = this.list.length;
+    this.onCount?.();
+  }
+
+  remove(column) {
+    if (column.server) this.orders.remove(column.server.id);
+    else this.drop(column);
+  }
+
+  /** point lights lines in every column that has the file. When none has it, a
+   * column opens, if asked to, to read it in. */
+  async point(file, from, to, open) {
+    let columns = this.list.filter((c) => c.files().includes(file));
+    if (columns.length === 0 && open) {
+      const lesson = this.lessons.find((l) => l.files.includes(file)) ??
+        { name: file.replace(/\/main\.go$/, ""), title: "source to read", files: [file] };
+      const column = new Column(this, null, lesson);
+      this.append(column);
+      columns = [column];
+    }
+    this.unpoint();
+    await Promise.all(columns.map((c) => c.point(file, from, to)));
+    if (open && columns[0]) {
+      columns[0].element.scrollIntoView({ block: "nearest", inline: "nearest" });
+      say(`${file}, line ${from}, is lit in ${columns.map((c) => c.name()).join(", ")}`);
+    }
+    return columns.length > 0;
+  }
+
+  unpoint() {
+    for (const column of this.list) column.unpoint();
+  }
+}
+
+function plain(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.textContent.replace(/\n$/, "");
+}

@@ -1,0 +1,66 @@
+// The line that tells a newcomer what to do first, and what next.
+
+import { byID, h } from "./dom.js";
+import { HALF } from "./model.js";
+
+const SEEN = "lesson-tour-hint";
+
+/** remembered is what this browser has kept for the page; null for nothing. */
+export function remembered(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null; // it keeps nothing for us
+  }
+}
+
+export function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // Then it is asked anew next time.
+  }
+}
+
+/** Hint goes along with the first acts of somebody new. */
+export class Hint {
+  constructor(live) {
+    this.root = byID("hint");
+    this.root.hidden = !live || remembered(SEEN) === "seen";
+    byID("hint-close").addEventListener("click", () => {
+      this.close();
+      byID("clients").focus();
+    });
+  }
+
+  close() {
+    this.root.hidden = true;
+    remember(SEEN, "seen");
+  }
+
+  /** acted goes on to what comes after an act. */
+  acted(act) {
+    if (this.root.hidden) return;
+    if (act.do === "connect" && act.client === "a") this.done("connect");
+    if (act.do === "send" && act.client === "a") {
+      this.done("connect");
+      this.done("half");
+      this.half = act.bytes === HALF;
+      if (this.half) this.say("Each lit line is where a server stands now. Next: ", "add a client b, connect it, and “Send it all”. Who must wait, and where does it say so?");
+      remember(SEEN, "seen");
+    }
+    if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {
+      this.say("In loop, b waits behind a; the others have answered it. ", "Send a the rest, and see b answered at once. Then turn the page: chapter 1 begins on the left.");
+    }
+  }
+
+  done(step) {
+    const element = this.root.querySelector(`[data-step="${step}"]`);
+    element?.classList.add("done");
+    element?.querySelector("b").replaceChildren("✓");
+  }
+
+  say(first, then) {
+    byID("hint-text").replaceChildren(h("span", {}, h("strong", {}, first), then));
+  }
+}

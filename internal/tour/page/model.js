@@ -1,0 +1,323 @@
+// What is known of the servers and the clients. Events go in; the views look at
+// what has come of them. Nothing here touches the document.
+
+/** How many calls of one server are kept. */
+export const KEPT_CALLS = 20000;
+const KEPT_NOTES = 2000;
+
+/** A Ring keeps the last so many. */
+export class Ring {
+  constructor(most) {
+    this.most = most;
+    this.items = [];
+    this.pushed = 0; // ever
+  }
+
+  push(item) {
+    this.items[this.pushed % this.most] = item;
+    this.pushed++;
+  }
+
+  get length() {
+    return this.items.length;
+  }
+
+  /** at is the i-th of those that are kept, the oldest first. */
+  at(i) {
+    return this.items[(this.pushed - this.items.length + i) % this.most];
+  }
+}
+
+/** A Server is one column: what it is, and what it does. */
+class Server {
+  constructor(id) {
+    this.id = id;
+    this.lesson = "";
+    this.title = "";
+    this.addr = "";
+    this.files = [];
+    this.state = "listening";
+    this.error = "";
+    this.open = new Map(); // number -> a call that has been entered and not left
+    this.calls = new Ring(KEPT_CALLS);
+    this.last = null; // the call that was left last
+    this.lastWait = null; // the epoll_wait that was left last
+    this.kernel = null;
+    this.unread = new Map(); // peer -> how many bytes lie unread, and since when
+    this.missed = 0;
+    this.version = 0; // changes with all of this
+    this.lanes = [{ key: "", label: "", busy: 0 }];
+    this.several = false; // calls of it overlap: there are threads
+  }
+
+  enter(call) {
+    if (this.open.size > 0) this.several = true;
+    call.lane = this.laneOf(call);
+    this.lanes[call.lane].busy++;
+    this.open.set(call.number, call);
+  }
+
+  leave(e) {
+    let call = this.open.get(e.call);
+    if (call) {
+      this.open.delete(e.call);
+      this.lanes[call.lane].busy--;
+    } else {
+      call = newCall(e, e.at - (e.took ?? 0)); // its beginning was missed
+      call.lane = this.laneOf(call);
+    }
+    call.end = e.at;
+    call.took = e.took ?? 0;
+    call.result = e.result;
+    call.error = e.err ?? "";
+    call.data = e.data ?? "";
+    call.ready = e.ready ?? null;
+    if (e.peer) call.peer = e.peer;
+    this.calls.push(call);
+    this.last = call;
+    if (call.name.startsWith("epoll_") && call.name !== "epoll_ctl" && call.name !== "epoll_create1") {
+      this.lastWait = call;
+    }
+    if (call.name === "close") {
+      const lane = this.lanes[call.lane];
+      if (lane.key && lane.key === call.peer) lane.key = ""; // free for the next connection
+    }
+    return call;
+  }
+
+  /** laneOf is the row of the timeline: one for a server that does one thing at a
+   * time; else one for the listener and one per connection, used again. */
+  laneOf(call) {
+    if (!this.several || call.name === "accept4" || !call.peer) return 0;
+    const mine = this.lanes.findIndex((l) => l.key === call.peer);
+    if (mine >= 0) return mine;
+    const free = this.lanes.findIndex((l, i) => i > 0 && l.key === "");
+    if (free > 0) {
+      this.lanes[free].key = call.peer;
+      return free;
+    }
+    if (this.lanes.length < 8) {
+      this.lanes.push({ key: call.peer, label: "", busy: 0 });
+      return this.lanes.length - 1;
+    }
+    return 7; // more than can be shown share the last one
+  }
+
+  missing(calls, open) {
+    this.missed += calls;
+    if (!open) return;
+    for (const lane of this.lanes) lane.busy = 0;
+    this.open.clear();
+    for (const e of open) this.enter(newCall(e, e.at));
+  }
+}
+
+function newCall(e, start) {
+  return {
+    number: e.call, name: e.name, fd: e.fd, args: e.args, file: e.file, line: e.line,
+    thread: e.thread, peer: e.peer ?? "", start, end: 0, took: 0,
+    result: 0, error: "", data: "", ready: null, lane: 0,
+  };
+}
+
+/** Waits for events of many, and not for one client. */
+export const waitsForMany = (call) => call.name.startsWith("epoll_") || call.name === "poll" ||
+  call.name === "ppoll" || call.name === "select" || call.name === "pselect6";
+
+/** inQueue: nobody has accepted it, and the server has not closed it either (then
+ * it has no descriptor any more, and waits for the client's FIN). */
+export const inQueue = (conn) => !conn.accepted && (conn.state === "ESTABLISHED" || conn.state === "CLOSE_WAIT");
+
+/** The Model is all of it. */
+export class Model {
+  constructor() {
+    this.reset();
+  }
+
+  reset() {
+    this.servers = new Map();
+    this.clients = new Map(); // name -> Client
+    this.peers = new Map(); // "127.0.0.1:4711" -> name of the client
+    this.outside = 0; // how many clients have come from outside
+    this.notes = new Ring(KEPT_NOTES); // acts and what was missed, for the log
+    this.scenario = null;
+    this.time = 0; // of the newest event
+    this.first = 0; // of the first event
+    this.version = 0;
+    this.lastAct = null;
+    this.hidden = new Set(); // clients whose cards were removed
+    this.hues = 0;
+    this.generation = (this.generation ?? 0) + 1; // views forget what they remember
+  }
+
+  /** apply takes a batch of events, in their order. */
+  apply(events) {
+    for (const e of events) {
+      if (e.t > this.time) this.time = e.t;
+      if (!this.first && e.t) this.first = e.t;
+      this.one(e);
+    }
+    this.version++;
+  }
+
+  one(e) {
+    const server = e.server ? this.servers.get(e.server) : null;
+    switch (e.type) {
+      case "server": return this.server(e);
+      case "call":
+        if (!server) return undefined;
+        server.version++;
+        if (e.e.left) server.leave(e.e);
+        else server.enter(newCall(e.e, e.e.at));
+        return undefined;
+      case "kernel":
+        if (server) this.kernel(server, e);
+        return undefined;
+      case "client": return this.client(e);
+      case "act":
+        this.lastAct = e;
+        if (e.act.do === "connect") this.hidden.delete(e.act.client);
+        if (!this.hidden.has(e.act.client)) this.ensureClient(e.act.client).acted(e.act);
+        this.notes.push({ at: e.t, act: e.act, by: e.by });
+        return undefined;
+      case "scenario":
+        this.scenario = e.state === "stopped" ? null : e;
+        return undefined;
+      case "missed":
+        if (!server) return undefined;
+        server.missing(e.calls, e.open);
+        server.version++;
+        this.notes.push({ at: e.t, missed: e.calls, server: e.server });
+        return undefined;
+      default: return undefined; // "now", and what a newer program may say
+    }
+  }
+
+  server(e) {
+    if (e.state === "removed") {
+      this.servers.delete(e.server);
+      for (const client of this.clients.values()) client.at.delete(e.server);
+      return;
+    }
+    let server = this.servers.get(e.server);
+    if (!server) {
+      server = new Server(e.server);
+      this.servers.set(e.server, server);
+    }
+    server.lesson = e.lesson ?? server.lesson;
+    server.title = e.title ?? server.title;
+    server.addr = e.addr ?? server.addr;
+    server.files = e.files ?? server.files;
+    server.state = e.state ?? server.state;
+    server.error = e.error ?? "";
+    server.untraced = e.untraced ?? server.untraced;
+    if (server.state !== "listening") server.open.clear();
+    server.version++;
+  }
+
+  kernel(server, e) {
+    server.kernel = e;
+    server.version++;
+    const unread = new Map();
+    for (const c of e.conns ?? []) {
+      const before = server.unread.get(c.peer);
+      unread.set(c.peer, before?.bytes === c.unread ? before : { bytes: c.unread, since: e.t });
+    }
+    server.unread = unread;
+    for (const c of e.conns ?? []) {
+      if (!c.peer) continue;
+      if (c.client) this.peers.set(c.peer, c.client);
+      else if (!this.peers.has(c.peer)) {
+        const name = `out${++this.outside}`;
+        this.peers.set(c.peer, name);
+        this.ensureClient(name).outside = c.peer;
+      }
+    }
+    this.forgetPeers();
+  }
+
+  /** forgetPeers bounds what is remembered of those who have gone. */
+  forgetPeers() {
+    while (this.peers.size > 5000) {
+      const [peer, name] = this.peers.entries().next().value;
+      this.peers.delete(peer);
+      if (name.startsWith("out")) this.clients.delete(name);
+    }
+    if (this.clients.size < 60) return;
+    const present = new Set();
+    for (const s of this.servers.values()) {
+      for (const c of s.kernel?.conns ?? []) present.add(this.peers.get(c.peer));
+    }
+    for (const client of this.clients.values()) {
+      if (client.outside && !present.has(client.name)) this.clients.delete(client.name);
+    }
+  }
+
+  client(e) {
+    if (this.hidden.has(e.client)) return;
+    const client = this.ensureClient(e.client);
+    client.at.set(e.server, e);
+    if (e.peer) this.peers.set(e.peer, e.client);
+    client.version++;
+  }
+
+  ensureClient(name) {
+    let client = this.clients.get(name);
+    if (!client) {
+      const outside = name.startsWith("out");
+      client = new Client(name, outside ? 4 + (this.outside % 4) : this.hues++ % 8);
+      this.clients.set(name, client);
+    }
+    return client;
+  }
+
+  /** hide takes a client's card away, until it connects again. */
+  hide(name) {
+    this.hidden.add(name);
+    this.clients.delete(name);
+    this.version++;
+  }
+
+  /** nameOf is the client at the other end, "" when nobody knows. */
+  nameOf(peer) {
+    return (peer && this.peers.get(peer)) || "";
+  }
+
+  hueOf(name) {
+    return this.clients.get(name)?.hue ?? 8;
+  }
+}
+
+/** The request that the buttons send piece by piece. */
+export const REQUEST = "GET / HTTP/1.0\r\n\r\n";
+export const LONG = `GET / HTTP/1.0\r\nCookie: session=${"7".repeat(1500)}\r\n\r\n`;
+export const HALF = "GET / HTTP/1.0\r\n";
+
+/** A Client is a card: one actor, with a connection to each server. */
+class Client {
+  constructor(name, hue) {
+    this.name = name;
+    this.hue = hue;
+    this.at = new Map(); // server -> the newest client event
+    this.sent = "";
+    this.outside = "";
+    this.version = 0;
+    this.connected = false;
+    this.halfClosed = false;
+  }
+
+  acted(act) {
+    this.version++;
+    switch (act.do) {
+      case "connect":
+        this.sent = "";
+        this.connected = true;
+        this.halfClosed = false;
+        break;
+      case "send": this.sent = (this.sent + (act.bytes ?? "")).slice(-4000); break;
+      case "half-close": this.halfClosed = true; break;
+      case "close":
+      case "reset": this.connected = false; break;
+    }
+  }
+}

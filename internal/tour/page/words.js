@@ -1,0 +1,132 @@
+// The state of servers, calls and clients, in words.
+
+import { duration, plural, visible } from "./dom.js";
+import { inQueue, waitsForMany } from "./model.js";
+
+/** A call that has lasted as long as this has blocked, as a trace says it. */
+export const BLOCKED = 1e6; // ns
+
+/** A call younger than this is not called blocked: it may be over at once. */
+const SETTLED = 40e6; // ns
+
+/** badges says where a server stands: one entry for each thread that is in a call. */
+export function badges(server, now, model) {
+  if (server.state === "ended") return [{ state: "ended", text: "ended" }];
+  if (server.state === "failed") return [{ state: "ended", text: `failed: ${server.error}` }];
+  if (server.state === "starting") return [{ state: "waiting", text: "starting" }];
+  if (server.untraced && server.open.size === 0) return [untraced(server)];
+  const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
+  if (standing.length === 0) return [{ state: "running", text: "running" }];
+  // Those that serve a client first: they are what others wait for.
+  const idle = (call) => (call.name === "accept4" ? 1 : 0);
+  return standing.sort((a, b) => idle(a) - idle(b) || a.number - b.number).map((call) => ({
+    state: waitsForMany(call) || call.name === "nanosleep" ? "waiting" : "blocked",
+    text: `${waitsForMany(call) ? "waiting" : call.name === "nanosleep" ? "sleeping" : "blocked"} in ` +
+      `${call.name}, ${duration(now - call.start)}`,
+    client: model.nameOf(call.peer),
+    call,
+  }));
+}
+
+/** untraced is where a server stands whose calls are not told of: where it stood
+ * when the kernel was asked last. */
+function untraced(server) {
+  if (server.lesson === "netpoll") return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
+  const name = server.kernel?.stands?.call;
+  if (!name) return { state: "running", text: "running, calls not traced" };
+  return waitsForMany({ name })
+    ? { state: "waiting", text: `waiting in ${name}` } : { state: "blocked", text: `stands in ${name}` };
+}
+
+/** callText is a call as a trace prints it. */
+export function callText(call, now) {
+  const head = `${call.name}(${call.args})`;
+  if (!call.end) return `${head} … ${duration(now - call.start)} so far`;
+  const result = call.error ? `-1 ${call.error}` : call.result;
+  const ready = call.ready?.length
+    ? ` [${call.ready.map((r) => `${r.fd} ${r.events}`).join(", ")}]` : "";
+  const blocked = call.took >= BLOCKED ? ` (blocked ${duration(call.took)})` : "";
+  return `${head} = ${result}${ready}${call.data ? ` ${call.data}` : ""}${blocked}`;
+}
+
+/** actText says what a client does. */
+export function actText(act) {
+  const who = act.client;
+  switch (act.do) {
+    case "connect": return `${who} connects`;
+    case "send": return `${who} sends ${plural(act.bytes?.length ?? 0, "byte")}: ${visible(short(act.bytes ?? "", 40))}`;
+    case "half-close": return `${who} closes its sending half`;
+    case "close": return `${who} closes`;
+    case "reset": return `${who} resets the connection`;
+    case "read": return `${who} reads`;
+    default: return `${who}: ${act.do}`;
+  }
+}
+
+const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
+/** connectionOf is what the kernel says of a client at a server. */
+export function connectionOf(server, client, model) {
+  const event = client.at.get(server.id);
+  return (server.kernel?.conns ?? []).find((c) =>
+    event?.peer ? c.peer === event.peer : c.client === client.name || (c.peer && model.nameOf(c.peer) === client.name));
+}
+
+/** reaction says what has become of a client at a server: a sign and words. */
+export function reaction(server, client, model) {
+  const event = client.at.get(server.id);
+  const conn = connectionOf(server, client, model);
+  if (!event && !client.outside) {
+    return { sign: "empty", kind: "none", text: client.connected ? "not connected here" : "not connected" };
+  }
+  const state = event?.state ?? (conn ? "connected" : "closed");
+  switch (state) {
+    case "connecting":
+      return { sign: "waiting", kind: "wait", text: "connecting: no answer to its SYN yet" };
+    case "refused": return { sign: "ended", kind: "bad", text: "refused: nobody listens" };
+    case "reset": return { sign: "ended", kind: "bad", text: event.note || "reset" };
+    case "answered":
+      return { sign: "done", kind: "good", text: `answered: ${firstLine(event.got)}` };
+    case "closed":
+      return { sign: event?.got ? "done" : "ended", kind: event?.got ? "good" : "none",
+        text: event?.got ? `answered: ${firstLine(event.got)}, closed` : event?.note || "closed" };
+    default: break; // connected, waiting
+  }
+  if (conn && inQueue(conn)) {
+    return { sign: "blocked", kind: "stuck",
+      text: `in the accept queue${conn.unread ? `, with ${plural(conn.unread, "byte")}` : ""}` };
+  }
+  if (conn?.unread) {
+    return { sign: "blocked", kind: "stuck", text: `${plural(conn.unread, "byte")} not read yet` };
+  }
+  const sent = event?.sent ?? 0;
+  const has = sent ? `read ${plural(sent, "byte")}, waits for more` : "accepted, waits for a request";
+  return { sign: "waiting", kind: "wait", text: has };
+}
+
+const firstLine = (text) => visible(short((text ?? "").split(/\r?\n/)[0], 40)) || "end of file";
+
+/** stuck says what a picture shows that a newcomer might miss; "" if nothing. */
+export function stuck(server, now, model) {
+  const kernel = server.kernel;
+  if (!kernel || server.state !== "listening") return "";
+  const open = [...server.open.values()].filter((c) => now - c.start > 300e6);
+  const waiting = open.find(waitsForMany);
+  for (const c of waiting || open.length === 0 ? kernel.conns ?? [] : []) {
+    const entry = (kernel.interest ?? []).find((i) => i.fd === c.fd);
+    const since = server.unread.get(c.peer)?.since ?? now;
+    if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
+      const call = waiting?.name ?? kernel.stands?.call;
+      const stands = call ? `it stands in ${call}` : "it does not read them";
+      return `${plural(c.unread, "byte")} of client ${c.client || model.nameOf(c.peer)} lie unread, and ${stands}: ` +
+        "the edge was told once, and is gone.";
+    }
+  }
+  const behind = open.find((c) => c.name !== "accept4" && c.peer);
+  if (behind && open.length === 1 && kernel.listener?.queue > 0) {
+    const waits = (kernel.conns ?? []).filter(inQueue).map((c) => c.client || model.nameOf(c.peer));
+    return `${waits.length ? waits.join(", ") : kernel.listener.queue} must wait behind ` +
+      `${model.nameOf(behind.peer) || "the first"}: head-of-line blocking.`;
+  }
+  return "";
+}

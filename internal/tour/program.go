@@ -1,0 +1,182 @@
+//go:build linux
+
+package tour
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lesson/docs"
+	"lesson/internal/book"
+	"lesson/internal/launch"
+)
+
+// A childRun is a server that is a process of its own.
+type childRun struct {
+	server *launch.Server
+	once   sync.Once
+	killed atomic.Bool
+}
+
+func startProgram(p launch.Program) (running, error) {
+	s, err := p.Start(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &childRun{server: s}, nil
+}
+
+func (r *childRun) addr() netip.AddrPort { return r.server.Addr }
+func (r *childRun) pid() int             { return r.server.Pids[0] }
+
+// stop kills it: that it may not know how to stop is no matter of the tour.
+func (r *childRun) stop() {
+	r.once.Do(func() {
+		r.killed.Store(true)
+		_ = r.server.End() // end says whether it has ended
+	})
+}
+
+func (r *childRun) end() error {
+	how, success := r.server.Proc.Status()
+	if success || r.killed.Load() {
+		return nil
+	}
+	words := launch.LastWords(r.server.Proc.Output())
+	return fmt.Errorf("it ended: %s; its last words: %s", how, words)
+}
+
+func (r *childRun) threads() int {
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", r.pid()))
+	if err != nil {
+		return -1 // it has just ended
+	}
+	return len(tasks)
+}
+
+// programColumn is a column with the server that the tour was started with.
+func programColumn(id string, command []string, j *journal) *column {
+	c := newColumn(id, ownProgram, strings.Join(command, " "), []string{}, j)
+	c.about.Untraced, c.about.Lines = true, false
+	c.start = func(*column) (running, error) {
+		return startProgram(launch.Program{Name: ownProgram, Command: command})
+	}
+	return c
+}
+
+// exerciseColumn is a column with one of the servers that are wrong on purpose.
+func (t *Tour) exerciseColumn(id, name string, j *journal) (*column, error) {
+	page, err := book.Find("exercises/" + name)
+	if err != nil {
+		return nil, notFound("no exercise %q", name).hint("lesson exercise list shows them all")
+	}
+	file := "exercise/" + name + "/main.go"
+	c := newColumn(id, "exercise/"+name, page.Title, []string{file}, j)
+	c.about.Untraced, c.about.Lines = true, false
+	c.start = func(*column) (running, error) {
+		binary, err := t.builds.exercise(name)
+		if err != nil {
+			return nil, err
+		}
+		return startProgram(launch.Program{Name: name, Command: []string{binary, "{addr}"}})
+	}
+	return c, nil
+}
+
+// text is the source of a file that may be shown.
+func (t *Tour) text(file string) (string, error) { return book.Source(file) }
+
+func languageOf(file string) string { return strings.TrimPrefix(path.Ext(file), ".") }
+
+// builds is the exercises that have been built, each once, in a folder that is
+// removed at the end.
+type builds struct {
+	mu    sync.Mutex
+	dir   string
+	built map[string]func() (string, error)
+}
+
+// buildWithin bounds a build: the first may have to download golang.org/x/sys.
+const buildWithin = 2 * time.Minute
+
+// exercise is the program of an exercise.
+func (b *builds) exercise(name string) (string, error) {
+	b.mu.Lock()
+	if b.dir == "" {
+		dir, err := os.MkdirTemp("", "lesson-tour-*")
+		if err != nil {
+			b.mu.Unlock()
+			return "", err
+		}
+		b.dir, b.built = dir, map[string]func() (string, error){}
+	}
+	build := b.built[name]
+	if build == nil {
+		dir := filepath.Join(b.dir, name)
+		build = sync.OnceValues(func() (string, error) { return buildExercise(name, dir) })
+		b.built[name] = build
+	}
+	b.mu.Unlock()
+	return build()
+}
+
+func (b *builds) close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	dir := b.dir
+	b.dir = ""
+	if dir == "" {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
+func buildExercise(name, dir string) (string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", badRequest("an exercise has to be built, and there is no go command").
+			hint("install Go, https://go.dev/dl/, and start the tour where `go version` answers")
+	}
+	files := map[string]string{
+		"main.go": "exercises/" + name + "/main.go",
+		"go.mod":  "exercises/go.mod.txt",
+		"go.sum":  "exercises/go.sum.txt",
+	}
+	err := os.Mkdir(dir, 0o755)
+	for to, from := range files {
+		if err == nil {
+			var text []byte
+			if text, err = fs.ReadFile(docs.Exercises, from); err == nil {
+				err = os.WriteFile(filepath.Join(dir, to), text, 0o644)
+			}
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildWithin)
+	defer cancel()
+	binary := filepath.Join(dir, "server")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", binary, ".")
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		err = errors.Join(err, ctx.Err())
+		return "", badRequest("%s does not build: %v\n%s", name, err, out.String()).
+			hint("it needs golang.org/x/sys, from the module cache or the network")
+	}
+	return binary, nil
+}
