@@ -34,14 +34,33 @@ var calledBy = map[string][]string{
 	"nanosleep":     {"Nanosleep("},
 }
 
+// calledByNet is the same for programs of these pages, on package net.
+var calledByNet = map[string][]string{
+	"socket":    {"net.Listen("},
+	"listen":    {"net.Listen("},
+	"epoll_ctl": {"net.Listen(", ".Accept(", ".Close("},
+	"accept4":   {".Accept("},
+	"splice":    {"io.Copy("},
+	"close":     {".Close("},
+}
+
 // makesCall says what is wrong with the claim that a line of a file of the
 // repository makes a system call.
 func makesCall(file string, line int, call string) error {
-	text, err := os.ReadFile(filepath.Join(root, file))
+	if text, err := os.ReadFile(filepath.Join(root, file)); err == nil {
+		return sourceMakesCall(file, string(text), line, call)
+	}
+	text, err := os.ReadFile(file) // of a program of these pages
 	if err != nil {
 		return fmt.Errorf("%s: there is no such file", file)
 	}
-	return sourceMakesCall(file, string(text), line, call)
+	lines := strings.Split(string(text), "\n")
+	for _, name := range calledByNet[call] {
+		if line >= 1 && line <= len(lines) && strings.Contains(lines[line-1], name) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s:%d does not call %s", file, line, call)
 }
 
 func sourceMakesCall(file, text string, line int, call string) error {

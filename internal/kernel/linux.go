@@ -66,13 +66,34 @@ func (l *Linux) Getsockname(fd int) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	addr, ok := addrPort(sockaddr)
+	if !ok {
+		return addr, fmt.Errorf("getsockname: neither IPv4 nor IPv6: %T", sockaddr)
+	}
+	return addr, nil
+}
+
+// PeerOf is the client at the other end of a connection of this process:
+// getpeername(2). One that has gone already has no address any more (ENOTCONN).
+func PeerOf(fd int) (netip.AddrPort, bool) {
+	sockaddr, err := unix.Getpeername(fd)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	addr, ok := addrPort(sockaddr)
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), ok
+}
+
+// addrPort is the address that x/sys has made of the kernel's: of IPv4 or IPv6, or
+// it is none of ours.
+func addrPort(sockaddr unix.Sockaddr) (netip.AddrPort, bool) {
 	switch a := sockaddr.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), nil
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), true
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), nil
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), true
 	}
-	return netip.AddrPort{}, fmt.Errorf("getsockname: neither IPv4 nor IPv6: %T", sockaddr)
+	return netip.AddrPort{}, false
 }
 
 func (l *Linux) SetsockoptInt(fd, level, name, value int) error {
@@ -211,9 +232,19 @@ func (l *Linux) Nanosleep(d time.Duration) error {
 	return unix.Nanosleep(&request, nil)
 }
 
-var start = time.Now()
+// start is a moment on both clocks: Go's, which is quick to read and keeps its zero
+// to itself, and the kernel's, which is the same in every process.
+var start, startMonotonic = bothClocks()
 
-func (l *Linux) Now() time.Duration { return time.Since(start) }
+func bothClocks() (time.Time, time.Duration) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		panic(err) // every Linux has this clock
+	}
+	return time.Now(), time.Duration(now.Nano())
+}
+
+func (l *Linux) Now() time.Duration { return startMonotonic + time.Since(start) }
 
 // sockaddrOf is addr as bind(2) takes it. The zone of a link-local IPv6
 // address is an interface's name or number.

@@ -87,7 +87,7 @@ func lessonLine() (file string, line int) {
 }
 
 func (t *Traced) Socket(domain, typ, proto int) (int, error) {
-	c := t.enter("socket", -1, socketArgs(domain, typ))
+	c := t.enter("socket", -1, SocketArgs(domain, typ))
 	fd, err := t.Kernel.Socket(domain, typ, proto)
 	t.leave(c, fd, err)
 	return fd, err
@@ -115,14 +115,14 @@ func (t *Traced) Getsockname(fd int) (netip.AddrPort, error) {
 }
 
 func (t *Traced) SetsockoptInt(fd, level, name, value int) error {
-	c := t.enter("setsockopt", fd, fmt.Sprintf("%d, %s, %d", fd, optionName(level, name), value))
+	c := t.enter("setsockopt", fd, fmt.Sprintf("%d, %s, %d", fd, OptionName(level, name), value))
 	err := t.Kernel.SetsockoptInt(fd, level, name, value)
 	t.leaveErr(c, err)
 	return err
 }
 
 func (t *Traced) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
-	args := fmt.Sprintf("%d, %s, %.3f s", fd, optionName(level, name), d.Seconds())
+	args := fmt.Sprintf("%d, %s, %.3f s", fd, OptionName(level, name), d.Seconds())
 	c := t.enter("setsockopt", fd, args)
 	err := t.Kernel.SetsockoptTimeval(fd, level, name, d)
 	t.leaveErr(c, err)
@@ -231,7 +231,8 @@ func EventNames(mask uint32) string {
 	return strings.Join(set, "|")
 }
 
-func socketArgs(domain, typ int) string {
+// SocketArgs spells what socket is asked for.
+func SocketArgs(domain, typ int) string {
 	family := map[int]string{unix.AF_INET: "AF_INET", unix.AF_INET6: "AF_INET6"}[domain]
 	if typ&unix.SOCK_NONBLOCK != 0 {
 		return family + ", SOCK_STREAM|SOCK_NONBLOCK"
@@ -239,8 +240,8 @@ func socketArgs(domain, typ int) string {
 	return family + ", SOCK_STREAM"
 }
 
-// optionName is the name of a socket option that a lesson sets.
-func optionName(level, name int) string {
+// OptionName is the name of a socket option that a lesson sets.
+func OptionName(level, name int) string {
 	type option struct{ level, name int }
 	names := map[option]string{
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR}:      "SO_REUSEADDR",

@@ -32,6 +32,9 @@ type Program struct {
 	Dir     string   // where Command runs; "" for here
 	Env     []string // added to the environment
 	CPUs    []int    // the processors it may use; none is any
+	// Born, when not nil, is called with the process before it has become the
+	// program: from its first call on, it can be watched.
+	Born func(pid int) error
 }
 
 // Lesson is one of the lessons, by name, with flags: this program, started again.
@@ -108,7 +111,7 @@ func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, err
 	for i, arg := range p.Command {
 		command[i] = replace.Replace(arg)
 	}
-	proc, err := p.start(command)
+	proc, err := p.bear(command)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +120,36 @@ func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, err
 		return nil, errors.Join(s.startError(command, p.ChoosesPort(), err), s.End())
 	}
 	return s, nil
+}
+
+// bear starts the process, and lets Born see it first: a shell stops itself, and
+// becomes the program when it may go on.
+func (p Program) bear(command []string) (*process.Process, error) {
+	if p.Born == nil {
+		return p.start(command)
+	}
+	const stopsItself = `kill -STOP $$; exec "$@"`
+	proc, err := p.start(append([]string{"sh", "-c", stopsItself, "sh"}, command...))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		stopped, err := process.Stopped(proc.Pid())
+		switch {
+		case err == nil && stopped:
+			err = p.Born(proc.Pid())
+			if err == nil {
+				err = process.Signal(proc.Pid(), unix.SIGCONT)
+			}
+			if err != nil {
+				return nil, errors.Join(err, proc.Kill())
+			}
+			return proc, nil
+		case err != nil:
+			return nil, errors.Join(err, proc.Kill())
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // start starts the process, on its processors: a child inherits the affinity of

@@ -34,8 +34,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"lesson/internal/book"
 	"lesson/internal/client"
-	"lesson/internal/lesson"
 )
 
 // patience bounds every wait for a condition. The machine may be busy.
@@ -332,7 +332,7 @@ func (p *tab) standsOn(server string, line int) {
 // lineOf is the first line of a source file, after another text, that has a text.
 func lineOf(t *testing.T, file, after, text string) int {
 	t.Helper()
-	source, err := lesson.Source(file)
+	source, err := book.Source(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,6 +436,7 @@ func lostEdge(t *testing.T, b *chrome, url string) {
 	p.until("the column says that the edge is gone",
 		column(server, " .stuck")+`.textContent.includes("lie unread")`)
 	p.reaction("a", server, "not read yet")
+	p.standsOn(server, lineOf(t, server+"/main.go", ") serve() {", "unix.EpollWait("))
 	p.until("its interest list names EPOLLET",
 		column(server, " .interest")+`.textContent.includes("EPOLLET")`)
 }

@@ -158,6 +158,13 @@ func (c *column) call(e trace.Event) {
 	c.journal.call(c.id, e)
 }
 
+// cannotBeTraced says that the kernel lets nobody watch the server's calls.
+func (c *column) cannotBeTraced() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.about.Untraced, c.about.Lines = true, false
+}
+
 // address is where the server listens; not valid when it does not run.
 func (c *column) address() netip.AddrPort {
 	c.mu.Lock()

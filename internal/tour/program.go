@@ -8,19 +8,25 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lesson/docs"
 	"lesson/internal/book"
 	"lesson/internal/launch"
+	"lesson/internal/strace"
+	"lesson/internal/trace"
 )
 
 // A childRun is a server that is a process of its own.
@@ -30,7 +36,19 @@ type childRun struct {
 	killed atomic.Bool
 }
 
-func startProgram(p launch.Program) (running, error) {
+// startProgram starts a program whose calls are the column's. name makes the name by
+// which a source file is shown of where it lies.
+func startProgram(p launch.Program, c *column, name func(file string) string) (running, error) {
+	p.Born = func(pid int) error {
+		recorder := trace.NewRecorder(c.call)
+		recorder.PeerOf = strace.PeerOf
+		_, err := strace.Watch(recorder, name, pid) // until it ends
+		if errors.Is(err, unix.EPERM) {
+			c.cannotBeTraced() // as in many a container: the kernel's side is left
+			return nil
+		}
+		return err
+	}
 	s, err := p.Start(context.Background())
 	if err != nil {
 		return nil, err
@@ -66,12 +84,37 @@ func (r *childRun) threads() int {
 	return len(tasks)
 }
 
+// ownSources is the source files of the program that the tour was started with: where
+// each lies, by the name by which it is shown. They are the only files of this
+// machine that a page can read.
+type ownSources map[string]string
+
+// findSources asks the program itself. A program that Go has not built has none.
+func findSources(command []string) ownSources {
+	program, err := exec.LookPath(command[0])
+	if err != nil {
+		return nil // starting it will say so
+	}
+	sources := ownSources{}
+	for _, file := range strace.Sources(program) {
+		sources[shownAs(file)] = file
+	}
+	return sources
+}
+
+// shownAs is a file with its folder: "server/main.go".
+func shownAs(file string) string {
+	return ownProgram + "/" + path.Join(path.Base(path.Dir(file)), path.Base(file))
+}
+
 // programColumn is a column with the server that the tour was started with.
-func programColumn(id string, command []string, j *journal) *column {
-	c := newColumn(id, ownProgram, strings.Join(command, " "), []string{}, j)
-	c.about.Untraced, c.about.Lines = true, false
-	c.start = func(*column) (running, error) {
-		return startProgram(launch.Program{Name: ownProgram, Command: command})
+func (t *Tour) programColumn(id string, j *journal) *column {
+	command := t.options.Program
+	files := slices.Sorted(maps.Keys(t.sources))
+	c := newColumn(id, ownProgram, strings.Join(command, " "), files, j)
+	c.about.Lines = len(files) > 0
+	c.start = func(c *column) (running, error) {
+		return startProgram(launch.Program{Name: ownProgram, Command: command}, c, shownAs)
 	}
 	return c
 }
@@ -84,19 +127,25 @@ func (t *Tour) exerciseColumn(id, name string, j *journal) (*column, error) {
 	}
 	file := "exercise/" + name + "/main.go"
 	c := newColumn(id, "exercise/"+name, page.Title, []string{file}, j)
-	c.about.Untraced, c.about.Lines = true, false
-	c.start = func(*column) (running, error) {
+	c.start = func(c *column) (running, error) {
 		binary, err := t.builds.exercise(name)
 		if err != nil {
 			return nil, err
 		}
-		return startProgram(launch.Program{Name: name, Command: []string{binary, "{addr}"}})
+		program := launch.Program{Name: name, Command: []string{binary, "{addr}"}}
+		return startProgram(program, c, func(string) string { return file })
 	}
 	return c, nil
 }
 
 // text is the source of a file that may be shown.
-func (t *Tour) text(file string) (string, error) { return book.Source(file) }
+func (t *Tour) text(file string) (string, error) {
+	if where, own := t.sources[file]; own {
+		text, err := os.ReadFile(where)
+		return string(text), err
+	}
+	return book.Source(file)
+}
 
 func languageOf(file string) string { return strings.TrimPrefix(path.Ext(file), ".") }
 

@@ -188,7 +188,7 @@ func (s *session) add(name string) (string, error) {
 // column makes a column of a server by name.
 func (t *Tour) column(id, name string, j *journal) (*column, error) {
 	if name == ownProgram && len(t.options.Program) > 0 {
-		return programColumn(id, t.options.Program, j), nil
+		return t.programColumn(id, j), nil
 	}
 	if exercise, ok := strings.CutPrefix(name, "exercise/"); ok {
 		return t.exerciseColumn(id, exercise, j)

@@ -58,6 +58,7 @@ type Tour struct {
 	most    int     // sessions at a time
 	speed   float64 // of the scenarios that are exported
 	builds  builds
+	sources ownSources
 
 	mu       sync.Mutex
 	closed   bool
@@ -79,6 +80,9 @@ func New(options Options) (*Tour, error) {
 		return nil, fmt.Errorf("%d servers; at most %d fit", len(options.Columns), maxColumns)
 	}
 	t := &Tour{options: options, speed: 1, sessions: map[string]*session{}}
+	if len(options.Program) > 0 {
+		t.sources = findSources(options.Program)
+	}
 	for _, name := range options.Columns {
 		if _, err := t.column("", name, newJournal()); err != nil {
 			return nil, err

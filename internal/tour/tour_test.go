@@ -4,6 +4,7 @@ package tour
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"lesson/internal/book"
 	"lesson/internal/client"
 	"lesson/internal/protocol"
 	"lesson/internal/trace"
@@ -766,15 +768,117 @@ func TestTheLostEdgeIsSeen(t *testing.T) {
 	p.act("a", "connect", "")
 	p.act("a", "send", half+"Cookie: "+strings.Repeat("7", 2000)+"\r\n"+rest)
 	p.awaitState(right, "a", "answered")
-	p.await("the broken one stands in epoll_pwait, and bytes lie unread", func(events []anEvent) bool {
+	p.await("the broken one stands in epoll_wait, and bytes lie unread", func(events []anEvent) bool {
 		v := view(events, broken)
 		return len(v.Conns) == 1 && v.Conns[0].Client == "a" && v.Conns[0].Unread > 0 &&
-			v.Conns[0].Accepted && len(v.Interest) == 2 &&
-			v.Stands != nil && v.Stands.Call == "epoll_pwait"
+			v.Conns[0].Accepted && v.Conns[0].FD > 0 && len(v.Interest) == 2
 	})
+	last := lastCall(p.all(), broken)
+	if last.Left || last.Name != "epoll_wait" || last.File != "exercise/06-one-read-per-edge/main.go" {
+		t.Errorf("it stands in %+v", last)
+	}
+	text, err := book.Source(last.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := strings.Split(text, "\n")[last.Line-1]; !strings.Contains(line, "unix.EpollWait(") {
+		t.Errorf("it stands on line %d, %q", last.Line, line)
+	}
 	if s := state(p.all(), broken, "a").State; s != "waiting" {
 		t.Errorf("a is %s", s)
 	}
+}
+
+// lastCall is the last half of a call that is made in the source of the server.
+func lastCall(events []anEvent, server string) trace.Event {
+	var last trace.Event
+	for _, e := range events {
+		if e.Type == "call" && e.Server == server && e.E.File != "" {
+			last = e.E
+		}
+	}
+	return last
+}
+
+// A server that somebody else has written stands on its own lines, and these can
+// be read, and no others of this machine.
+func TestAServerOfOnesOwn(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("a server is built with the go command")
+	}
+	dir := filepath.Join(t.TempDir(), "mine")
+	if err := buildMine(dir); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, Options{Program: []string{filepath.Join(dir, "server"), "{addr}"}})
+	p := r.open()
+	mine := p.add("program")
+	p.act("a", "connect", "")
+	p.act("a", "send", half)
+	p.await("it stands in read", func(events []anEvent) bool {
+		last := lastCall(events, mine)
+		return last.Name == "read" && !last.Left && last.File == "program/mine/main.go"
+	})
+	var s source
+	r.must("GET", "/api/source?file=program/mine/main.go", nil, &s)
+	if line := lastCall(p.all(), mine).Line; line < 1 || !strings.Contains(s.Lines[line-1], "Read") {
+		t.Errorf("line %d of %d", line, len(s.Lines))
+	}
+	if status, _ := p.ask("GET", "/api/source?file=program/mine/go.mod", nil); status != http.StatusNotFound {
+		t.Errorf("a file that is none of its sources: %d", status)
+	}
+}
+
+// buildMine builds a server that reads once, in a blocking call.
+func buildMine(dir string) error {
+	const main = `package main
+
+import (
+	"net"
+	"os"
+)
+
+func main() {
+	l, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		file, err := c.(*net.TCPConn).File()
+		if err != nil {
+			panic(err)
+		}
+		file.Fd() // from now on, a read blocks its thread
+		serve(file)
+	}
+}
+
+func serve(file *os.File) {
+	var buffer [100]byte
+	for {
+		if n, err := file.Read(buffer[:]); n == 0 || err != nil {
+			return
+		}
+	}
+}
+`
+	err := errors.Join(os.Mkdir(dir, 0o755),
+		os.WriteFile(filepath.Join(dir, "main.go"), []byte(main), 0o644),
+		os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module mine\n"), 0o644))
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("go", "build", "-o", "server", ".")
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func TestAServerOfOnesOwnThatDoesNotStart(t *testing.T) {

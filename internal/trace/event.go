@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +48,10 @@ type Ready struct {
 // A Recorder is a kernel.Observer that makes Events. It is safe for concurrent
 // use; the Events come one at a time, each call's two in their order.
 type Recorder struct {
+	// PeerOf is who is at the other end of the connection that an accept4 has
+	// returned, if that can be told. It is not to be changed later.
+	PeerOf func(accept *kernel.Call) (netip.AddrPort, bool)
+
 	mu    sync.Mutex
 	emit  func(Event)
 	calls int64
@@ -57,7 +62,10 @@ type Recorder struct {
 // NewRecorder calls emit with every Event, on the server's own thread: it stands
 // still meanwhile.
 func NewRecorder(emit func(Event)) *Recorder {
-	return &Recorder{emit: emit, open: map[*kernel.Call]int64{}, peers: map[int]netip.AddrPort{}}
+	return &Recorder{
+		PeerOf: func(c *kernel.Call) (netip.AddrPort, bool) { return kernel.PeerOf(c.Result) },
+		emit:   emit, open: map[*kernel.Call]int64{}, peers: map[int]netip.AddrPort{},
+	}
 }
 
 // NewJSON is a Recorder that writes each Event to w at once, as a line of JSON:
@@ -88,8 +96,9 @@ func (r *Recorder) Leave(c *kernel.Call) {
 	defer r.mu.Unlock()
 	number := r.open[c]
 	delete(r.open, c)
-	if c.Name == "accept4" && c.Err == nil {
-		if peer, ok := peerOf(c.Result); ok {
+	accepted := strings.HasPrefix(c.Name, "accept") && c.Err == nil
+	if accepted {
+		if peer, ok := r.PeerOf(c); ok {
 			r.peers[c.Result] = peer
 		}
 	}
@@ -99,7 +108,7 @@ func (r *Recorder) Leave(c *kernel.Call) {
 	switch {
 	case c.Err != nil:
 		e.Err = unix.ErrnoName(errno(c.Err))
-	case c.Name == "accept4":
+	case accepted:
 		e.Peer = r.peers[c.Result]
 	case len(c.Data) > 0:
 		e.Data = excerpt(c.Data)
@@ -116,22 +125,6 @@ func (r *Recorder) event(c *kernel.Call, number int64) Event {
 		Call: number, At: c.Entered, Name: c.Name, FD: c.FD, Args: c.Args,
 		File: c.File, Line: c.Line, Thread: c.Thread, Peer: r.peers[c.FD],
 	}
-}
-
-// peerOf is getpeername(2). A client that has gone already has no address any
-// more (ENOTCONN).
-func peerOf(fd int) (netip.AddrPort, bool) {
-	address, err := unix.Getpeername(fd)
-	if err != nil {
-		return netip.AddrPort{}, false
-	}
-	switch a := address.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), true
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)), true
-	}
-	return netip.AddrPort{}, false
 }
 
 // Several is an Observer that tells several others.

@@ -74,6 +74,9 @@ func (p *Printer) Leave(c *kernel.Call) {
 func (p *Printer) head(c *kernel.Call) string {
 	at := c.Entered - p.from
 	place := fmt.Sprintf("%s:%-3d", c.File, c.Line)
+	if c.File == "" {
+		place = "-" // of another program, and not known
+	}
 	p.place = max(p.place, len(place))
 	text := fmt.Sprintf("%9.6f  %-*s  %-36s", at.Seconds(), p.place, place, c.Name+"("+c.Args+")")
 	return p.paint(c, text)

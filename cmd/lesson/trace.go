@@ -1,0 +1,101 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os/signal"
+	"path"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/launch"
+	"lesson/internal/strace"
+	"lesson/internal/terminal"
+	"lesson/internal/trace"
+)
+
+func newTrace() *cobra.Command {
+	var addr string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "trace [--addr ADDR] -- COMMAND…",
+		Short: "Where does my own server stand? Its system calls, with the lines that make them",
+		Long: `Starts a server of your own and prints its system calls, as --trace does for a
+lesson: each as it is entered, so that the last line is where the server stands now.
+{addr}, {host} and {port} in the command become those of --addr.
+
+In a program that Go has built, each call is shown with the line of your source that
+makes it, and what the Go runtime does for itself is left out (but for its epoll_wait,
+in which one thread waits for all goroutines). Build it first: go run leaves out what
+is needed for that. Of other programs, the calls are shown without lines.`,
+		Example: `  go build -o server . && lesson trace -- ./server {addr}
+  lesson trace -- python3 my_server.py {port}
+  lesson trace --json -- ./server {addr} > calls.json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.ArgsLenAtDash() != 0 || len(args) == 0 {
+				return usageError{errors.New("a command stands after --," +
+					" as in: lesson trace -- ./server {addr}")}
+			}
+			if len(args) > 1 && path.Base(args[0]) == "go" && args[1] == "run" {
+				return usageError{errors.New("go run builds without lines; build it first:" +
+					" go build -o server . && lesson trace -- ./server {addr}")}
+			}
+			at, err := net.ResolveTCPAddr("tcp", addr)
+			if err != nil || at.IP == nil {
+				return usageError{fmt.Errorf("bad address %q; give --addr as host:port", addr)}
+			}
+			to := netip.AddrPortFrom(at.AddrPort().Addr().Unmap(), at.AddrPort().Port())
+			return traceProgram(cmd, args, to, asJSON)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "what {addr} becomes: `host:port`")
+	flags.BoolVar(&asJSON, "json", false, "each call as two lines of JSON, when entered and when left")
+	return cmd
+}
+
+func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSON bool) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	program := launch.Program{
+		Name: command[0], Command: command,
+		Born: func(pid int) error {
+			_, err := strace.Watch(observer(cmd.OutOrStdout(), asJSON), withFolder, pid)
+			return err // it is watched until it ends
+		},
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "when it listens, try: curl http://%s/    stop: Ctrl-C\n", at)
+	server, err := program.StartAt(ctx, at)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return server.Stop()
+	case <-server.Proc.Ended():
+		how, _ := server.Proc.Status()
+		fmt.Fprintf(cmd.ErrOrStderr(), "\nthe server has ended: %s\n", how)
+		return server.End() // its children may live on
+	}
+}
+
+func observer(w io.Writer, asJSON bool) kernel.Observer {
+	if asJSON {
+		recorder := trace.NewJSON(w)
+		recorder.PeerOf = strace.PeerOf
+		return recorder
+	}
+	return trace.New(w, terminal.Colour(w))
+}
+
+// withFolder is a source file with its folder, as in a lesson's trace.
+func withFolder(file string) string { return path.Join(path.Base(path.Dir(file)), path.Base(file)) }
