@@ -36,7 +36,7 @@ In a program that Go has built, each call is shown with the line of your source 
 makes it, and what the Go runtime does for itself is left out (but for its epoll_wait,
 in which one thread waits for all goroutines). Build it first: go run leaves out what
 is needed for that. Of other programs, the calls are shown without lines.`,
-		Example: `  go build -o server . && lesson trace -- ./server {addr}
+		Example: `  lesson trace -- ./server {addr}
   lesson trace -- python3 my_server.py {port}
   lesson trace --json -- ./server {addr} > calls.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {

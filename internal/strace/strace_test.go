@@ -157,7 +157,7 @@ func TestReadyIsTheDescriptor(t *testing.T) {
 	s, l := watched(t, build(t), "{addr}", "raw")
 	listen := l.await(t, "listen", func(e trace.Event) bool { return e.Name == "listen" })
 	dial(t, s)
-	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool { return e.Name == "epoll_wait" && e.Left && e.Line > 0 })
+	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool { return e.Name == "epoll_wait" && e.Result == 1 && e.Line > 0 })
 	if len(wait.Ready) != 1 || wait.Ready[0].FD != listen.FD || wait.Ready[0].Events != "EPOLLIN" {
 		t.Errorf("ready %+v, want %d EPOLLIN", wait.Ready, listen.FD)
 	}
