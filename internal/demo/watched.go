@@ -29,6 +29,10 @@ type watchedKernel struct {
 	*kernel.Linux
 	wakes     atomic.Int64 // epoll_wait has returned
 	exhausted atomic.Int64 // accept4 has failed for want of descriptors
+	sleeps    atomic.Int64 // see counters; kept where countSleeps is set, since it costs a call
+	// countSleeps makes it ask how often the thread has slept, at every wake.
+	countSleeps bool
+	switches    int64 // of the thread, at the last wake
 	// refusesPause makes epoll_ctl fail when a descriptor is to stay in the
 	// interest list with no interest: what a server does that does not want to
 	// hear of its listener for a while.
@@ -38,6 +42,14 @@ type watchedKernel struct {
 func (k *watchedKernel) EpollWait(epfd int, events []unix.EpollEvent, ms int) (int, error) {
 	n, err := k.Linux.EpollWait(epfd, events, ms)
 	k.wakes.Add(1)
+	if k.countSleeps {
+		var used unix.Rusage
+		// It does not fail. One wait may sleep twice: see kernel.Linux.
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &used); err == nil && used.Nvcsw > k.switches {
+			k.switches = used.Nvcsw
+			k.sleeps.Add(1)
+		}
+	}
 	return n, err
 }
 
@@ -87,6 +99,7 @@ func (w *watched) stop() error {
 // counters is what a lesson has done and used so far, or in between.
 type counters struct {
 	Wakes     int64         `json:"wakes"`     // epoll_wait has returned
+	Sleeps    int64         `json:"sleeps"`    // before that, nothing was ready
 	Exhausted int64         `json:"exhausted"` // accept4: EMFILE
 	Calls     int64         `json:"calls"`     // system calls, all of them
 	CPU       time.Duration `json:"cpu_ns"`
@@ -94,15 +107,16 @@ type counters struct {
 
 func (c counters) since(before counters) counters {
 	return counters{
-		c.Wakes - before.Wakes, c.Exhausted - before.Exhausted, c.Calls - before.Calls,
-		c.CPU - before.CPU,
+		c.Wakes - before.Wakes, c.Sleeps - before.Sleeps, c.Exhausted - before.Exhausted,
+		c.Calls - before.Calls, c.CPU - before.CPU,
 	}
 }
 
 func (w *watched) count() (counters, error) {
 	cpu, err := threadCPU(w.thread)
 	return counters{
-		w.kernel.wakes.Load(), w.kernel.exhausted.Load(), w.kernel.Calls(), cpu,
+		w.kernel.wakes.Load(), w.kernel.sleeps.Load(), w.kernel.exhausted.Load(),
+		w.kernel.Calls(), cpu,
 	}, err
 }
 
