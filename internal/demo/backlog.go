@@ -215,9 +215,12 @@ func (s *epollServer) look(b *burst) (*QueueSeen, error) {
 	if len(listeners) != 1 {
 		return nil, fmt.Errorf("%d listeners on port %d", len(listeners), s.Addr().Port())
 	}
-	seen := &QueueSeen{Backlog: listeners[0].Unsent, Length: listeners[0].Unread}
-	if seen.Drops, err = drops(s.Listener); err != nil {
+	memory, err := memoryOf(s.Listener)
+	if err != nil {
 		return nil, err
+	}
+	seen := &QueueSeen{
+		Backlog: listeners[0].Unsent, Length: listeners[0].Unread, Drops: memory.drops,
 	}
 	for _, c := range b.clients {
 		info, err := tcpInfo(c.fd)
