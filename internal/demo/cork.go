@@ -44,7 +44,7 @@ func runCork(ctx context.Context, o Options) (*Result, error) {
 // kernel delays its acknowledgements, as it does by itself for a client that asks
 // again soon (see nodelay): TCP_QUICKACK 0, tcp(7).
 func answerInLines(ctx context.Context, s sender) (*CorkSeen, error) {
-	p, err := newPair(ctx)
+	p, err := newWire(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,15 @@ type Table struct {
 	Rows  [][]string `json:"rows"`
 }
 
-var demos = []Demo{backlog, descriptors, ports, memory, cork, nodelay, deferAccept}
+var demos = []Demo{
+	backlog,
+	descriptors,
+	ports,
+	memory,
+	cork,
+	nodelay,
+	deferAccept,
+}
 
 // All is every demo, in the order of the chapters.
 func All() []Demo { return slices.Clone(demos) }

@@ -33,7 +33,7 @@ type MemorySeen struct {
 // runMemory lets the client send to a server that does not read. The other way
 // round it is the same.
 func runMemory(ctx context.Context, o Options) (*Result, error) {
-	p, err := newPair(ctx)
+	p, err := newWire(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func runMemory(ctx context.Context, o Options) (*Result, error) {
 	}
 	sent = 0
 	// The last acknowledgement may come 40 ms later.
-	err = until(ctx, pairPatience, func() (bool, error) {
+	err = until(ctx, wirePatience, func() (bool, error) {
 		client, err := memoryOf(p.client)
 		return client.sending == 0, err
 	})
@@ -88,7 +88,7 @@ func runMemory(ctx context.Context, o Options) (*Result, error) {
 
 // fill sends until both buffers are full and stay so for a while: they grow while
 // they are used.
-func (p *pair) fill() (sent int, err error) {
+func (p *wire) fill() (sent int, err error) {
 	const calm = 300 * time.Millisecond
 	piece := make([]byte, 64<<10)
 	for last := time.Now(); time.Since(last) < calm; {

@@ -46,7 +46,7 @@ func runNodelay(ctx context.Context, o Options) (*Result, error) {
 // askAgain makes exchanges over one connection. The response comes in two pieces,
 // its head and its body, as from a server that writes them one after the other.
 func askAgain(ctx context.Context, s sender) (*NodelaySeen, error) {
-	p, err := newPair(ctx)
+	p, err := newWire(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A pair is both ends of one connection over loopback, in one goroutine.
-type pair struct {
+// A wire is both ends of one connection over loopback, in one goroutine.
+type wire struct {
 	ctx            context.Context
 	client, server int
 }
 
-func newPair(ctx context.Context) (*pair, error) {
+func newWire(ctx context.Context) (*wire, error) {
 	listener, addr, err := newListener(1)
 	if err != nil {
 		return nil, err
@@ -28,12 +28,12 @@ func newPair(ctx context.Context) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pair{ctx: ctx, client: client, server: -1}
+	p := &wire{ctx: ctx, client: client, server: -1}
 	if err := startConnecting(client, addr); err != nil {
 		closeAll(client)
 		return nil, err
 	}
-	err = until(ctx, pairPatience, func() (bool, error) {
+	err = until(ctx, wirePatience, func() (bool, error) {
 		p.server, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		if err == unix.EAGAIN {
 			return false, nil
@@ -47,13 +47,13 @@ func newPair(ctx context.Context) (*pair, error) {
 	return p, nil
 }
 
-func (p *pair) close() { closeAll(p.client, p.server) }
+func (p *wire) close() { closeAll(p.client, p.server) }
 
-// pairPatience bounds what takes 40 or 200 milliseconds at the most.
-const pairPatience = 5 * time.Second
+// wirePatience bounds what takes 40 or 200 milliseconds at the most.
+const wirePatience = 5 * time.Second
 
 // receive reads so many bytes.
-func (p *pair) receive(fd, size int) error {
+func (p *wire) receive(fd, size int) error {
 	buffer := make([]byte, size)
 	for size > 0 {
 		n, err := unix.Read(fd, buffer[:size])
@@ -75,10 +75,10 @@ func (p *pair) receive(fd, size int) error {
 }
 
 // waitFor waits until there is something to read. It looks at ctx in between.
-func (p *pair) waitFor(fd int) error {
+func (p *wire) waitFor(fd int) error {
 	const slice = 100 // milliseconds
 	began := time.Now()
-	for time.Since(began) < pairPatience {
+	for time.Since(began) < wirePatience {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ type Exchange struct {
 }
 
 // exchange lets the client ask, and the server answer in its way.
-func (p *pair) exchange(s sender, pieces [][]byte) (Exchange, error) {
+func (p *wire) exchange(s sender, pieces [][]byte) (Exchange, error) {
 	var x Exchange
 	request, size := []byte("GET / HTTP/1.0\r\n\r\n"), 0
 	for _, piece := range pieces {
@@ -191,7 +191,7 @@ func (p *pair) exchange(s sender, pieces [][]byte) (Exchange, error) {
 	return x, nil
 }
 
-func (p *pair) infos() (server, client *unix.TCPInfo, err error) {
+func (p *wire) infos() (server, client *unix.TCPInfo, err error) {
 	server, err = tcpInfo(p.server)
 	if err == nil {
 		client, err = tcpInfo(p.client)
