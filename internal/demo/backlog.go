@@ -110,9 +110,9 @@ func fillQueue(ctx context.Context) (*QueueSeen, error) {
 	}
 	defer s.stop()
 
-	// The first clients do not see the answer to their SYN: a filter on their
-	// socket throws away whatever arrives. So might a network. In a second the
-	// kernel of the server sends it again.
+	// The first clients do not see the answer to their SYN: their sockets throw
+	// away whatever arrives. So might a network. In a second the kernel of the
+	// server sends it again.
 	b, err := newBurst(s.Addr(), delayed+fitting+ignored)
 	if err != nil {
 		return nil, err
@@ -154,22 +154,16 @@ func fillQueue(ctx context.Context) (*QueueSeen, error) {
 	return seen, err
 }
 
-// deafen makes a socket ignore what it receives: a filter that keeps 0 bytes of
-// every packet. See socket(7), SO_ATTACH_FILTER.
-func deafen(fd int) error {
-	keepNothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-		Len: uint16(len(keepNothing)), Filter: &keepNothing[0],
-	})
-	if err != nil {
-		return fmt.Errorf("setsockopt SO_ATTACH_FILTER: %w", err)
-	}
-	return nil
-}
+// deafen makes a socket ignore what it receives: it asks for segments that have
+// come over no router, with a time to live of 255, and loopback sends with 64
+// (IP_MINTTL; RFC 5082 says what it is for).
+func deafen(fd int) error { return setMinTTL(fd, 255) }
 
-func undeafen(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
-		return fmt.Errorf("setsockopt SO_DETACH_FILTER: %w", err)
+func undeafen(fd int) error { return setMinTTL(fd, 0) }
+
+func setMinTTL(fd, ttl int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, ttl); err != nil {
+		return fmt.Errorf("setsockopt IP_MINTTL: %w", err)
 	}
 	return nil
 }
@@ -215,9 +209,12 @@ func (s *epollServer) look(b *burst) (*QueueSeen, error) {
 	if len(listeners) != 1 {
 		return nil, fmt.Errorf("%d listeners on port %d", len(listeners), s.Addr().Port())
 	}
-	seen := &QueueSeen{Backlog: listeners[0].Unsent, Length: listeners[0].Unread}
-	if seen.Drops, err = drops(s.Listener); err != nil {
+	memory, err := memoryOf(s.Listener)
+	if err != nil {
 		return nil, err
+	}
+	seen := &QueueSeen{
+		Backlog: listeners[0].Unsent, Length: listeners[0].Unread, Drops: memory.drops,
 	}
 	for _, c := range b.clients {
 		info, err := tcpInfo(c.fd)
@@ -257,7 +254,7 @@ type Burst struct {
 
 // burstWindow is how long a burst is watched. Those who are ignored together come
 // again together: with a short queue that takes more rounds than anybody will watch.
-const burstWindow = 8 * time.Second
+const burstWindow = 5 * time.Second
 
 // between is from one burst to the next, so that they do not meet.
 const between = 50 * time.Millisecond
@@ -265,21 +262,46 @@ const between = 50 * time.Millisecond
 // bursts makes two for each of the backlogs. They begin one after the other; those
 // who have to wait a second wait together.
 func bursts(ctx context.Context, backlogs []int, window time.Duration) ([]Burst, error) {
+	together, err := burstsTogether()
+	if err != nil {
+		return nil, err
+	}
+	places := make(chan struct{}, together)
 	all := make([]Burst, 2*len(backlogs))
 	failed := make([]error, len(all))
 	var running sync.WaitGroup
 	for i := range all {
 		all[i] = Burst{Backlog: backlogs[i/2], Clients: burstSize, Away: i%2 == 0, Window: window}
-		running.Go(func() { failed[i] = all[i].make(ctx) })
+		places <- struct{}{}
+		running.Go(func() {
+			failed[i] = all[i].make(ctx)
+			<-places
+		})
 		if pause(ctx, between) != nil {
 			break // each of them will say so
 		}
 	}
 	running.Wait()
-	if err := errors.Join(failed...); err != nil {
-		return nil, cmp.Or(ctx.Err(), err)
+	if err := cmp.Or(append([]error{ctx.Err()}, failed...)...); err != nil {
+		return nil, err
 	}
 	return all, nil
+}
+
+// burstsTogether is how many bursts there are descriptors for at the same time:
+// each client has two, its own and the server's.
+func burstsTogether() (int, error) {
+	const others = 100 // open besides, and a listener and an interest list for each burst
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("getrlimit: %w", err)
+	}
+	together := (int(min(limit.Cur, 100_000)) - others) / (2 * burstSize)
+	if together < 1 {
+		return 0, fmt.Errorf("a limit of %d descriptors is too low for %d clients; raise it with: ulimit -n",
+			limit.Cur, burstSize)
+	}
+	return together, nil
 }
 
 func (m *Burst) make(ctx context.Context) error {

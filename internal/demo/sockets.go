@@ -95,19 +95,37 @@ func tcpInfo(fd int) (*unix.TCPInfo, error) {
 	return info, nil
 }
 
-// drops is how many segments a socket has ignored: the last word of SO_MEMINFO,
-// and d in the last column of `ss -m`. For a listener, these are the SYNs and the
-// last ACKs of handshakes that came when its accept queue was full.
-func drops(fd int) (uint32, error) {
-	const words, last = 9, 8 // SK_MEMINFO_VARS, SK_MEMINFO_DROPS: linux/sock_diag.h
-	var info [words]uint32
+// socketMemory is what the kernel keeps for a socket, in bytes, and how many
+// segments the socket has ignored: SO_MEMINFO, and the last column of `ss -m`.
+type socketMemory struct {
+	receiving uint32 // charged for what has arrived and is unread
+	sending   uint32 // charged for what is unsent, or not acknowledged
+	drops     uint32 // for a listener: SYNs, and last ACKs of a handshake, at a full queue
+}
+
+func memoryOf(fd int) (socketMemory, error) {
+	const ( // linux/sock_diag.h
+		skMeminfoRmemAlloc = iota
+		_
+		_
+		_
+		_
+		skMeminfoWmemQueued
+		_
+		_
+		skMeminfoDrops
+		skMeminfoVars
+	)
+	var info [skMeminfoVars]uint32
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET,
 		unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
-		return 0, fmt.Errorf("getsockopt SO_MEMINFO: %w", errno)
+		return socketMemory{}, fmt.Errorf("getsockopt SO_MEMINFO: %w", errno)
 	}
-	return info[last], nil
+	return socketMemory{
+		info[skMeminfoRmemAlloc], info[skMeminfoWmemQueued], info[skMeminfoDrops],
+	}, nil
 }
 
 // tcpExt is the counters of this name of /proc/net/netstat, which nstat(8) shows:

@@ -1,0 +1,45 @@
+//go:build linux
+
+package demo
+
+import (
+	"testing"
+	"time"
+)
+
+// Without a pause an event loop without descriptors is woken for ever; with one it
+// is woken some twenty times a second. Both serve when a descriptor is free.
+//
+// Not parallel: the limit that it lowers is that of the whole test program.
+func TestDescriptors(t *testing.T) {
+	const window = 500 * time.Millisecond
+	var all []DescriptorsSeen
+	for _, a := range acceptLoops {
+		k := &watchedKernel{refusesPause: a.refusesPause}
+		seen, err := exhaust(t.Context(), a.lesson, k, window)
+		must(t, err)
+		seen.Server = a.called
+		all = append(all, *seen)
+	}
+	spins := all[0].Used
+	if spins.Wakes < 1000 || spins.Exhausted < 1000 {
+		t.Errorf("%s: woken %d times, EMFILE %d times", all[0].Server, spins.Wakes, spins.Exhausted)
+	}
+	for _, seen := range all[1:] {
+		// Ten pauses a second, with two wakes for each. On a busy machine the
+		// window is longer than it was meant to be.
+		most := int64(seen.Window/(100*time.Millisecond))*2 + 4
+		if seen.Used.Wakes > most || seen.Used.Exhausted > most {
+			t.Errorf("%s: woken %d times in %v, EMFILE %d times", seen.Server,
+				seen.Used.Wakes, seen.Window, seen.Used.Exhausted)
+		}
+		if seen.Used.Exhausted == 0 {
+			t.Errorf("%s: did not try again in %v", seen.Server, seen.Window)
+		}
+		if seen.Used.CPU*5 > spins.CPU {
+			t.Errorf("%s used %v, and the one that spins %v", seen.Server, seen.Used.CPU, spins.CPU)
+		}
+	}
+	r := descriptorsResult(all)
+	checkResult(t, "descriptors", r)
+}
