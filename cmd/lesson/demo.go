@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"text/tabwriter"
 
@@ -20,6 +21,7 @@ import (
 
 func newDemo() *cobra.Command {
 	var asJSON bool
+	var svg string
 	cmd := &cobra.Command{
 		Use:   "demo [NAME]",
 		Short: "Small experiments with the kernel, one for each thing a chapter says",
@@ -42,14 +44,15 @@ Exit status: 0 when it was made, 1 when it cannot be made here.`,
 			if err != nil {
 				return usageError{err}
 			}
-			return runDemo(cmd, d, asJSON)
+			return runDemo(cmd, d, asJSON, svg)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
+	cmd.Flags().StringVar(&svg, "svg", "", "also draw it into `file`, where there is something to draw")
 	return cmd
 }
 
-func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool) error {
+func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool, svg string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer cancel()
 	var o demo.Options
@@ -66,11 +69,21 @@ func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool) error {
 	if result == nil {
 		return err
 	}
+	if svg != "" {
+		err = errors.Join(err, draw(result, svg))
+	}
 	if asJSON {
 		return errors.Join(err, printJSON(cmd.OutOrStdout(), result))
 	}
 	result.Print(cmd.OutOrStdout())
 	return err
+}
+
+func draw(result *demo.Result, file string) error {
+	if result.Picture == nil {
+		return fmt.Errorf("there is nothing to draw of %s; its tables say it all", result.Demo)
+	}
+	return os.WriteFile(file, result.Picture.SVG(), 0o644)
 }
 
 func listDemos(w io.Writer, asJSON bool) error {

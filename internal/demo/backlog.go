@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/epoll"
+	"lesson/internal/chart"
 	"lesson/internal/kernel"
 	"lesson/internal/server"
 	"lesson/internal/sockdiag"
@@ -353,6 +354,7 @@ func (d BacklogData) result() *Result {
 	if len(d.Bursts) > 0 {
 		r.Tables = append(r.Tables, burstTable(d.Bursts))
 		r.Sentences = append(r.Sentences, burstSentence(d.Bursts))
+		r.Picture = burstPicture(d.Bursts)
 	}
 	r.Tables = append(r.Tables, counterTable(d.Counters))
 	return r
@@ -467,6 +469,23 @@ func burstSentence(all []Burst) string {
 			" backlog of %d.", hurt)
 	}
 	return text + " While it accepts as they come, nobody was ignored with any of them."
+}
+
+// burstPicture has two lines: for a server that is away, and for one that accepts.
+func burstPicture(all []Burst) chart.Chart {
+	away, accepting := chart.Series{Name: "server away"}, chart.Series{Name: "accepting"}
+	for i := 0; i+1 < len(all); i += 2 {
+		x := float64(all[i].Backlog)
+		away.Points = append(away.Points, chart.Point{X: x, Y: float64(all[i].Retried)})
+		accepting.Points = append(accepting.Points, chart.Point{X: x, Y: float64(all[i+1].Retried)})
+	}
+	return chart.Lines{
+		Title:   fmt.Sprintf("%d clients at once: who had to try again", burstSize),
+		Caption: "Clients whose SYN was ignored, by the listener's backlog.",
+		X:       chart.Axis{Label: "backlog", Log: true},
+		Y:       chart.Axis{Label: "clients that sent their SYN again"},
+		Series:  []chart.Series{away, accepting},
+	}
 }
 
 func counterTable(counters map[string]int64) Table {

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"lesson/internal/chart"
 )
 
 // A Demo is one experiment.
@@ -46,6 +48,8 @@ type Result struct {
 	Tables    []Table  `json:"tables"`
 	Sentences []string `json:"sentences"`
 	Data      any      `json:"data"` // the figures as they were taken
+	// Picture is the figures drawn, where that shows more than a table; or nil.
+	Picture chart.Chart `json:"-"`
 }
 
 // A Table has as many cells in each of its Rows as in its Head.
