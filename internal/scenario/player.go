@@ -134,7 +134,7 @@ func (p *Player) Play(ctx context.Context) Record {
 	case <-ended:
 	case <-ctx.Done():
 	}
-	// The record before Close: that is for the server to see, not for us.
+	// What Close does to those who are still there is not part of the play.
 	p.giveUp()
 	record := p.Record()
 	p.Close()
@@ -402,10 +402,12 @@ func (p *Player) leave(c *actor, end func() error) error {
 	return end()
 }
 
-// giveUp notes who has asked and not been answered.
+// giveUp notes who has asked and not been answered, and lets nobody begin anything
+// more.
 func (p *Player) giveUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closing = true
 	for _, c := range p.actors {
 		if c.seen.Asked > 0 {
 			p.ends(c, GaveUp)

@@ -203,9 +203,9 @@ func slowReader() Scenario {
 		Name: "slow-reader", Title: "two who do not read their answer",
 		Question: "The answer is on its way. Is the server done with the client?",
 		Text: "The answer has 114 bytes and always fits into the send buffer, so nobody can read so" +
-			" slowly that send stands still. But a client that neither reads nor closes is not over for" +
-			" the server: it waits for the end, a second at the most (lingering close). Two such clients" +
-			" come first, and begin to read after two and a half seconds, a byte at a time.",
+			" slowly that send stands still. But a client that neither reads nor closes is not over" +
+			" for the server: it waits for the end, a second at the most (lingering close). Two such" +
+			" clients come first, and begin to read after two and a half seconds, a byte at a time.",
 		Chapter: "docs/02-a-loop.md",
 		Lasts:   6 * time.Second,
 	}
@@ -255,9 +255,10 @@ func stuck() Scenario {
 	s := Scenario{
 		Name: "stuck", Title: "one never finishes",
 		Question: "Who is served at all?",
-		Text:     "stuck sends half of its request and then nothing more. Eight others come, and give up after 3 s.",
-		Chapter:  "docs/02-a-loop.md",
-		Lasts:    3 * time.Second,
+		Text: "stuck sends half of its request and then nothing more. Eight others come, and give" +
+			" up after three seconds.",
+		Chapter: "docs/02-a-loop.md",
+		Lasts:   3 * time.Second,
 	}
 	s.add(Client{Name: "stuck", Role: Stuck},
 		Act{Do: Connect}, Act{Do: Send, Bytes: firstHalf}, Act{At: 3 * time.Second, Do: Wait})
@@ -269,9 +270,9 @@ func twoWrites() Scenario {
 	s := Scenario{
 		Name: "two-writes-one-edge", Title: "two pieces that arrive together",
 		Question: "One event, more bytes than a buffer holds. Are all of them read?",
-		Text: "The server is stopped (SIGSTOP) while each of four clients sends a request of 1,036 bytes" +
-			" in two pieces, 1,024 and 12. When it goes on, there is one event for both. Who reads 1,024" +
-			" bytes once per event, edge-triggered, is never told of the last 12.",
+		Text: "The server is stopped (SIGSTOP) while each of four clients sends a request of 1,036" +
+			" bytes in two pieces, 1,024 and 12. When it goes on, there is one event for both. Who" +
+			" reads 1,024 bytes once per event, edge-triggered, is never told of the last 12.",
 		Chapter: "docs/05-edge-triggered.md",
 		Lasts:   3 * time.Second,
 		Frozen:  200 * ms,
