@@ -49,7 +49,7 @@ type Seen struct {
 	Client
 	Addr      netip.AddrPort `json:"addr,omitzero"` // its own
 	Connected time.Duration  `json:"connected,omitempty"`
-	Asked     time.Duration  `json:"asked,omitempty"`      // had sent a whole request
+	Asked     time.Duration  `json:"asked,omitempty"`      // began to send the last of a whole request
 	FirstByte time.Duration  `json:"first_byte,omitempty"` // of the answer, read
 	Ended     time.Duration  `json:"ended,omitempty"`
 	How       Outcome        `json:"how"`
@@ -65,6 +65,7 @@ const keptAnswer = 256
 // Done is an act that has been done, or tried.
 type Done struct {
 	Do    Verb          `json:"do"`
+	Due   time.Duration `json:"due"`   // when it was to begin: the Act's At
 	At    time.Duration `json:"at"`    // when it began
 	Until time.Duration `json:"until"` // when it was done; of a flood or a read, 0 while it goes on
 	Err   string        `json:"err,omitempty"`
@@ -167,7 +168,7 @@ func (p *Player) Do(a Act) error {
 	defer c.turn.Unlock()
 	p.mu.Lock()
 	done := len(c.seen.Acts)
-	c.seen.Acts = append(c.seen.Acts, Done{Do: a.Do, At: p.since()})
+	c.seen.Acts = append(c.seen.Acts, Done{Do: a.Do, Due: a.At, At: p.since()})
 	p.mu.Unlock()
 
 	background, err := p.act(c, done, a)
@@ -276,25 +277,27 @@ func (p *Player) connect(c *actor) error {
 }
 
 func (p *Player) send(c *actor, conn *client.Client, text string) error {
+	began := p.since()
 	err := conn.Send([]byte(text))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
 		return err // whoever reads will find out how it ends
 	}
-	p.noteSent(c, []byte(text))
+	p.noteSent(c, []byte(text), began)
 	return nil
 }
 
-// noteSent notes what was sent, and whether the request is whole now.
-func (p *Player) noteSent(c *actor, sent []byte) {
+// noteSent notes what was sent from that moment on, and whether the request is whole
+// now.
+func (p *Player) noteSent(c *actor, sent []byte, began time.Duration) {
 	c.seen.Sent += int64(len(sent))
 	if c.whole {
 		return
 	}
 	switch c.request.Add(sent) {
 	case protocol.Complete:
-		c.whole, c.seen.Asked = true, p.since()
+		c.whole, c.seen.Asked = true, began
 	case protocol.Oversize:
 		c.whole = true // it will be refused
 	}
@@ -309,22 +312,31 @@ func (p *Player) flood(c *actor, conn *client.Client, a Act) error {
 	chunk := []byte(a.Bytes)
 	until := p.since() + p.patience()
 	for sent := int64(0); sent < most && p.since() < until; sent += int64(len(chunk)) {
+		began := p.since()
 		if err := conn.Send(chunk); err != nil {
-			p.mu.Lock()
-			defer p.mu.Unlock()
 			if errors.Is(err, client.ErrReset) {
-				p.ends(c, WasReset) // a reader may know better
+				p.floodEnds(c, WasReset)
 			}
 			return err
 		}
 		p.mu.Lock()
-		p.noteSent(c, chunk)
+		p.noteSent(c, chunk, began)
 		p.mu.Unlock()
+		time.Sleep(a.Pause)
 	}
+	p.floodEnds(c, Flooded)
+	return nil
+}
+
+// floodEnds notes the end of a flood. Whoever reads meanwhile knows better how,
+// but not when.
+func (p *Player) floodEnds(c *actor, how Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ends(c, Flooded)
-	return nil
+	p.ends(c, how)
+	if c.seen.How != Left {
+		c.seen.Ended = p.since()
+	}
 }
 
 // patience is how long an act in the background may last.

@@ -56,7 +56,7 @@ type Act struct {
 	Bytes  string        `json:"bytes,omitempty"` // what to send, or to flood with
 	// Most bounds a flood, in bytes; 0 is MostFlooded.
 	Most int64 `json:"most,omitempty"`
-	// Pause is before each byte of a read-slowly.
+	// Pause is before each byte of a read-slowly, after each Bytes of a flood.
 	Pause time.Duration `json:"pause,omitempty"`
 }
 
@@ -170,12 +170,16 @@ func slowClient() Scenario {
 func crowd() Scenario {
 	s := Scenario{
 		Name: "crowd", Title: "a hundred at once",
-		Question: "In which order are they served, and how long does the last one wait?",
-		Text:     "A hundred clients connect, ask and read, all at the same moment.",
+		Question: "How many are being served at a time, and how long does the last one wait?",
+		Text:     "A hundred clients connect. Then all of them ask, at the same moment.",
 		Chapter:  "docs/04-level-triggered.md",
 		Lasts:    5 * time.Second,
 	}
-	s.addQuick(100, 0, 0)
+	for i := range 100 {
+		s.add(Client{Name: fmt.Sprintf("quick-%d", i+1), Role: Quick},
+			Act{Do: Connect}, Act{At: 250 * ms, Do: Send, Bytes: request},
+			Act{At: 250 * ms, Do: ReadAndClose})
+	}
 	return s.ordered()
 }
 
@@ -236,18 +240,18 @@ func flooder() Scenario {
 	s := Scenario{
 		Name: "flooder", Title: "two who never stop sending",
 		Question: "Does anybody else get a turn?",
-		Text: "Two clients send without end and without an empty line; the server refuses what is over" +
-			" 8 KiB (431) and takes a mebibyte more, so that the refusal arrives. Eight quick ones come" +
-			" meanwhile.",
+		Text: "Two clients send 4 KiB every two milliseconds, without end and without an empty line." +
+			" The server refuses what is over 8 KiB (431), and takes up to a mebibyte more, so that the" +
+			" refusal arrives. Eight quick ones come meanwhile.",
 		Chapter: "docs/05-edge-triggered.md",
 		Lasts:   5 * time.Second,
 	}
 	for i := range 2 {
 		s.add(Client{Name: fmt.Sprintf("flooder-%d", i+1), Role: Flooder},
 			Act{Do: Connect}, Act{Do: Read},
-			Act{Do: Flood, Bytes: strings.Repeat("x", 4096)})
+			Act{Do: Flood, Bytes: strings.Repeat("x", 4096), Pause: 2 * ms})
 	}
-	s.addQuick(8, 0, ms)
+	s.addQuick(8, 50*ms, 25*ms)
 	return s.ordered()
 }
 

@@ -5,6 +5,7 @@ package trace
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ import (
 // what a viewer of somebody else's server gets to know.
 type Event struct {
 	Call   int64         `json:"call"` // numbers the calls of a trace, from 1
-	At     time.Duration `json:"at"`   // when, in ns; CLOCK_MONOTONIC, the same in every process
+	At     time.Duration `json:"at"`   // when, in ns; Kernel.Now, or what NewJSON makes of it
 	Name   string        `json:"name"`
 	FD     int           `json:"fd"` // -1 when it is about none
 	Args   string        `json:"args"`
@@ -61,11 +62,37 @@ func NewRecorder(emit func(Event)) *Recorder {
 }
 
 // NewJSON is a Recorder that writes each Event to w at once, as a line of JSON:
-// what a server has been doing is there also when it was killed.
+// what a server has been doing is there also when it was killed. At is on
+// CLOCK_MONOTONIC, which is the same in every process.
 func NewJSON(w io.Writer) *Recorder {
 	lines := json.NewEncoder(w)
-	// An Event can be encoded; whoever takes the lines away misses them.
-	return NewRecorder(func(e Event) { _ = lines.Encode(e) })
+	start := startOfNow()
+	return NewRecorder(func(e Event) {
+		e.At += start
+		// An Event can be encoded; whoever takes the lines away misses them.
+		_ = lines.Encode(e)
+	})
+}
+
+// startOfNow is the moment that kernel.Linux counts from, on CLOCK_MONOTONIC, to a
+// few microseconds: the best of several tries, for between two readings of a clock
+// this thread may have to wait for a processor.
+func startOfNow() time.Duration {
+	const tries = 50
+	var k kernel.Linux
+	var start time.Duration
+	least := time.Duration(math.MaxInt64)
+	for range tries {
+		var t unix.Timespec
+		before := k.Now()
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // fails only for clocks that are not there
+		after := k.Now()
+		if after-before < least {
+			least = after - before
+			start = time.Duration(t.Nano()) - before - least/2
+		}
+	}
+	return start
 }
 
 // Enter makes an Event of a call that begins.
