@@ -24,7 +24,7 @@ var kinds = []chart.Kind{
 	{Name: "accept4", Legend: "the server stands in accept4", Pattern: chart.Outline},
 	{Name: "epoll_wait", Legend: "in epoll_wait", Pattern: chart.Outline},
 	{Name: "read", Legend: "in read", Pattern: chart.Hatched},
-	{Name: string(Stopped), Pattern: chart.Dotted},
+	{Name: string(Stopped), Pattern: chart.Outline},
 	{Name: atWork, Legend: "the server is at work", Pattern: chart.Solid},
 }
 
@@ -61,7 +61,6 @@ func (r *Report) WritePage(w io.Writer) error {
 func (r *Report) section(s *Server) chart.Section {
 	section := chart.Section{
 		Title: fmt.Sprintf("%s: %s", s.Name, s.Title),
-		Text:  []string{s.Sentence},
 	}
 	shown, folded := fold(s.Rows, mostPageRows)
 	if len(folded) > 0 {
@@ -128,7 +127,8 @@ func (r *Report) lane(l Lane) chart.Lane {
 	out := chart.Lane{Name: l.Name, Tall: true}
 	var work *chart.Span
 	for _, s := range l.Spans {
-		stands := s.To-s.From >= r.Lasted/parts && s.What != Running || s.Many > 0
+		long := s.To-s.From >= r.Lasted/parts
+		stands := s.Many > 0 || long && (waits(string(s.What)) || s.What == Stopped)
 		switch {
 		case stands:
 			label := s.At

@@ -20,7 +20,7 @@ type PrintOptions struct {
 }
 
 const (
-	narrowest = 50
+	narrowest = 60
 	widest    = 200
 	noteWidth = 16 // the column behind a row of time
 	indent    = "  "
@@ -52,7 +52,7 @@ var serverGlyphs = []glyph{
 	{"epoll_wait", 'e', "36", "in epoll_wait"},
 	{"nanosleep", 'n', "36", "in nanosleep"},
 	{Stopped, 'z', "2", "stopped by SIGSTOP"},
-	{Running, '▪', "32", "at work"},
+	{Running, '▪', "32", "several calls"},
 }
 
 func glyphOf(glyphs []glyph, p Phase) glyph {
@@ -89,7 +89,9 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 	}
 	p.cells = o.Width - len(indent) - p.names - 1 - 2 - noteWidth
 
-	fmt.Fprintln(w, p.bold(r.Scenario.Name)+": "+r.Scenario.Title)
+	title := wrap(r.Scenario.Name+": "+r.Scenario.Title, o.Width)
+	title[0] = p.bold(r.Scenario.Name) + strings.TrimPrefix(title[0], r.Scenario.Name)
+	fmt.Fprintln(w, strings.Join(title, "\n"))
 	p.text("", r.Scenario.Text)
 	p.text("", r.Scenario.Question)
 	fmt.Fprintln(w)
@@ -112,6 +114,9 @@ func (p printer) bold(text string) string { return p.coloured("1", text) }
 // text writes a text of any length, wrapped.
 func (p printer) text(lead, text string) {
 	for _, line := range wrap(text, p.o.Width-len(lead)) {
+		if utf8.RuneCountInString(lead+line) > p.o.Width {
+			lead = indent
+		}
 		fmt.Fprintln(p.w, lead+line)
 	}
 }
@@ -237,7 +242,7 @@ func (p printer) put(out *strings.Builder, glyphs []glyph, i int) {
 }
 
 // lane is a server's row: where it stood in one call for the whole of a cell, that
-// call; where it left one, it was at work.
+// call; where it made several, that.
 func (p printer) lane(l Lane, lasted time.Duration) string {
 	var out strings.Builder
 	for i := range p.cells {
@@ -323,7 +328,7 @@ func (p printer) axis() {
 		i := min(int(at*time.Duration(p.cells)/p.until), len(line)-len(label))
 		if i >= end {
 			copy(line[i:], label)
-			end = i + len(label) + 2
+			end = i + len(label) + 1
 		}
 	}
 	p.row("", p.coloured("2", strings.TrimRight(string(line), " ")), "")
@@ -364,8 +369,8 @@ const mostPlaces = 3
 
 // places lists the lines where the server stood, those that matter.
 func (p printer) places(s *Server) {
-	lead := indent + strings.Repeat(" ", p.names+1)
 	for i, place := range s.Stood {
+		lead := indent + strings.Repeat(" ", p.names+1)
 		if i == mostPlaces || place.Stood*100 < s.Lasted {
 			break
 		}
@@ -378,6 +383,9 @@ func (p printer) places(s *Server) {
 			if utf8.RuneCountInString(line+more) <= p.o.Width-len(lead) {
 				line += more
 			}
+		}
+		if utf8.RuneCountInString(lead+line) > p.o.Width {
+			lead = indent
 		}
 		fmt.Fprintln(p.w, lead+line)
 	}

@@ -79,7 +79,7 @@ func newView(
 		c.alone = c.from >= last && (i+1 == len(v.calls) || v.calls[i+1].from >= c.to)
 		last = max(last, c.to)
 		if c.to >= record.Lasted { // what it came to is not part of the play
-			c.Left, c.Err, c.Result = false, "", 0
+			c.Left, c.Err, c.Result, c.Ready = false, "", 0, nil
 		}
 		c.from, c.to = max(c.from, 0), min(c.to, record.Lasted)
 		switch {
