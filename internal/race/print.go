@@ -379,6 +379,9 @@ func (p printer) places(s *Server) {
 			calls = "1 call"
 		}
 		line := fmt.Sprintf("%s in %s, %s", length(place.Stood), place.Call, place.At)
+		if len(s.Lanes) > 1 && place.Call != "accept4" {
+			calls += " of all threads"
+		}
 		for _, more := range []string{", " + calls, forWhom(place)} {
 			if utf8.RuneCountInString(line+more) <= p.o.Width-len(lead) {
 				line += more

@@ -258,7 +258,8 @@ func TestACrowdIsServedWhole(t *testing.T) {
 		if s.count(scenario.Quick, scenario.Answered) != 100 {
 			t.Errorf("%s: %s", s.Name, s.Sentence)
 		}
-		if alone := strings.Contains(s.Sentence, "At most 1 connection was open"); alone != (s.Name == "loop") {
+		alone := strings.Contains(s.Sentence, "At most 1 connection was open")
+		if alone != (s.Name == "loop") {
 			t.Errorf("%s: %s", s.Name, s.Sentence)
 		}
 	}
@@ -271,11 +272,12 @@ func TestInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Scenario: s, Only: []string{"loop", "epoll"}, Progress: func(d time.Duration, _, _ int) {
-		if d > 700*time.Millisecond {
+	o := Options{Scenario: s, Only: []string{"loop", "epoll"}}
+	o.Progress = func(lasted time.Duration, _, _ int) {
+		if lasted > 700*time.Millisecond {
 			cancel()
 		}
-	}}
+	}
 	r, err := Run(ctx, o)
 	if err != nil || !r.Interrupted || len(r.Servers) != 2 {
 		t.Fatalf("%+v, %v", r, err)
@@ -322,7 +324,9 @@ func TestAsDataAndAsPage(t *testing.T) {
 	if err := r.WritePage(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"<svg", "edgetriggered", "two-4", "stopped by SIGSTOP", r.Servers[0].Sentence} {
+	for _, want := range []string{
+		"<svg", "edgetriggered", "two-4", "stopped by SIGSTOP", r.Servers[0].Sentence,
+	} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("the page does not have %q", want)
 		}

@@ -3,6 +3,7 @@
 package race
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,6 +121,14 @@ func keptSentence(s *Server) string {
 		}
 		kept[c] = append(kept[c], k)
 	}
+	longest := func(c cause) time.Duration {
+		most := time.Duration(0)
+		for _, k := range kept[c] {
+			most = max(most, k.Waited)
+		}
+		return most
+	}
+	slices.SortStableFunc(order, func(a, b cause) int { return cmp.Compare(longest(b), longest(a)) })
 	var parts []string
 	for _, c := range order {
 		var by []string
@@ -137,7 +146,8 @@ func keptSentence(s *Server) string {
 		if len(by) > 1 {
 			whose = "their connections"
 		}
-		parts = append(parts, fmt.Sprintf("%d client%s waited %s for %s: the server stood in %s of %s, at %s.",
+		parts = append(parts, fmt.Sprintf(
+			"%d client%s waited %s for %s: the server stood in %s of %s, at %s.",
 			n, plural(n), span(least, most), list(by, 3), c.call, whose, c.at))
 	}
 	return strings.Join(parts, " ")

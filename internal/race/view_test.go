@@ -57,7 +57,9 @@ type events []trace.Event
 // call is a call of the server's; to 0 is one that has not been left.
 func (l *events) call(name string, who int, from, to time.Duration, change ...func(*trace.Event)) {
 	number := int64(len(*l) + 1)
-	e := trace.Event{Call: number, At: began + from, Name: name, FD: 6, File: "blocking/once.go", Line: 110}
+	e := trace.Event{
+		Call: number, At: began + from, Name: name, FD: 6, File: "blocking/once.go", Line: 110,
+	}
 	if who >= 0 && name != "accept4" {
 		e.Peer = address(who)
 	}
@@ -225,8 +227,8 @@ func TestSentences(t *testing.T) {
 
 func TestLengths(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		9 * time.Microsecond: "9 µs", 120 * time.Microsecond: "0.1 ms", 1249 * time.Microsecond: "1.2 ms",
-		9940 * time.Microsecond: "9.9 ms", 12 * ms: "12 ms", 994 * ms: "994 ms", 1902 * ms: "1.90 s",
+		9 * time.Microsecond: "9 µs", 120 * time.Microsecond: "0.1 ms",
+		1249 * time.Microsecond: "1.2 ms", 9940 * time.Microsecond: "9.9 ms", 12 * ms: "12 ms", 994 * ms: "994 ms", 1902 * ms: "1.90 s",
 	} {
 		if got := length(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
@@ -316,7 +318,8 @@ func TestPrint(t *testing.T) {
 	var plain, coloured strings.Builder
 	r.Print(&plain, PrintOptions{})
 	r.Print(&coloured, PrintOptions{Colour: true})
-	if strings.Contains(plain.String(), "\x1b") || !strings.Contains(coloured.String(), "\x1b[32m█\x1b[0m") {
+	if strings.Contains(plain.String(), "\x1b") ||
+		!strings.Contains(coloured.String(), "\x1b[32m█\x1b[0m") {
 		t.Error("colour where none was asked for, or none where it was")
 	}
 }
