@@ -382,7 +382,7 @@ func (p printer) places(s *Server) {
 		if len(s.Lanes) > 1 && place.Call != "accept4" {
 			calls += " of all threads"
 		}
-		for _, more := range []string{", " + calls, forWhom(place)} {
+		for _, more := range []string{forWhom(place), ", " + calls} {
 			if utf8.RuneCountInString(line+more) <= p.o.Width-len(lead) {
 				line += more
 			}

@@ -170,7 +170,7 @@ func slowClient() Scenario {
 func crowd() Scenario {
 	s := Scenario{
 		Name: "crowd", Title: "a hundred at once",
-		Question: "How many are being served at a time, and how long does the last one wait?",
+		Question: "How many at a time, and how long does the last one wait?",
 		Text:     "A hundred clients connect. Then all of them ask, at the same moment.",
 		Chapter:  "docs/04-level-triggered.md",
 		Lasts:    5 * time.Second,
