@@ -518,7 +518,11 @@ func TestTraces(t *testing.T) {
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
 			for i, line := range b.lines {
-				for _, m := range traceLine.FindAllStringSubmatch(line, -1) {
+				found := traceLine.FindAllStringSubmatch(line, -1)
+				for _, m := range raceLine.FindAllStringSubmatch(line, -1) {
+					found = append(found, []string{m[0], m[2], m[3], m[1]})
+				}
+				for _, m := range found {
 					count++
 					number, _ := strconv.Atoi(m[2])
 					if err := makesCall(m[1], number, m[3]); err != nil {
@@ -531,7 +535,11 @@ func TestTraces(t *testing.T) {
 	t.Logf("%d lines of traces", count)
 }
 
-var traceLine = regexp.MustCompile(`(\w[\w/]*\.go):(\d+)\s+(\w+)\(`)
+// traceLine is one of --trace, raceLine one of lesson race.
+var (
+	traceLine = regexp.MustCompile(`(\w[\w/]*\.go):(\d+)\s+(\w+)\(`)
+	raceLine  = regexp.MustCompile(`in (\w+), (\w[\w/]*\.go):(\d+)`)
+)
 
 // The shape of a chapter.
 var sections = []string{

@@ -4,8 +4,8 @@
 // script, well behaved or not. Every tool and every test speaks to a server in
 // these words: dial, send, send slowly, half-close, reset, close, read.
 //
-// A Client never waits for ever. Sizes are bytes. It is for one goroutine at a
-// time; closing it may come from another.
+// A Client never waits for ever. Sizes are bytes. It is for one goroutine that
+// sends and one that reads at a time; closing it may come from a third.
 package client
 
 import (

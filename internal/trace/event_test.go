@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
 )
 
 // record collects the Events of what play does to a Recorder.
@@ -144,6 +146,31 @@ func TestLinesOfJSON(t *testing.T) {
 		if e.Name != "close" || e.FD != 7 || e.Left != done || e.Peer.IsValid() {
 			t.Errorf("%+v", e)
 		}
+	}
+}
+
+// Another process that reads the clock knows when a call was made.
+func TestTimesOfJSONAreTheMachines(t *testing.T) {
+	clock := func() time.Duration {
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(now.Nano())
+	}
+	const apart = 100 * time.Microsecond // two clocks that are read one after the other
+	var out bytes.Buffer
+	r := NewJSON(&out)
+	before := clock()
+	c := call(0, "close", 7, "7")
+	c.Entered = new(kernel.Linux).Now()
+	r.Enter(c)
+	var e Event
+	if err := json.NewDecoder(&out).Decode(&e); err != nil {
+		t.Fatal(err)
+	}
+	if after := clock(); e.At < before-apart || e.At > after+apart {
+		t.Errorf("a call between %v and %v was made at %v", before, after, e.At)
 	}
 }
 

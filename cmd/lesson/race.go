@@ -1,0 +1,146 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/race"
+	"lesson/internal/scenario"
+	"lesson/internal/terminal"
+)
+
+// raceFlags are what is given to lesson race.
+type raceFlags struct {
+	scenario string
+	only     []string
+	html     string
+
+	list, asJSON bool
+}
+
+func newRace() *cobra.Command {
+	var f raceFlags
+	cmd := &cobra.Command{
+		Use:   "race [--scenario NAME] [--only LESSONS]",
+		Short: "Who waits for whom? The same clients against every lesson at the same time",
+		Long: `Starts every lesson as a process of its own, lets the same clients play the same
+scenario against all of them at the same time, and shows what happened as rows of
+time: one for each client, and below them the server's own, from its trace: in which
+call it stood, and in which line of the source.
+
+It takes as long as the scenario does, a few seconds. Ctrl-C ends it and shows what
+has been seen so far. See docs/race.md.`,
+		Example: `  lesson race                                  one is slow, eight are quick
+  lesson race --list                           the scenarios
+  lesson race --scenario stuck --only loop,epoll
+  lesson race --scenario crowd --html crowd.html`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.scenario, "scenario", "slow-client", "what the clients do, by `name`")
+	flags.StringSliceVar(&f.only, "only", nil, "only these `lessons`, as in: loop,epoll")
+	flags.StringVar(&f.html, "html", "", "also write a page with the timelines to `file`")
+	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	flags.BoolVar(&f.list, "list", false, "list the scenarios")
+	// Errors are those of a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("scenario", completeScenarios)
+	_ = cmd.RegisterFlagCompletionFunc("only", completeLessons)
+	return cmd
+}
+
+func (f *raceFlags) run(cmd *cobra.Command) error {
+	out := cmd.OutOrStdout()
+	if f.list {
+		return listScenarios(out, f.asJSON)
+	}
+	s, err := scenario.Find(f.scenario)
+	if err != nil {
+		return usageError{err}
+	}
+	if _, err := race.Lessons(f.only); err != nil {
+		return usageError{err}
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	o := race.Options{Scenario: s, Only: f.only}
+	if terminal.Width(cmd.ErrOrStderr()) > 0 {
+		o.Progress = raceProgress(cmd.ErrOrStderr(), s)
+	}
+	report, err := race.Run(ctx, o)
+	if o.Progress != nil {
+		fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K")
+	}
+	if report == nil {
+		return err
+	}
+	if f.asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		err = errors.Join(err, encoder.Encode(report))
+	} else {
+		report.Print(out, race.PrintOptions{
+			Colour: terminal.Colour(out), Width: terminal.Width(out),
+		})
+	}
+	if f.html != "" {
+		err = errors.Join(err, writePage(f.html, report.WritePage))
+	}
+	if report.Interrupted {
+		err = errors.Join(err, errors.New("interrupted: this is what was seen so far"))
+	}
+	return err
+}
+
+// writePage writes a file with what write writes.
+func writePage(name string, write func(io.Writer) error) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
+}
+
+// raceProgress shows on a terminal how far the play has come.
+func raceProgress(w io.Writer, s scenario.Scenario) func(time.Duration, int, int) {
+	return func(lasted time.Duration, done, all int) {
+		fmt.Fprintf(w, "\r\x1b[K%s: %.1f s, %d of %d servers are done", s.Name, lasted.Seconds(),
+			done, all)
+	}
+}
+
+func listScenarios(w io.Writer, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(scenario.All())
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range scenario.All() {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Title, s.Question)
+	}
+	return table.Flush()
+}
+
+func completeScenarios(
+	*cobra.Command, []string, string,
+) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, s := range scenario.All() {
+		names = append(names, s.Name+"\t"+s.Title)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
