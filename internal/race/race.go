@@ -44,7 +44,7 @@ type Server struct {
 	Lasted   time.Duration `json:"lasted"`
 	// Frozen is until when it was stopped, by SIGSTOP.
 	Frozen time.Duration `json:"frozen,omitempty"`
-	Ended  bool          `json:"ended,omitempty"` // its process had ended by itself
+	Ended  bool          `json:"ended,omitempty"` // it had ended by itself: nobody listens there
 	Rows   []Row         `json:"clients"`
 	Lanes  []Lane        `json:"lanes,omitempty"`
 	Stood  []Place       `json:"stood,omitempty"` // the longest first

@@ -22,6 +22,7 @@ import (
 	"lesson/internal/machine"
 	"lesson/internal/process"
 	"lesson/internal/scenario"
+	"lesson/internal/sockdiag"
 	"lesson/internal/trace"
 )
 
@@ -172,19 +173,14 @@ func (r *runner) play(ctx context.Context, s scenario.Scenario) {
 	r.ended = r.hasEnded()
 }
 
-// hasEnded says whether the server has ended by itself. A client knows before we
-// do: its connection is reset, or nobody listens any more.
+// hasEnded says whether the server has ended by itself: nobody listens there any
+// more. Its process may take a moment longer.
 func (r *runner) hasEnded() bool {
-	for _, c := range r.record.Clients {
-		if c.How == scenario.WasReset || c.How == scenario.Unconnected {
-			select {
-			case <-r.server.Proc.Ended():
-			case <-time.After(200 * time.Millisecond):
-			}
-			break
-		}
+	if !r.server.Proc.Running() {
+		return true
 	}
-	return !r.server.Proc.Running()
+	listeners, err := sockdiag.Listeners(r.server.Addr.Port())
+	return err == nil && len(listeners) == 0
 }
 
 // freeze stops the server and returns when all of it stands.

@@ -286,7 +286,7 @@ func times(n int) string {
 
 // list is names as in a sentence, the first few of them.
 func list(names []string, most int) string {
-	if len(names) > most {
+	if len(names) > most+1 {
 		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), len(names)-most)
 	}
 	if n := len(names); n > 1 {

@@ -249,33 +249,41 @@ func returned(c call) string {
 	return ""
 }
 
-// atTheSameTime is how many threads stand in read, over time.
+// atTheSameTime is how many threads stand in read, over time, and in which line
+// most of them do.
 func atTheSameTime(calls []call) []Span {
 	type change struct {
-		at time.Duration
-		by int
+		when time.Duration
+		by   int
+		line string
 	}
 	var changes []change
-	at := ""
 	for _, c := range calls {
 		if c.Name == "read" {
-			changes = append(changes, change{c.from, 1}, change{c.to, -1})
-			at = c.at()
+			changes = append(changes, change{c.from, 1, c.at()}, change{c.to, -1, c.at()})
 		}
 	}
 	// At one moment, first those who leave.
 	slices.SortFunc(changes, func(a, b change) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.by, b.by))
+		return cmp.Or(cmp.Compare(a.when, b.when), cmp.Compare(a.by, b.by))
 	})
 	var spans []Span
-	many := 0
+	many, in := 0, map[string]int{}
 	for i, c := range changes {
 		many += c.by
-		if many > 0 && i+1 < len(changes) && changes[i+1].at > c.at {
-			spans = append(spans, Span{
-				From: c.at, To: changes[i+1].at, What: "read", At: at, Many: many,
-			})
+		in[c.line] += c.by
+		if many == 0 || i+1 == len(changes) || changes[i+1].when == c.when {
+			continue
 		}
+		line := ""
+		for l, n := range in {
+			if n > in[line] || n == in[line] && l < line {
+				line = l
+			}
+		}
+		spans = append(spans, Span{
+			From: c.when, To: changes[i+1].when, What: "read", At: line, Many: many,
+		})
 	}
 	return spans
 }

@@ -247,6 +247,38 @@ func TestLengths(t *testing.T) {
 	}
 }
 
+func TestThreadsAtTheSameTime(t *testing.T) {
+	at := func(from, to time.Duration, line int) call {
+		return call{Event: trace.Event{Name: "read", File: "a.go", Line: line}, from: from, to: to}
+	}
+	got := fmt.Sprint(atTheSameTime([]call{
+		at(0, 10, 1), at(2, 4, 2), at(4, 6, 1), at(20, 21, 2), {Event: trace.Event{Name: "send"}, to: 9},
+	}))
+	var want []Span
+	for _, s := range []Span{
+		{From: 0, To: 2, At: "a.go:1", Many: 1}, {From: 2, To: 4, At: "a.go:1", Many: 2},
+		{From: 4, To: 6, At: "a.go:1", Many: 2}, {From: 6, To: 10, At: "a.go:1", Many: 1},
+		{From: 20, To: 21, At: "a.go:2", Many: 1},
+	} {
+		s.What = "read"
+		want = append(want, s)
+	}
+	if got != fmt.Sprint(want) {
+		t.Errorf("got %s, want %v", got, want)
+	}
+}
+
+func TestNamesInASentence(t *testing.T) {
+	for names, want := range map[string]string{
+		"a": "a", "a b": "a and b", "a b c": "a, b and c", "a b c d": "a, b, c and d",
+		"a b c d e": "a, b, c and 2 others",
+	} {
+		if got := list(strings.Fields(names), 3); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestTicks(t *testing.T) {
 	for until, want := range map[time.Duration]string{
 		2002 * ms: "[0s 500ms 1s 1.5s 2s]", 80 * ms: "[0s 20ms 40ms 60ms 80ms]",

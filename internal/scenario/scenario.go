@@ -187,7 +187,7 @@ func halfRequests() Scenario {
 	s := Scenario{
 		Name: "half-requests", Title: "thirty halves, and three who are in a hurry",
 		Question: "What does a request that is not finished cost the others?",
-		Text: "Thirty clients send half of a request and the rest a second later." +
+		Text: "Thirty clients send half of a request and the rest two seconds later." +
 			" Three quick ones come in between.",
 		Chapter: "docs/03-a-goroutine-each.md",
 		Lasts:   5 * time.Second,
@@ -195,8 +195,8 @@ func halfRequests() Scenario {
 	for i := range 30 {
 		s.add(Client{Name: fmt.Sprintf("half-%d", i+1), Role: Slow},
 			Act{Do: Connect}, Act{Do: Send, Bytes: firstHalf},
-			Act{At: time.Second, Do: Send, Bytes: secondHalf},
-			Act{At: time.Second, Do: ReadAndClose})
+			Act{At: 2 * time.Second, Do: Send, Bytes: secondHalf},
+			Act{At: 2 * time.Second, Do: ReadAndClose})
 	}
 	s.addQuick(3, 300*ms, 50*ms)
 	return s.ordered()
