@@ -242,6 +242,9 @@ func usedByThread(dir string) (t Thread, err error) {
 	return t, nil
 }
 
+// UsedByThisThread is what the calling thread has used: lock the goroutine to it.
+func UsedByThisThread() (Thread, error) { return usedByThread("/proc/thread-self") }
+
 // processClock is the CPU-time clock of a process: clock_getcpuclockid(3). Its
 // number holds that of the process, as the kernel's posix-timers.h puts it.
 func processClock(pid int) (time.Duration, error) {
