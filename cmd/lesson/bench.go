@@ -89,6 +89,9 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if f.options.Rate > 0 && !f.hasConns {
 		f.options.Conns = []int{64}
 	}
+	if err := f.options.Check(); err != nil {
+		return usageError{err}
+	}
 	progress, end := benchProgress(cmd.ErrOrStderr())
 	f.options.Progress = progress
 	fmt.Fprintf(cmd.ErrOrStderr(), "%d servers, %d sizes, %d rounds of %v each: about %v\n",
@@ -98,10 +101,6 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	defer cancel()
 	report, err := bench.Run(ctx, f.options)
 	end()
-	var unusable bench.UsageError
-	if errors.As(err, &unusable) {
-		return usageError{err}
-	}
 	if report == nil {
 		return err
 	}

@@ -56,10 +56,16 @@ func (o Options) Estimate() time.Duration {
 	return servers * (starting + sizes*each)
 }
 
-// A UsageError is options that make no sense.
-type UsageError struct{ error }
+// Check says what is wrong with the options: that they make no sense, or ask for more
+// than this machine has.
+func (o Options) Check() error {
+	limits, err := machine.ReadLimits()
+	if err != nil {
+		return err
+	}
+	return o.check(limits)
+}
 
-// check says what is wrong with the options.
 func (o Options) check(limits machine.Limits) error {
 	const spare = 64 // what else the program has open
 	switch {

@@ -246,11 +246,11 @@ func (g *generator) begin(now time.Duration) (more bool, err error) {
 			g.out.hopeless = g.failing >= hopeless
 			return false, nil
 		}
+		if g.rate > 0 && now-g.began > g.during+g.timeout {
+			g.out.unsent = g.dueInAll() - g.begun
+			return false, nil
+		}
 		if len(g.idle) == 0 || due > now {
-			if g.rate > 0 && now-g.began > g.during+g.timeout {
-				g.out.unsent = g.dueInAll() - g.begun
-				return false, nil
-			}
 			return true, nil
 		}
 		last := len(g.idle) - 1

@@ -83,7 +83,7 @@ func newRunner(o Options) (*runner, error) {
 		return nil, err
 	}
 	if err := o.check(limits); err != nil {
-		return nil, UsageError{err}
+		return nil, err
 	}
 	r := &runner{options: o, began: time.Now(), report: Report{
 		Machine: here, Limits: limits, ServerCPU: anyProcessor, ClientCPU: anyProcessor,
