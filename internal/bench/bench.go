@@ -12,6 +12,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -142,6 +143,18 @@ func Also(text string) (launch.Program, error) {
 	return launch.Program{Name: name, Command: []string{"sh", "-c", command}}, nil
 }
 
+// commandOf is how somebody would start a program.
+func commandOf(p launch.Program) string {
+	if len(p.Command) == 3 && p.Command[0] == "sh" && p.Command[1] == "-c" {
+		return p.Command[2]
+	}
+	words := slices.Clone(p.Command)
+	if self, err := os.Executable(); err == nil && words[0] == self {
+		words[0] = "lesson" // wherever this program is
+	}
+	return strings.Join(words, " ")
+}
+
 // A Report is what was measured.
 type Report struct {
 	Machine machine.Machine  `json:"machine"`
@@ -163,11 +176,11 @@ type Report struct {
 
 // A Server is one of the servers, and what was measured of it.
 type Server struct {
-	Name    string   `json:"name"`
-	Command []string `json:"command"`
-	Answer  string   `json:"answer,omitempty"` // "" when it is the lessons'
-	Ended   string   `json:"ended,omitempty"`  // how, if it ended before its time
-	Sizes   []Size   `json:"sizes"`
+	Name    string `json:"name"`
+	Command string `json:"command"`
+	Answer  string `json:"answer,omitempty"` // "" when it is the lessons'
+	Ended   string `json:"ended,omitempty"`  // how, if it ended before its time
+	Sizes   []Size `json:"sizes"`
 }
 
 // A Size is a server under so many connections at a time.

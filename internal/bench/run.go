@@ -99,7 +99,7 @@ func newRunner(o Options) (*runner, error) {
 			program.CPUs = []int{r.report.ServerCPU}
 		}
 		server := &r.report.Servers[i]
-		*server = Server{Name: program.Name, Command: program.Command}
+		*server = Server{Name: program.Name, Command: commandOf(program)}
 		r.servers = append(r.servers, &measured{program: program, report: server})
 	}
 	return r, nil
