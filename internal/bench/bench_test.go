@@ -234,7 +234,7 @@ func TestBusy(t *testing.T) {
 // A report of all that can go wrong says so, in the row and in words.
 func TestNothingIsDropped(t *testing.T) {
 	report := &Report{
-		ServerCPU: anyProcessor, Missing: 3,
+		ServerCPU: anyProcessor, Missing: 3, Others: 0.37, Stolen: 0.06,
 		Limits: machine.Limits{MostWaiting: 131072, Backlog: 4096},
 		Kernel: machine.Counters{QueueFull: 7, NoTimeWait: 1234},
 		Servers: []Server{
@@ -258,6 +258,7 @@ func TestNothingIsDropped(t *testing.T) {
 		"2,000 were answered as they should be, and of the others: 1 refused",
 		"A round ends when 1000 in a row have failed",
 		"The server does not keep up with the rate",
+		"Something else used 37 % of the two processors", "its host gave 6 %",
 		"right with 64 (25.0 to 35.0 µs)", "The rounds differ widely",
 		"There is only one processor for both sides",
 		"More than 131,072 connections were in TIME_WAIT", "1,234 times",
@@ -278,9 +279,13 @@ func TestNumbersAreWritten(t *testing.T) {
 			t.Errorf("%v is %q, want %q", v, got, want)
 		}
 	}
-	calls := Calls{"read": 2, "accept4": 1, "close": 1, "futex": 0.005, "epoll_pwait": 0.126}
-	if got, want := calls.String(), "read 2, accept4 1, close 1, epoll_pwait 0.13"; got != want {
+	calls := Calls{"read": 2, "accept4": 1, "close": 1, "futex": 0.005, "epoll_pwait": 0.126, "nanosleep": 7}
+	const want = "read 2, accept4 1, close 1, epoll_pwait 0.13; besides, with time: nanosleep 7"
+	if got := calls.String(); got != want {
 		t.Errorf("calls are %q, want %q", got, want)
+	}
+	if all := calls.All(); !near(all, 4.131) {
+		t.Errorf("all of them are %v", all)
 	}
 }
 

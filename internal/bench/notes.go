@@ -10,7 +10,7 @@ import (
 
 // Notes is what must be known to read the figures right, a paragraph each.
 func (r *Report) Notes() []string {
-	notes := slices.Concat(r.failures(), r.saturation(), r.shakiness(), r.bounds(), r.others(), r.Remarks)
+	notes := slices.Concat(r.failures(), r.saturation(), r.disturbance(), r.shakiness(), r.bounds(), r.others(), r.Remarks)
 	if r.Missing > 0 {
 		notes = append(notes, fmt.Sprintf("The run was interrupted: %d rounds are missing.", r.Missing))
 	}
@@ -69,6 +69,25 @@ func (r *Report) saturation() []string {
 		" much or more, which is what ≥ says, and no rank follows from it. Latencies include waiting for the"+
 		" client. CPU time of a request is the server's own all the same: compare that.",
 		percent(saturatedAt), strings.Join(where, "; with "))}
+}
+
+// disturbedAt is the part of the processors that something else may have before the
+// report warns of it.
+const disturbedAt = 0.05
+
+// disturbance says who else had the processors.
+func (r *Report) disturbance() []string {
+	var notes []string
+	if r.Others > disturbedAt {
+		notes = append(notes, fmt.Sprintf("Something else used %s of the two processors during the rounds. Requests/s"+
+			" and latencies are worse for it, and are no property of a server; CPU time suffers less. End it, and"+
+			" measure again.", percent(r.Others)))
+	}
+	if r.Stolen > disturbedAt {
+		notes = append(notes, fmt.Sprintf("This is a virtual machine, and its host gave %s of the two processors to"+
+			" others (steal).", percent(r.Stolen)))
+	}
+	return notes
 }
 
 // shakiness says which figures differ from round to round.

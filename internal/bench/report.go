@@ -39,7 +39,6 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 			p.table(r.sinceTable(conns))
 		}
 	}
-	p.text("")
 	p.table(r.memoryTable())
 	p.calls(r)
 	for _, note := range r.Notes() {
@@ -108,26 +107,37 @@ func (p printer) calls(r *Report) {
 	}
 }
 
-// String lists the calls, the most frequent first; those that come once in a
-// hundred requests or less are left out.
+// String lists the calls, the most frequent first, and then those that come with
+// time. Those that come once in a hundred requests or less are left out.
 func (c Calls) String() string {
-	names := slices.SortedFunc(maps.Keys(c), func(a, b string) int {
+	var lists [2][]string
+	for _, name := range slices.SortedFunc(maps.Keys(c), func(a, b string) int {
 		return cmp.Or(cmp.Compare(c[b], c[a]), strings.Compare(a, b))
-	})
-	var parts []string
-	for _, name := range names {
-		if c[name] > 0.01 {
-			parts = append(parts, name+" "+strconv.FormatFloat(math.Round(c[name]*100)/100, 'f', -1, 64))
+	}) {
+		list := &lists[0]
+		if withTime(name) {
+			list = &lists[1]
+		}
+		if c[name] > seldom {
+			*list = append(*list, name+" "+strconv.FormatFloat(math.Round(c[name]*100)/100, 'f', -1, 64))
 		}
 	}
-	return strings.Join(parts, ", ")
+	text := strings.Join(lists[0], ", ")
+	if len(lists[1]) > 0 {
+		text += "; besides, with time: " + strings.Join(lists[1], ", ")
+	}
+	return text
 }
+
+// seldom is calls for each request that are not worth a word.
+const seldom = 0.01
 
 // conditions is under what was measured.
 func (r *Report) conditions() []string {
 	where := "servers and client share one processor"
 	if r.ServerCPU != anyProcessor {
-		where = fmt.Sprintf("servers on processor %d, the client on processor %d", r.ServerCPU, r.ClientCPU)
+		where = fmt.Sprintf("servers on processor %d, the client on processor %d; something else used %s of both",
+			r.ServerCPU, r.ClientCPU, percent(r.Others))
 	}
 	how := fmt.Sprintf("closed loop: a client asks again as soon as it is answered; rounds of %v, %d for each size",
 		r.During, r.Rounds)
@@ -268,27 +278,34 @@ func (r *Report) callsTable(conns int) *chart.Table {
 	r.each(conns, func(server *Server, s *Size) {
 		t.Head = append(t.Head, server.Name)
 		for name, n := range s.Calls {
-			if n > 0.01 {
+			if n > seldom {
 				all[name] = true
 			}
 		}
 	})
-	total := []string{"all"}
-	r.each(conns, func(_ *Server, s *Size) {
-		total = append(total, decimal(s.Calls.All(), 2))
-	})
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		row := []string{name}
+	row := func(head string, figure func(c Calls) float64) {
+		cells := []string{head}
 		r.each(conns, func(_ *Server, s *Size) {
-			if s.Calls[name] == 0 {
-				row = append(row, nothing)
-				return
+			cell := nothing
+			if n := figure(s.Calls); n > 0 {
+				cell = decimal(n, 2)
 			}
-			row = append(row, decimal(s.Calls[name], 2))
+			cells = append(cells, cell)
 		})
-		t.Rows = append(t.Rows, row)
+		t.Rows = append(t.Rows, cells)
 	}
-	t.Rows = append(t.Rows, total)
+	names := slices.Sorted(maps.Keys(all))
+	for _, name := range names {
+		if !withTime(name) {
+			row(name, func(c Calls) float64 { return c[name] })
+		}
+	}
+	row("all of these", Calls.All)
+	for _, name := range names {
+		if withTime(name) {
+			row("besides, with time: "+name, func(c Calls) float64 { return c[name] })
+		}
+	}
 	return t
 }
 

@@ -61,6 +61,8 @@ type runner struct {
 	report  Report
 	servers []*measured
 	done    int // rounds
+	// What both processors have had in the rounds, for what.
+	wall, others, stolen time.Duration
 }
 
 // measured is a server that is being measured.
@@ -203,7 +205,15 @@ func (r *runner) round(ctx context.Context, m *measured, size int) error {
 		r.done++
 		return err
 	}
+	busy, err := r.busy()
+	if err != nil {
+		return err
+	}
 	out, err := r.load(m, s.Conns).run(ctx)
+	if err != nil {
+		return err
+	}
+	busyNow, err := r.busy()
 	if err != nil {
 		return err
 	}
@@ -223,6 +233,9 @@ func (r *runner) round(ctx context.Context, m *measured, size int) error {
 		Served: out.served, Elapsed: out.elapsed, Busy: out.client.busy(),
 		CPU: after.CPU - before.CPU, User: after.User - before.User, System: after.System - before.System,
 	}
+	r.wall += 2 * out.client.wall
+	r.others += busyNow.Since(busy).Worked - round.CPU - out.client.ran
+	r.stolen += busyNow.Since(busy).Stolen
 	for _, thread := range after.Since(before) {
 		round.Sleeps += thread.Sleeps
 		round.Preempted += thread.Preempted
@@ -235,6 +248,14 @@ func (r *runner) round(ctx context.Context, m *measured, size int) error {
 		merge(&m.sinceSent[size], out.sinceSent)
 	}
 	return nil
+}
+
+// busy is how long the two processors have worked; 0 when there is only one.
+func (r *runner) busy() (machine.Busy, error) {
+	if r.report.ServerCPU == anyProcessor {
+		return machine.Busy{}, nil
+	}
+	return machine.ReadBusy(r.report.ServerCPU, r.report.ClientCPU)
 }
 
 // used is what the server has used so far, or that it is gone, and then how it ended
@@ -307,6 +328,11 @@ func (r *runner) count(ctx context.Context, m *measured, size int) error {
 // the rounds that all servers have.
 func (r *runner) finish() {
 	r.report.Missing = r.rounds() - r.done
+	if r.report.ServerCPU != anyProcessor && r.wall > 0 {
+		// What is measured in ticks may come out below 0.
+		r.report.Others = max(0, float64(r.others)/float64(r.wall))
+		r.report.Stolen = float64(r.stolen) / float64(r.wall)
+	}
 	for _, m := range r.servers {
 		for i := range m.report.Sizes {
 			s := &m.report.Sizes[i]

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -216,4 +217,46 @@ func namedCounts(text, key string) (map[string]int64, error) {
 		counts[name] = n
 	}
 	return counts, nil
+}
+
+// A Busy is how long processors have worked, in steps of 10 ms each.
+type Busy struct {
+	Worked time.Duration // for any program, or for the kernel
+	Stolen time.Duration // could have, but the hypervisor gave the time to another machine
+}
+
+// ReadBusy sums up how long these processors have worked since they were started:
+// the lines cpuN of /proc/stat, proc_stat(5).
+func ReadBusy(cpus ...int) (Busy, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Busy{}, err
+	}
+	return busyOf(string(text), cpus)
+}
+
+func busyOf(stat string, cpus []int) (Busy, error) {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on all machines that Go knows
+	var b Busy
+	for _, cpu := range cpus {
+		var user, nice, system, idle, iowait, irq, softirq, steal time.Duration
+		name := fmt.Sprintf("cpu%d ", cpu)
+		at := strings.Index(stat, "\n"+name)
+		if at < 0 {
+			return b, fmt.Errorf("/proc/stat has no processor %d", cpu)
+		}
+		_, err := fmt.Sscan(stat[at+1+len(name):],
+			&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
+		if err != nil {
+			return b, fmt.Errorf("/proc/stat, processor %d: %w", cpu, err)
+		}
+		b.Worked += (user + nice + system + irq + softirq) * tick
+		b.Stolen += steal * tick
+	}
+	return b, nil
+}
+
+// Since is how long they have worked since before.
+func (b Busy) Since(before Busy) Busy {
+	return Busy{b.Worked - before.Worked, b.Stolen - before.Stolen}
 }

@@ -167,3 +167,45 @@ func TestNamedCounts(t *testing.T) {
 		}
 	}
 }
+
+func TestBusy(t *testing.T) {
+	const stat = "cpu  9 9 9 9 9 9 9 9\ncpu0 1 2 3 100 100 4 5 6 7 8\ncpu1 10 0 0 1 1 0 0 2\ncpu10 1 1 1 1 1 1 1 1\n"
+	tests := []struct {
+		cpus           []int
+		worked, stolen time.Duration
+	}{
+		{[]int{0}, 150 * time.Millisecond, 60 * time.Millisecond},
+		{[]int{1}, 100 * time.Millisecond, 20 * time.Millisecond},
+		{[]int{0, 1}, 250 * time.Millisecond, 80 * time.Millisecond},
+		{nil, 0, 0},
+	}
+	for _, test := range tests {
+		got, err := busyOf(stat, test.cpus)
+		if err != nil || got != (Busy{test.worked, test.stolen}) {
+			t.Errorf("%v: %+v, %v", test.cpus, got, err)
+		}
+	}
+	if _, err := busyOf(stat, []int{2}); err == nil {
+		t.Error("a processor that is not there")
+	}
+	m, err := This()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := ReadBusy(m.CPUs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); ; { // this loop, or somebody else, makes a processor work
+		now, err := ReadBusy(m.CPUs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.Since(before).Worked > 50*time.Millisecond {
+			return
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("worked %+v", now.Since(before))
+		}
+	}
+}
