@@ -31,12 +31,13 @@ func (r *Report) Figures() (texts map[string]string, charts map[string]chart.Cha
 		"steadiness": r.steadiness().Markdown(),
 		"notes":      paragraphs(r.Notes()),
 	}
-	charts = map[string]chart.Chart{"cpu": r.costChart(usual), "latency": r.latencyChart(usual)}
-	if len(r.conns()) > 1 {
-		charts["cpu-by-size"], charts["rate-by-size"] = r.cpuLines(), r.speedLines()
-	}
 	if r.Rate > 0 {
 		texts["since"] = r.sinceTable(usual).Markdown()
+		return texts, map[string]chart.Chart{"latency": r.latencyChart(usual)}
+	}
+	charts = map[string]chart.Chart{"cpu": r.costChart(usual)}
+	if len(r.conns()) > 1 {
+		charts["cpu-by-size"], charts["rate-by-size"] = r.cpuLines(), r.speedLines()
 	}
 	return texts, charts
 }
