@@ -3,13 +3,15 @@
 //
 // Code in a chapter is not typed but quoted: `go generate ./docs` takes it from
 // the source files, and a test fails when the two have drifted apart. The page
-// that lists the exercises is made in the same way.
+// that lists the exercises is made in the same way, and so are the figures that
+// scripts/measure.sh has measured.
 package docs
 
 import "embed"
 
 //go:generate sh -c "go tool embedmd -w *.md"
 //go:generate go run ../internal/exercise/matrix exercises/README.md
+//go:generate sh -c "go run ../internal/figures/fill results ../README.md *.md"
 
 // Chapters is every page of the documentation.
 //

@@ -85,6 +85,19 @@ func TestFlagsAreDocumented(t *testing.T) {
 	}
 }
 
+// shellWords is the words of a command, of which some are in single quotes.
+func shellWords(command string) []string {
+	var words []string
+	for i, part := range strings.Split(command, "'") {
+		if i%2 == 1 {
+			words = append(words, part)
+		} else {
+			words = append(words, strings.Fields(part)...)
+		}
+	}
+	return words
+}
+
 // An example that does not work is worse than none.
 func TestExamplesWork(t *testing.T) {
 	for _, cmd := range commands() {
@@ -93,7 +106,7 @@ func TestExamplesWork(t *testing.T) {
 			command, _, _ := strings.Cut(strings.TrimSpace(line), "  ") // the rest explains it
 			command, _, _ = strings.Cut(command, " | ")
 			command, _, _ = strings.Cut(command, " && ")
-			words := strings.Fields(strings.ReplaceAll(command, "'", ""))
+			words := shellWords(command)
 			if len(words) == 0 || words[0] != "lesson" {
 				t.Errorf("lesson %s: not an example of it: %q", cmd.Name(), line)
 				continue

@@ -13,7 +13,9 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -155,4 +157,106 @@ func timeWait() (int, error) {
 func Source(n int) netip.Addr {
 	n %= 1 << 16
 	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)}).Next()
+}
+
+// Counters is what the kernel has counted, since it was started and for the whole
+// machine, of what makes clients wait or be forgotten. See
+// Documentation/networking/snmp_counter.rst.
+type Counters struct {
+	// QueueFull is clients that found an accept queue full (ListenOverflows): each
+	// tries again, the first time after a second.
+	QueueFull int64 `json:"accept_queue_full"`
+	// ConnectAgain is SYN segments sent again (TCPSynRetrans).
+	ConnectAgain int64 `json:"syn_sent_again"`
+	// NoTimeWait is connections that should have gone to TIME_WAIT and were
+	// forgotten at once, for tcp_max_tw_buckets were there (TCPTimeWaitOverflow).
+	NoTimeWait int64 `json:"time_wait_overflow"`
+}
+
+// ReadCounters reads /proc/net/netstat. What a kernel does not count is 0.
+func ReadCounters() (Counters, error) {
+	var c Counters
+	text, err := os.ReadFile("/proc/net/netstat")
+	if err != nil {
+		return c, err
+	}
+	counts, err := namedCounts(string(text), "TcpExt:")
+	return Counters{
+		QueueFull:    counts["ListenOverflows"],
+		ConnectAgain: counts["TCPSynRetrans"],
+		NoTimeWait:   counts["TCPTimeWaitOverflow"],
+	}, err
+}
+
+// Since is what has been counted since before.
+func (c Counters) Since(before Counters) Counters {
+	return Counters{
+		QueueFull:    c.QueueFull - before.QueueFull,
+		ConnectAgain: c.ConnectAgain - before.ConnectAgain,
+		NoTimeWait:   c.NoTimeWait - before.NoTimeWait,
+	}
+}
+
+// namedCounts takes apart two lines that begin with key: names, then numbers.
+func namedCounts(text, key string) (map[string]int64, error) {
+	var names, numbers []string
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
+			names, numbers = numbers, strings.Fields(rest)
+		}
+	}
+	if len(names) != len(numbers) {
+		return nil, fmt.Errorf("%s has %d names and %d numbers", key, len(names), len(numbers))
+	}
+	counts := make(map[string]int64, len(names))
+	for i, name := range names {
+		n, err := strconv.ParseInt(numbers[i], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", key, name, err)
+		}
+		counts[name] = n
+	}
+	return counts, nil
+}
+
+// A Busy is how long processors have worked, in steps of 10 ms each.
+type Busy struct {
+	Worked time.Duration // for any program, or for the kernel
+	Stolen time.Duration // could have, but the hypervisor gave the time to another machine
+}
+
+// ReadBusy sums up how long these processors have worked since they were started:
+// the lines cpuN of /proc/stat, proc_stat(5).
+func ReadBusy(cpus ...int) (Busy, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Busy{}, err
+	}
+	return busyOf(string(text), cpus)
+}
+
+func busyOf(stat string, cpus []int) (Busy, error) {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on all machines that Go knows
+	var b Busy
+	for _, cpu := range cpus {
+		var user, nice, system, idle, iowait, irq, softirq, steal time.Duration
+		name := fmt.Sprintf("cpu%d ", cpu)
+		at := strings.Index(stat, "\n"+name)
+		if at < 0 {
+			return b, fmt.Errorf("/proc/stat has no processor %d", cpu)
+		}
+		_, err := fmt.Sscan(stat[at+1+len(name):],
+			&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
+		if err != nil {
+			return b, fmt.Errorf("/proc/stat, processor %d: %w", cpu, err)
+		}
+		b.Worked += (user + nice + system + irq + softirq) * tick
+		b.Stolen += steal * tick
+	}
+	return b, nil
+}
+
+// Since is how long they have worked since before.
+func (b Busy) Since(before Busy) Busy {
+	return Busy{b.Worked - before.Worked, b.Stolen - before.Stolen}
 }

@@ -152,14 +152,22 @@ type Thread struct {
 	// time, however busy the machine is; one that sleeps does neither.
 	Ran, Waited time.Duration
 	// Sleeps is how often it has given up its processor to wait for
-	// something: about once for each blocking call.
-	Sleeps int64
+	// something: about once for each blocking call. Preempted is how often its
+	// processor was taken away from it.
+	Sleeps, Preempted int64
 }
 
 // Usage is what processes use.
 type Usage struct {
 	Threads  map[int]Thread // by thread id; those that have not ended
 	Resident int64          // memory, in bytes
+	Peak     int64          // the most that Resident has ever been
+
+	// CPU is the time on a processor of all threads, those that have ended too, to
+	// the nanosecond. User and System are the same time, parted by what each tick
+	// of the clock found the process doing, and in steps of 10 ms: right over
+	// seconds, not over moments.
+	CPU, User, System time.Duration
 }
 
 // Add adds the usage of another process.
@@ -169,6 +177,10 @@ func (u *Usage) Add(v Usage) {
 	}
 	maps.Copy(u.Threads, v.Threads)
 	u.Resident += v.Resident
+	u.Peak += v.Peak
+	u.CPU += v.CPU
+	u.User += v.User
+	u.System += v.System
 }
 
 // Since is what has been used since before, thread by thread. A thread that
@@ -178,7 +190,8 @@ func (u Usage) Since(before Usage) []Thread {
 	for tid, now := range u.Threads {
 		then := before.Threads[tid]
 		threads = append(threads, Thread{
-			now.Ran - then.Ran, now.Waited - then.Waited, now.Sleeps - then.Sleeps,
+			now.Ran - then.Ran, now.Waited - then.Waited,
+			now.Sleeps - then.Sleeps, now.Preempted - then.Preempted,
 		})
 	}
 	return threads
@@ -205,8 +218,15 @@ func Used(pid int) (Usage, error) {
 		}
 		u.Threads[tid] = thread
 	}
-	kilobytes, err := number(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
-	u.Resident = kilobytes << 10
+	kilobytes, err := numbers(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:", "VmHWM:")
+	if err != nil {
+		return u, err
+	}
+	u.Resident, u.Peak = kilobytes[0]<<10, kilobytes[1]<<10
+	if u.CPU, err = processClock(pid); err != nil {
+		return u, err
+	}
+	u.User, u.System, err = ticks(pid)
 	return u, err
 }
 
@@ -214,8 +234,50 @@ func usedByThread(dir string) (t Thread, err error) {
 	if t.Ran, t.Waited, err = schedstat(dir); err != nil {
 		return t, err
 	}
-	t.Sleeps, err = number(dir+"/status", "voluntary_ctxt_switches:")
-	return t, err
+	switches, err := numbers(dir+"/status", "voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
+	if err != nil {
+		return t, err
+	}
+	t.Sleeps, t.Preempted = switches[0], switches[1]
+	return t, nil
+}
+
+// UsedByThisThread is what the calling thread has used: lock the goroutine to it.
+func UsedByThisThread() (Thread, error) { return usedByThread("/proc/thread-self") }
+
+// processClock is the CPU-time clock of a process: clock_getcpuclockid(3). Its
+// number holds that of the process, as the kernel's posix-timers.h puts it.
+func processClock(pid int) (time.Duration, error) {
+	const schedulerClock = 2 // CPUCLOCK_SCHED
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|schedulerClock), &t); err != nil {
+		if err == unix.EINVAL { // there is no such process
+			return 0, ErrGone
+		}
+		return 0, fmt.Errorf("clock_gettime of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// ticks is utime and stime of /proc/PID/stat: proc_pid_stat(5). They are in
+// units of USER_HZ, which is 100 a second on all machines that Go knows.
+func ticks(pid int) (user, system time.Duration, err error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, gone(err)
+	}
+	const tick = 10 * time.Millisecond
+	const utime, stime = 14 - 3, 15 - 3 // counted from 1, and the first two are cut off
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) <= stime {
+		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields)+2)
+	}
+	u, err1 := strconv.ParseInt(fields[utime], 10, 64)
+	s, err2 := strconv.ParseInt(fields[stime], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	}
+	return time.Duration(u) * tick, time.Duration(s) * tick, nil
 }
 
 // schedstat is how long a thread has run, and has been runnable and waited for
@@ -231,23 +293,35 @@ func schedstat(task string) (ran, waited time.Duration, err error) {
 	return ran, waited, nil
 }
 
-// number is the number that follows a key in a file of lines "key: number …".
-// A process that is about to end has no memory any more, and no such line.
-func number(file, key string) (int64, error) {
+// numbers is the number that follows each key in a file of lines "key: number …".
+// A process that is about to end has no memory any more, and no such lines.
+func numbers(file string, keys ...string) ([]int64, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return 0, gone(err)
+		return nil, gone(err)
 	}
+	found := make([]int64, len(keys))
+	missing := len(keys)
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, key); ok {
+		for i, key := range keys {
+			rest, ok := strings.CutPrefix(line, key)
+			if !ok {
+				continue
+			}
 			fields := strings.Fields(rest)
 			if len(fields) == 0 {
-				break
+				return nil, fmt.Errorf("%s: no number in %q", file, line)
 			}
-			return strconv.ParseInt(fields[0], 10, 64)
+			if found[i], err = strconv.ParseInt(fields[0], 10, 64); err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			missing--
 		}
 	}
-	return 0, ErrGone
+	if missing > 0 {
+		return nil, ErrGone
+	}
+	return found, nil
 }
 
 // ErrRuns says that no thread of a process stands in a system call.

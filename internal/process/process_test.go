@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -122,7 +123,15 @@ func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 	if got := used(start(t, "while :; do :; done")); got < window/2 {
 		t.Errorf("one that spins was runnable for %v of %v", got, window)
 	}
-	if got := used(start(t, "exec sleep 60")); got > window/2 {
+	sleeper := start(t, "exec sleep 60")
+	eventually(t, "it sleeps", func() bool { // when it has begun to, on a busy machine
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", sleeper.Pid()))
+		must(t, err)
+		asleep, err := process.Asleep(sleeper.Pid())
+		must(t, err)
+		return string(name) == "sleep\n" && asleep
+	})
+	if got := used(sleeper); got > window/2 {
 		t.Errorf("one that sleeps was runnable for %v of %v", got, window)
 	}
 }
@@ -145,6 +154,104 @@ func TestUsageOfAProcess(t *testing.T) {
 	must(t, p.Kill())
 	if _, err := process.Used(p.Pid()); !errors.Is(err, process.ErrGone) {
 		t.Errorf("after its end: %v, want %v", err, process.ErrGone)
+	}
+}
+
+// untilUsed waits until the process has used so much processor time.
+func untilUsed(t *testing.T, p *process.Process, much time.Duration) (u process.Usage) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("it has used %v", much), func() bool {
+		var err error
+		u, err = process.Used(p.Pid())
+		must(t, err)
+		return u.CPU >= much
+	})
+	return u
+}
+
+func TestProcessorTimeIsPartedIntoUserAndSystem(t *testing.T) {
+	const much = 300 * time.Millisecond
+	u := untilUsed(t, start(t, "while :; do :; done"), much)
+	if u.User < u.System {
+		t.Errorf("one that computes: user %v, system %v", u.User, u.System)
+	}
+	if sum := u.User + u.System; (sum - u.CPU).Abs() > much/2 {
+		t.Errorf("user and system are %v, all is %v", sum, u.CPU)
+	}
+	u = untilUsed(t, start(t, "exec dd if=/dev/zero of=/dev/null bs=1M 2>/dev/null"), much)
+	if u.System < u.User {
+		t.Errorf("one that asks the kernel for zeros: user %v, system %v", u.User, u.System)
+	}
+}
+
+func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
+	before, err := process.Used(os.Getpid())
+	must(t, err)
+	const much = 50 * time.Millisecond
+	done := make(chan int)
+	end := make(chan bool)
+	defer close(end)
+	var compute func()
+	compute = func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this function
+		if unix.Gettid() == os.Getpid() {
+			go compute()
+			<-end // but not the first of a process: Go keeps it
+			return
+		}
+		for began := time.Now(); time.Since(began) < 10*time.Second; {
+			var used unix.Timespec
+			must(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used))
+			if time.Duration(used.Nano()) > much {
+				break
+			}
+		}
+		done <- unix.Gettid()
+	}
+	go compute()
+	tid := <-done
+	eventually(t, "the thread has ended", func() bool {
+		after, err := process.Used(os.Getpid())
+		must(t, err)
+		_, lives := after.Threads[tid]
+		return !lives && after.CPU-before.CPU >= much
+	})
+}
+
+func TestSwitchesAreCounted(t *testing.T) {
+	sleeper := start(t, "while :; do sleep 0.01; done")
+	eventually(t, "it has slept ten times", func() bool {
+		u, err := process.Used(sleeper.Pid())
+		must(t, err)
+		return u.Threads[sleeper.Pid()].Sleeps >= 10
+	})
+	// Three for two processors, or as many as there are: some must give way.
+	var spinners []*process.Process
+	for range runtime.NumCPU() + 1 {
+		spinners = append(spinners, start(t, "while :; do :; done"))
+	}
+	eventually(t, "one of those that spin has been preempted ten times", func() bool {
+		return slices.ContainsFunc(spinners, func(p *process.Process) bool {
+			u, err := process.Used(p.Pid())
+			must(t, err)
+			return u.Threads[p.Pid()].Preempted >= 10
+		})
+	})
+}
+
+func TestPeakIsRemembered(t *testing.T) {
+	const size = 64 << 20
+	before, err := process.Used(os.Getpid())
+	must(t, err)
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+	must(t, err)
+	must(t, unix.Munmap(memory))
+	after, err := process.Used(os.Getpid())
+	must(t, err)
+	if after.Peak < before.Resident+size/2 || after.Resident > before.Resident+size/2 {
+		t.Errorf("resident %d, then %d and at most %d; want %d more at most",
+			before.Resident, after.Resident, after.Peak, size)
 	}
 }
 

@@ -1,0 +1,190 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/bench"
+	"lesson/internal/terminal"
+)
+
+// benchFlags are what is given to lesson bench.
+type benchFlags struct {
+	options bench.Options
+	only    []string
+	also    []string
+
+	asJSON   bool
+	html     string
+	results  string
+	hasConns bool
+}
+
+func newBench() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "What does a request cost? The lessons measured, and any other server",
+		Long: `Makes one request after the other, each on a connection of its own, of every lesson
+and of any other server, and says what a request costs each: processor time, system
+calls, context switches, threads, memory; and how many it answers in a second, and
+after how long.
+
+The servers are measured in turn, round by round, and compared with the first within
+each round. The client says how busy it was: where it was saturated, requests per
+second are the client's figure and not compared.
+
+With --rate, requests become due at that rate whether the server answers or not, and
+latency is counted from when a request was due.
+
+The step blocking is left out: it serves one client. See docs/bench.md.`,
+		Example: `  lesson bench
+  lesson bench --only epoll,loop --conns 64 --rounds 9
+  lesson bench --also 'mine=python3 my_server.py {port}'
+  lesson bench --only epoll --rate 5000 --conns 64
+  lesson bench --html bench.html`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.hasConns = cmd.Flags().Changed("conns")
+			return f.run(cmd)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.IntSliceVar(&f.options.Conns, "conns", []int{1, 16, 64, 512},
+		"connections at a time: one `size` after the other; with --rate, 64 when not given")
+	flags.DurationVar(&f.options.During, "duration", time.Second, "how long a round lasts")
+	flags.IntVar(&f.options.Rounds, "rounds", 5, "`N` rounds for each server and size")
+	flags.Float64Var(&f.options.Rate, "rate", 0,
+		"an open loop: `R` requests become due each second; 0 is a closed loop")
+	flags.DurationVar(&f.options.Timeout, "timeout", bench.DefaultTimeout,
+		"how long a client waits for an answer")
+	flags.StringSliceVar(&f.only, "only", nil,
+		"only these `lessons`, compared with the first; none leaves all out")
+	flags.StringArrayVar(&f.also, "also", nil,
+		"also this server: `'NAME=command {addr}'`, a command for sh; may be given again")
+	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	flags.StringVar(&f.html, "html", "", "also write a page with charts to `file`")
+	flags.StringVarP(&f.results, "output", "o", "", "also write the results to `file`, as --json does")
+	return cmd
+}
+
+func (f *benchFlags) run(cmd *cobra.Command) error {
+	if err := f.servers(); err != nil {
+		return usageError{err}
+	}
+	if f.options.Rate > 0 && !f.hasConns {
+		f.options.Conns = []int{64}
+	}
+	if err := f.options.Check(); err != nil {
+		return usageError{err}
+	}
+	progress, end := benchProgress(cmd.ErrOrStderr())
+	f.options.Progress = progress
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d servers, %d sizes, %d rounds of %v each: about %v\n",
+		len(f.options.Servers), len(f.options.Conns), f.options.Rounds, f.options.During,
+		f.options.Estimate().Round(time.Second))
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	report, err := bench.Run(ctx, f.options)
+	end()
+	if report == nil {
+		return err
+	}
+	return errors.Join(err, f.show(cmd, report))
+}
+
+// servers is all that is to be measured: first the lessons, then the others.
+func (f *benchFlags) servers() error {
+	if len(f.only) == 0 {
+		f.options.Remarks = append(f.options.Remarks,
+			"The step blocking is left out: it serves one client and ends.")
+	}
+	if len(f.only) != 1 || f.only[0] != "none" {
+		lessons, err := bench.Lessons(f.only...)
+		if err != nil {
+			return err
+		}
+		f.options.Servers = lessons
+	}
+	for _, text := range f.also {
+		program, err := bench.Also(text)
+		if err != nil {
+			return err
+		}
+		f.options.Servers = append(f.options.Servers, program)
+	}
+	return nil
+}
+
+func (f *benchFlags) show(cmd *cobra.Command, report *bench.Report) error {
+	out := cmd.OutOrStdout()
+	var err error
+	if f.asJSON {
+		err = writeJSON(out, report)
+	} else {
+		report.Print(out, bench.PrintOptions{Width: terminal.Width(out)})
+	}
+	if f.results != "" {
+		err = errors.Join(err, writeFile(f.results, func(w io.Writer) error { return writeJSON(w, report) }))
+	}
+	if f.html != "" {
+		err = errors.Join(err, writeFile(f.html, func(w io.Writer) error {
+			return report.Page(w, typed(os.Args[1:]))
+		}))
+	}
+	return err
+}
+
+func writeJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
+}
+
+// typed is a command line as one could type it.
+func typed(args []string) string {
+	words := []string{"lesson"}
+	for _, arg := range args {
+		if strings.ContainsAny(arg, " {}$&;|<>*?()'\"\\") {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// benchProgress shows on a terminal what is done now, and how far the run is; end
+// takes it away.
+func benchProgress(w io.Writer) (progress func(part float64, next string), end func()) {
+	width := terminal.Width(w)
+	if width == 0 {
+		return nil, func() {}
+	}
+	return func(part float64, next string) {
+		line := []rune(strconv.Itoa(int(100*part)) + " %  " + next)
+		fmt.Fprintf(w, "\r\x1b[K%s", string(line[:min(len(line), width-1)]))
+	}, func() { fmt.Fprint(w, "\r\x1b[K") }
+}

@@ -1,0 +1,156 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Notes is what must be known to read the figures right, a paragraph each.
+func (r *Report) Notes() []string {
+	notes := slices.Concat(r.failures(), r.saturation(), r.disturbance(), r.shakiness(), r.bounds(), r.others(), r.Remarks)
+	if r.Missing > 0 {
+		notes = append(notes, fmt.Sprintf("The run was interrupted: %d rounds are missing.", r.Missing))
+	}
+	return notes
+}
+
+// failures says which servers have failed clients.
+func (r *Report) failures() []string {
+	var notes []string
+	for i := range r.Servers {
+		server := &r.Servers[i]
+		if server.Ended != "" {
+			notes = append(notes, fmt.Sprintf("%s has ended while it was measured: %s. Its figures are those from before.",
+				server.Name, server.Ended))
+		}
+		for j := range server.Sizes {
+			s := &server.Sizes[j]
+			if s.failure() == "" {
+				continue
+			}
+			served := thousands(float64(s.served()))
+			note := fmt.Sprintf("%s, %s at a time: %s were answered as they should be, and of the others: %s."+
+				" Its figures are those of the former only.", server.Name, connections(s.Conns), served, s.failure())
+			if s.Hopeless {
+				note += fmt.Sprintf(" A round ends when %d in a row have failed.", hopeless)
+			}
+			if s.Unsent > 0 {
+				note += " (Never sent: they were due, and no client was free until the round was over." +
+					" The server does not keep up with the rate, or there are too few connections for it.)"
+			}
+			notes = append(notes, note)
+		}
+	}
+	return notes
+}
+
+// saturation says where the client was the bottleneck.
+func (r *Report) saturation() []string {
+	var where []string
+	for _, conns := range r.conns() {
+		var names []string
+		r.each(conns, func(server *Server, s *Size) {
+			if s.Saturated {
+				names = append(names, fmt.Sprintf("%s (%s)", server.Name, percent(s.Busy)))
+			}
+		})
+		if len(names) > 0 {
+			where = append(where, fmt.Sprintf("%d at a time: %s", conns, strings.Join(names, ", ")))
+		}
+	}
+	if len(where) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("The client was saturated: for over %s of the time it was on its processor, or"+
+		" waiting for one. With %s. There, requests/s is what the client could do; the server could have done as"+
+		" much or more, which is what ≥ says, and no rank follows from it. Latencies include waiting for the"+
+		" client. CPU time of a request is the server's own all the same: compare that.",
+		percent(saturatedAt), strings.Join(where, "; with "))}
+}
+
+// disturbedAt is the part of the processors that something else may have before the
+// report warns of it.
+const disturbedAt = 0.05
+
+// disturbance says who else had the processors.
+func (r *Report) disturbance() []string {
+	var notes []string
+	if r.Others > disturbedAt {
+		notes = append(notes, fmt.Sprintf("Something else used %s of the two processors during the rounds. Requests/s"+
+			" and latencies are worse for it, and are no property of a server; CPU time suffers less. End it, and"+
+			" measure again.", percent(r.Others)))
+	}
+	if r.Stolen > disturbedAt {
+		notes = append(notes, fmt.Sprintf("This is a virtual machine, and its host gave %s of the two processors to"+
+			" others (steal).", percent(r.Stolen)))
+	}
+	return notes
+}
+
+// shakiness says which figures differ from round to round.
+func (r *Report) shakiness() []string {
+	var shaky []string
+	for i := range r.Servers {
+		for j := range r.Servers[i].Sizes {
+			s := &r.Servers[i].Sizes[j]
+			if s.CPU.wide() {
+				shaky = append(shaky, fmt.Sprintf("%s with %d (%.1f to %.1f µs)",
+					r.Servers[i].Name, s.Conns, s.CPU.Low, s.CPU.High))
+			}
+		}
+	}
+	if len(shaky) == 0 {
+		return nil
+	}
+	return []string{"The rounds differ widely in CPU time: " + strings.Join(shaky, ", ") + ", half of them." +
+		" Something else was busy on the machine. The ratios suffer less, for they are taken within a round;" +
+		" trust no difference that is smaller than their quartiles, and measure again when it is quiet."}
+}
+
+// bounds says which limits of the machine were met.
+func (r *Report) bounds() []string {
+	var notes []string
+	if r.ServerCPU == anyProcessor {
+		notes = append(notes, "There is only one processor for both sides: while the client works, the server"+
+			" cannot. CPU time of a request is still the server's own.")
+	}
+	most := r.Limits.MostWaiting
+	if n := r.Kernel.NoTimeWait; n > 0 {
+		notes = append(notes, fmt.Sprintf("More than %s connections were in TIME_WAIT (net.ipv4.tcp_max_tw_buckets)."+
+			" %s times the kernel let one go at once, which is a little less work for the side that closes first:"+
+			" all the lessons do. Rounds are interleaved, so it is less work for all of them.",
+			thousands(float64(most)), thousands(float64(n))))
+	} else if most > 0 && r.Limits.TimeWait > most*9/10 {
+		notes = append(notes, fmt.Sprintf("There were %s connections in TIME_WAIT before the first round, and the"+
+			" kernel keeps %s at most (net.ipv4.tcp_max_tw_buckets). They last a minute.",
+			thousands(float64(r.Limits.TimeWait)), thousands(float64(most))))
+	}
+	if n := r.Kernel.QueueFull; n > 0 {
+		notes = append(notes, fmt.Sprintf("%s times a client found an accept queue full, and tried again a second"+
+			" later: such a latency is of 1 s and more. Has the server asked for a long queue (listen, its"+
+			" backlog)? The kernel allows %s (net.core.somaxconn). This is a count of the whole machine.",
+			thousands(float64(n)), thousands(float64(r.Limits.Backlog))))
+	}
+	return notes
+}
+
+// others says what is different about a server that is not a lesson.
+func (r *Report) others() []string {
+	var notes []string
+	for i := range r.Servers {
+		server := &r.Servers[i]
+		if server.Answer != "" {
+			notes = append(notes, fmt.Sprintf("%s gives another answer than the lessons: %s.", server.Name, server.Answer))
+		}
+		for j := range server.Sizes {
+			if why := server.Sizes[j].NotCalls; why != "" {
+				notes = append(notes, fmt.Sprintf("The system calls of %s were not counted: %s.", server.Name, why))
+				break
+			}
+		}
+	}
+	return notes
+}

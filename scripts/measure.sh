@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Measures again every figure that the pages quote, and puts it there: all of it in
+# less than 10 minutes. Let nothing else run meanwhile; the pages say what it was
+# measured on.
+#
+#   scripts/measure.sh [NAME…]     bench, stall, peers; all when none is named
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+go build -o "$work/" ./cmd/lesson
+export PATH="$work:$PATH"
+mkdir -p docs/results
+
+# What a request costs each lesson.
+bench() {
+  lesson bench -o docs/results/bench.json \
+    --also 'epoll --defer-accept=exec lesson epoll --quiet --defer-accept --addr {addr}' \
+    --also 'edgetriggered --defer-accept=exec lesson edgetriggered --quiet --defer-accept --addr {addr}'
+}
+
+# A server that stands still for 200 ms of each second, seen by an open loop.
+stall() {
+  lesson bench --only epoll --rate 1000 --conns 8 --rounds 3 --duration 2s -o docs/results/stall.json \
+    --also 'stalls=lesson epoll --quiet --addr {addr} & while sleep 0.8; do kill -STOP $!; sleep 0.2; kill -CONT $!; done'
+}
+
+# The same request on other people's servers.
+peers() { scripts/peers.sh; }
+
+[ $# -gt 0 ] || set -- bench stall peers
+for name in "$@"; do "$name"; done
+go generate ./docs
