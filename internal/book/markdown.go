@@ -24,7 +24,11 @@ import (
 // markdown renders as GitHub does. The pages are this program's own, so that
 // HTML in them (<details>) stays what it is.
 var markdown = goldmark.New(
-	goldmark.WithExtensions(extension.Table, extension.Strikethrough),
+	// Columns are aligned by an attribute: the page's policy refuses inline styles.
+	goldmark.WithExtensions(
+		extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute)),
+		extension.Strikethrough,
+	),
 	goldmark.WithParserOptions(parser.WithAutoHeadingID()),
 	goldmark.WithRendererOptions(
 		gmhtml.WithUnsafe(),
