@@ -57,7 +57,7 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 	}
 	root.AddCommand(
 		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
-		newList(), newDiff(), newCheck(), newExercise(), newVersion(), newMan(),
+		newList(), newDiff(), newCheck(), newExercise(), newCrowd(), newVersion(), newMan(),
 	)
 	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked
 	markUsageErrors(root)
