@@ -26,12 +26,12 @@ type crowd struct {
 		user   int64
 		kernel Kernel
 	}
-	full    Kernel // with the largest crowd
+	full    Kernel        // with the largest crowd
 	held    int           // connected
 	taken   int           // of these accepted, when last looked at
 	connect time.Duration // all growing so far, the clients' part
 	accept  time.Duration // all of it
-	unheard bool // a probe got no answer: with more clients it will not either
+	unheard bool          // a probe got no answer: with more clients it will not either
 }
 
 // begin takes the measure of the server without a crowd. A few clients come first:
@@ -169,8 +169,8 @@ func (c *crowd) shrunk(before Kernel) (Kernel, error) {
 // How often and how long the server is looked at.
 const (
 	look       = 10 * time.Millisecond
-	still      = 500 * time.Millisecond // asleep, and nothing accepted: that was all
-	noProgress = 5 * time.Second        // awake, and nothing accepted
+	still      = 300 * time.Millisecond // asleep, and nothing accepted: that was all
+	noProgress = 5 * time.Second        // not to be seen asleep, and nothing accepted
 	calm       = 5                      // times its clock stood still, look after look: at rest
 )
 
@@ -182,7 +182,7 @@ func (c *crowd) awaitAccepted(n int) (int, error) {
 		ran    time.Duration
 	}
 	var last state
-	since := time.Now() // when it was last seen to do anything
+	accepting, running := time.Now(), time.Now() // when it was last seen to do that
 	for {
 		var now state
 		var err error
@@ -193,23 +193,41 @@ func (c *crowd) awaitAccepted(n int) (int, error) {
 			return 0, err
 		}
 		if now.queued != last.queued {
-			since = time.Now()
+			accepting = time.Now()
 		}
-		quiet := time.Since(since)
+		if now != last {
+			last, running = now, time.Now()
+		}
+		over := time.Since(accepting) > noProgress
+		if now.queued > 0 && time.Since(running) > still && !over {
+			if over, err = c.asleep(); err != nil { // or it gets no processor
+				return 0, err
+			}
+		}
 		// With an empty queue some may still be on their way into it: their last
 		// segment was dropped, and the kernel asks for it again after a second or three.
-		asleep := now.ran == last.ran && quiet > still && now.queued > 0
-		if now.queued == 0 || asleep || quiet > noProgress {
+		if now.queued == 0 || over {
 			accepted, err := c.accepted()
-			if err != nil || accepted >= n || asleep || quiet > noProgress {
+			if err != nil || accepted >= n || over {
 				return min(accepted, n), err
 			}
 		}
-		last = now
 		if err := c.pause(time.Millisecond); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// asleep says whether no thread of the server runs or waits for a processor. That is
+// a look at each of them, which process.Threads and its like avoid.
+func (c *crowd) asleep() (bool, error) {
+	pids, err := c.pids()
+	for _, pid := range pids {
+		if asleep, err := process.Asleep(pid); err != nil || !asleep {
+			return false, err
+		}
+	}
+	return true, err
 }
 
 // queue is how many connections wait in the accept queue, and the backlog.

@@ -99,8 +99,8 @@ func (r *Report) lines() *chart.Table {
 		if s.User == nil || s.Kernel == nil || s.Threads == nil {
 			continue
 		}
-		row := []string{s.Name, bytes(s.User.Slope), fmt.Sprintf("%.3f", s.User.R2),
-			bytes(s.Kernel.Slope), fmt.Sprintf("%.3f", s.Kernel.R2),
+		row := []string{s.Name, bytes(s.User.Slope), s.User.r2(),
+			bytes(s.Kernel.Slope), s.Kernel.r2(),
 			fmt.Sprintf("%.2f", s.Threads.Slope)}
 		for i := range Projected {
 			cell := "–"
@@ -116,6 +116,14 @@ func (r *Report) lines() *chart.Table {
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// r2 is how well the line fits; nothing where all values are one.
+func (f Fit) r2() string {
+	if f.R2 == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.3f", f.R2)
 }
 
 // sentences is what the tables do not say.

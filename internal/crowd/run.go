@@ -102,7 +102,7 @@ type series struct {
 	target Target
 	rounds map[int][]sample // by the size that was asked for
 	left   []Left
-	stops  []string // of the first round that stopped early
+	stops  []string // of all rounds
 }
 
 // A sample is one size in one round.
@@ -168,10 +168,7 @@ func (m *measurer) measure(ctx context.Context, s *series, sizes []int) (err err
 			break
 		}
 	}
-	stops = append(stops, c.fullStop()...)
-	if len(s.stops) == 0 {
-		s.stops = stops
-	}
+	s.stopsFor(append(stops, c.fullStop()...))
 	left, err := c.leave()
 	if err != nil {
 		return c.orEnded(s, err)
@@ -199,8 +196,15 @@ func (c *crowd) orEnded(s *series, err error) error {
 	if words := launch.LastWords(c.server.Proc.Output()); words != "" {
 		text += " Its last words: " + words
 	}
-	if len(s.stops) == 0 {
-		s.stops = []string{text}
-	}
+	s.stopsFor([]string{text})
 	return nil
+}
+
+// stopsFor adds reasons that are not known yet.
+func (s *series) stopsFor(reasons []string) {
+	for _, reason := range reasons {
+		if !slices.Contains(s.stops, reason) {
+			s.stops = append(s.stops, reason)
+		}
+	}
 }
