@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/bench"
+	"lesson/internal/launch"
 	"lesson/internal/terminal"
 )
 
@@ -121,9 +121,9 @@ func (f *benchFlags) servers() error {
 		f.options.Servers = lessons
 	}
 	for _, text := range f.also {
-		program, err := bench.Also(text)
+		program, err := launch.Named(text)
 		if err != nil {
-			return err
+			return fmt.Errorf("--also: %w", err)
 		}
 		f.options.Servers = append(f.options.Servers, program)
 	}
@@ -134,12 +134,12 @@ func (f *benchFlags) show(cmd *cobra.Command, report *bench.Report) error {
 	out := cmd.OutOrStdout()
 	var err error
 	if f.asJSON {
-		err = writeJSON(out, report)
+		err = printJSON(out, report)
 	} else {
 		report.Print(out, bench.PrintOptions{Width: terminal.Width(out)})
 	}
 	if f.results != "" {
-		err = errors.Join(err, writeFile(f.results, func(w io.Writer) error { return writeJSON(w, report) }))
+		err = errors.Join(err, writeFile(f.results, func(w io.Writer) error { return printJSON(w, report) }))
 	}
 	if f.html != "" {
 		err = errors.Join(err, writeFile(f.html, func(w io.Writer) error {
@@ -147,21 +147,6 @@ func (f *benchFlags) show(cmd *cobra.Command, report *bench.Report) error {
 		}))
 	}
 	return err
-}
-
-func writeJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
-
-func writeFile(name string, write func(io.Writer) error) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(file), file.Close())
 }
 
 // typed is a command line as one could type it.

@@ -4,13 +4,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"os/signal"
 	"slices"
 	"text/tabwriter"
@@ -165,14 +163,12 @@ func (f *checkFlags) show(cmd *cobra.Command, report *check.Report, err error) e
 	}
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		err = errors.Join(err, encoder.Encode(report))
+		err = errors.Join(err, printJSON(out, report))
 	} else {
 		report.Print(out, printOptions(out, f.verbose))
 	}
 	if f.junit != "" {
-		err = errors.Join(err, writeJUnit(f.junit, report))
+		err = errors.Join(err, writeFile(f.junit, report.JUnit))
 	}
 	switch {
 	case err != nil:
@@ -187,14 +183,6 @@ func printOptions(out io.Writer, verbose bool) check.PrintOptions {
 	return check.PrintOptions{
 		Colour: terminal.Colour(out), Width: terminal.Width(out), Verbose: verbose,
 	}
-}
-
-func writeJUnit(name string, report *check.Report) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(report.JUnit(file), file.Close())
 }
 
 func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target check.Target) error {
@@ -222,9 +210,7 @@ func progress(w io.Writer) func(done, all int, r check.Result) {
 
 func listCases(w io.Writer, cases []check.Case, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(cases)
+		return printJSON(w, cases)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range cases {

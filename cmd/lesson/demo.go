@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -110,12 +109,6 @@ func listDemos(w io.Writer, asJSON bool) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Name, d.Title, d.Chapter, root)
 	}
 	return table.Flush()
-}
-
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
 }
 
 func completeDemos(

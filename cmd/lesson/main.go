@@ -57,8 +57,8 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 	}
 	root.AddCommand(
 		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
-		newList(), newDiff(), newCheck(), newExercise(), newRace(), newBench(), newDemo(), newTrace(),
-		newTour(), newQuiz(), newVersion(), newMan(),
+		newList(), newDiff(), newCheck(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
+		newTrace(), newTour(), newQuiz(), newVersion(), newMan(),
 	)
 	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked
 	markUsageErrors(root)

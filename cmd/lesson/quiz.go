@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"text/tabwriter"
@@ -38,9 +37,7 @@ A CHAPTER is a number or a file. Without one, all are asked.`,
 			}
 			switch {
 			case asJSON:
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(chapters)
+				return printJSON(cmd.OutOrStdout(), chapters)
 			case list:
 				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				for _, c := range chapters {

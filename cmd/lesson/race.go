@@ -4,11 +4,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"text/tabwriter"
 	"time"
@@ -88,30 +86,19 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if f.asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		err = errors.Join(err, encoder.Encode(report))
+		err = errors.Join(err, printJSON(out, report))
 	} else {
 		report.Print(out, race.PrintOptions{
 			Colour: terminal.Colour(out), Width: terminal.Width(out),
 		})
 	}
 	if f.html != "" {
-		err = errors.Join(err, writePage(f.html, report.WritePage))
+		err = errors.Join(err, writeFile(f.html, report.WritePage))
 	}
 	if report.Interrupted {
 		err = errors.Join(err, errors.New("interrupted: this is what was seen so far"))
 	}
 	return err
-}
-
-// writePage writes a file with what write writes.
-func writePage(name string, write func(io.Writer) error) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(file), file.Close())
 }
 
 // raceProgress shows on a terminal how far the play has come.
@@ -124,9 +111,7 @@ func raceProgress(w io.Writer, s scenario.Scenario) func(time.Duration, int, int
 
 func listScenarios(w io.Writer, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(scenario.All())
+		return printJSON(w, scenario.All())
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range scenario.All() {

@@ -129,21 +129,6 @@ func Lessons(names ...string) ([]launch.Program, error) {
 	return programs, nil
 }
 
-// Also is a server given as 'NAME=command {addr}'. The command is one for sh(1).
-func Also(text string) (launch.Program, error) {
-	name, command, found := strings.Cut(text, "=")
-	name, command = strings.TrimSpace(name), strings.TrimSpace(command)
-	const example = `, as in --also 'mine=python3 server.py {port}'`
-	switch {
-	case !found || name == "" || command == "":
-		return launch.Program{}, fmt.Errorf("%q is not NAME=command%s", text, example)
-	case !strings.Contains(command, "{addr}") && !strings.Contains(command, "{port}"):
-		return launch.Program{}, fmt.Errorf("%q must be told where to listen: write {addr} or {port}"+
-			" in its command%s", name, example)
-	}
-	return launch.Program{Name: name, Command: []string{"sh", "-c", command}}, nil
-}
-
 // commandOf is how somebody would start a program.
 func commandOf(p launch.Program) string {
 	if len(p.Command) == 3 && p.Command[0] == "sh" && p.Command[1] == "-c" {

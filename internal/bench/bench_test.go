@@ -24,26 +24,6 @@ func checkError(t *testing.T, name string, err error, want string) {
 	}
 }
 
-func TestAlso(t *testing.T) {
-	tests := []struct{ text, name, command, err string }{
-		{"mine=python3 server.py {port}", "mine", "python3 server.py {port}", ""},
-		{" a b = ./x --addr={addr} -k=v ", "a b", "./x --addr={addr} -k=v", ""},
-		{"python3 server.py {port}", "", "", "is not NAME=command"},
-		{"=python3 {port}", "", "", "is not NAME=command"},
-		{"mine=", "", "", "is not NAME=command"},
-		{"", "", "", "is not NAME=command"},
-		{"mine=python3 server.py", "", "", `"mine" must be told where to listen`},
-	}
-	for _, test := range tests {
-		program, err := Also(test.text)
-		checkError(t, test.text, err, test.err)
-		if test.err == "" && (program.Name != test.name ||
-			!slices.Equal(program.Command, []string{"sh", "-c", test.command})) {
-			t.Errorf("%q is %+v", test.text, program)
-		}
-	}
-}
-
 func TestLessons(t *testing.T) {
 	all, err := Lessons()
 	checkError(t, "all", err, "")

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -294,9 +295,17 @@ func (s *Server) Stop() error {
 // End ends the server at once, with all its children.
 func (s *Server) End() error { return s.Proc.Kill() }
 
-// LastWords is the end of what a server has written, made safe to print.
+// goEnds is how the Go runtime begins to say what has ended a program. The stacks of
+// its goroutines follow, after an empty line, and may be long.
+var goEnds = regexp.MustCompile(`(?m)^(runtime: .*\n)?(fatal error|panic): (.|\n)*?\n\n`)
+
+// LastWords is the end of what a server has written, made safe to print: of a program
+// of Go's that has failed, what it failed of.
 func LastWords(output []byte) string {
 	const most = 400
+	if found := goEnds.FindAll(output, -1); len(found) > 0 {
+		output = found[len(found)-1]
+	}
 	text := strings.TrimSpace(string(output[max(0, len(output)-most):]))
 	var safe strings.Builder
 	for _, r := range text {

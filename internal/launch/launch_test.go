@@ -197,6 +197,16 @@ func TestLastWordsAreSafeToPrint(t *testing.T) {
 	if want := "one\\x1b[31m\nTraceback é�\\t!"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	const stacks = "\n\ngoroutine 1 [running]:\nmain.main()\n\t/a/b.go:3 +0x1d\n"
+	for output, want := range map[string]string{
+		"hello\npanic: no" + stacks: "panic: no",
+		"runtime: program exceeds 60-thread limit\nfatal error: thread exhaustion" + stacks: "runtime: program" +
+			" exceeds 60-thread limit\nfatal error: thread exhaustion",
+	} {
+		if got := LastWords([]byte(output)); got != want {
+			t.Errorf("of %q: %q, want %q", output, got, want)
+		}
+	}
 	if got := LastWords(bytes.Repeat([]byte("x"), 10000)); len(got) != 400 {
 		t.Errorf("%d bytes of words", len(got))
 	}

@@ -223,7 +223,7 @@ func Used(pid int) (Usage, error) {
 		return u, err
 	}
 	u.Resident, u.Peak = kilobytes[0]<<10, kilobytes[1]<<10
-	if u.CPU, err = processClock(pid); err != nil {
+	if u.CPU, err = Ran(pid); err != nil {
 		return u, err
 	}
 	u.User, u.System, err = ticks(pid)
@@ -244,20 +244,6 @@ func usedByThread(dir string) (t Thread, err error) {
 
 // UsedByThisThread is what the calling thread has used: lock the goroutine to it.
 func UsedByThisThread() (Thread, error) { return usedByThread("/proc/thread-self") }
-
-// processClock is the CPU-time clock of a process: clock_getcpuclockid(3). Its
-// number holds that of the process, as the kernel's posix-timers.h puts it.
-func processClock(pid int) (time.Duration, error) {
-	const schedulerClock = 2 // CPUCLOCK_SCHED
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|schedulerClock), &t); err != nil {
-		if err == unix.EINVAL { // there is no such process
-			return 0, ErrGone
-		}
-		return 0, fmt.Errorf("clock_gettime of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
-}
 
 // ticks is utime and stime of /proc/PID/stat: proc_pid_stat(5). They are in
 // units of USER_HZ, which is 100 a second on all machines that Go knows.

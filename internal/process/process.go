@@ -19,8 +19,9 @@ import (
 	"lesson/internal/syscount"
 )
 
-// keptOutput is how much of the last output is kept, in bytes.
-const keptOutput = 64 << 10
+// keptOutput is how much of the last output is kept, in bytes: the Go runtime says why
+// it ends a program before it prints the stacks of many threads.
+const keptOutput = 1 << 20
 
 // A Process is a child, and whatever it has started in turn.
 type Process struct {
@@ -31,7 +32,7 @@ type Process struct {
 }
 
 // Start starts the command in dir ("" for here) with env added to the
-// environment. It reads nothing and its output is kept, the last 64 KiB of it. It is
+// environment. It reads nothing and its output is kept, the last 1 MiB of it. It is
 // killed when this program ends, however that comes.
 func Start(command []string, dir string, env ...string) (*Process, error) {
 	p := &Process{ended: make(chan struct{})}
@@ -147,8 +148,8 @@ func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last = append(o.last, p...)
-	if extra := len(o.last) - keptOutput; extra > 0 {
-		o.last = append(o.last[:0], o.last[extra:]...)
+	if len(o.last) > 2*keptOutput { // now and then, and not with each write
+		o.last = append(o.last[:0], o.last[len(o.last)-keptOutput:]...)
 	}
 	return len(p), nil
 }
@@ -156,5 +157,5 @@ func (o *output) Write(p []byte) (int, error) {
 func (o *output) bytes() []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return bytes.Clone(o.last)
+	return bytes.Clone(o.last[max(0, len(o.last)-keptOutput):])
 }

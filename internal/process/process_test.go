@@ -72,8 +72,8 @@ func TestNoSuchCommand(t *testing.T) {
 }
 
 func TestOnlyTheEndOfTheOutputIsKept(t *testing.T) {
-	const kept = 64 << 10
-	p := start(t, "head -c 300000 /dev/zero | tr '\\0' x; echo end")
+	const kept = 1 << 20
+	p := start(t, "head -c 3000000 /dev/zero | tr '\\0' x; echo end")
 	<-p.Ended()
 	out := string(p.Output())
 	if len(out) != kept || !strings.HasSuffix(out, "x\nend\n") && !strings.HasSuffix(out, "xend\n") {

@@ -1,0 +1,233 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/crowd"
+	"lesson/internal/launch"
+	"lesson/internal/terminal"
+)
+
+// crowdFlags are what is given to lesson crowd.
+type crowdFlags struct {
+	options crowd.Options
+	only    []string
+	also    []string
+	html    string
+	asJSON  bool
+}
+
+func newCrowd() *cobra.Command {
+	var f crowdFlags
+	cmd := &cobra.Command{
+		Use:   "crowd",
+		Short: "What does an idle connection cost? Memory, threads, time",
+		Long: `Lets a crowd of clients connect to each lesson and say nothing, and measures what that
+costs: memory of the server's process and of the kernel for each connection, threads,
+processor time while nothing happens, and how long a client that does want something
+waits behind the crowd. Every server is measured --rounds times, in turn.
+
+A line through all measurements says what a connection costs, and what a crowd would
+that this machine cannot hold; that is a projection and is marked as one.
+
+Takes about three minutes. Ctrl-C ends it with what has been measured. What the
+kernel uses is measured for the whole machine: let nothing else run meanwhile.
+See docs/crowd.md.`,
+		Example: `  lesson crowd
+  lesson crowd --only epoll,threaded --conns 500,1000,2000 --rounds 1
+  lesson crowd --also 'mine=./server {addr}' --html crowd.html
+  lesson crowd hold 127.0.0.1:8080 900     only the crowd, until Ctrl-D`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.IntSliceVar(&f.options.Conns, "conns", nil, fmt.Sprintf(
+		"the `sizes` of the crowd (default %s, or what the machine has descriptors for)",
+		strings.Trim(strings.Join(strings.Fields(fmt.Sprint(crowd.Usual)), ","), "[]")))
+	flags.StringSliceVar(&f.only, "only", nil, "only these `lessons`")
+	flags.StringArrayVar(&f.also, "also", nil,
+		"measure this server, too: `'NAME=COMMAND'`, where {addr} or {port} is replaced; may be repeated")
+	flags.IntVar(&f.options.Rounds, "rounds", 3, "measure every server `N` times")
+	flags.DurationVar(&f.options.Idle, "idle", time.Second,
+		"look at an idle crowd for this `time`; below 1s, what the kernel uses is less certain")
+	flags.StringVar(&f.html, "html", "", "also write a page with charts to `file`")
+	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	cmd.AddCommand(newCrowdHold(), newCrowdAccept())
+	return cmd
+}
+
+func (f *crowdFlags) run(cmd *cobra.Command) error {
+	targets, err := f.targets()
+	if err != nil {
+		return usageError{err}
+	}
+	if f.options.Rounds < 1 || f.options.Idle <= 0 {
+		return usageError{errors.New("--rounds is at least 1, and --idle more than 0")}
+	}
+	if f.options.Conns, err = sizes(cmd, f.options.Conns); err != nil {
+		return usageError{err}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	f.options.Hold = []string{self, "crowd", "hold"}
+	f.options.AcceptOnly = []string{self, "crowd", "accept"}
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer cancel()
+	done := func() {}
+	if width := terminal.Width(cmd.ErrOrStderr()); width > 0 {
+		f.options.Progress, done = crowdProgress(cmd.ErrOrStderr(), width)
+	}
+	report, err := crowd.Run(ctx, targets, f.options)
+	done()
+	if report == nil {
+		return cannotRun{err}
+	}
+	return f.show(cmd, report, err)
+}
+
+// sizes is the sizes as given. An empty list is a mistake, and none at all is not.
+func sizes(cmd *cobra.Command, given []int) ([]int, error) {
+	if cmd.Flags().Changed("conns") && len(given) == 0 {
+		return nil, errors.New("--conns names no size; for example: --conns 1000,5000,10000")
+	}
+	for _, n := range given {
+		if n < 1 || n > crowd.MostConns {
+			return nil, fmt.Errorf("--conns is from 1 to %d, not %d", crowd.MostConns, n)
+		}
+	}
+	return given, nil
+}
+
+func (f *crowdFlags) targets() ([]crowd.Target, error) {
+	targets, err := crowd.Lessons(f.only)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range f.also {
+		program, err := launch.Named(text)
+		if err != nil {
+			return nil, fmt.Errorf("--also: %w", err)
+		}
+		for _, t := range targets {
+			if t.Name == program.Name {
+				return nil, fmt.Errorf("--also: there is a server %q already;"+
+					" give it another name", program.Name)
+			}
+		}
+		targets = append(targets, crowd.Target{Program: program})
+	}
+	return targets, nil
+}
+
+// show shows what has come of a run, complete or not.
+func (f *crowdFlags) show(cmd *cobra.Command, report *crowd.Report, err error) error {
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		err = errors.Join(err, printJSON(out, report))
+	} else {
+		report.Print(out, terminal.Width(out))
+	}
+	if f.html != "" {
+		err = errors.Join(err, writeFile(f.html, report.Page().Write))
+	}
+	return err
+}
+
+// crowdProgress shows on a terminal how far a run has come, in one line that fits.
+func crowdProgress(w io.Writer, width int) (show func(crowd.Step), done func()) {
+	show = func(s crowd.Step) {
+		text := fmt.Sprintf("%d of %d  %s", s.Done+1, s.All, s.Server)
+		if s.Conns > 0 {
+			text += fmt.Sprintf(": %d connections", s.Conns)
+		}
+		if len(text) >= width {
+			text = text[:max(0, width-1)]
+		}
+		fmt.Fprint(w, "\r\x1b[K"+text)
+	}
+	return show, func() { fmt.Fprint(w, "\r\x1b[K") }
+}
+
+func newCrowdHold() *cobra.Command {
+	var asJSON bool
+	var first int
+	cmd := &cobra.Command{
+		Use:   "hold ADDR N",
+		Short: "Connect N clients that say nothing, and hold them until Ctrl-D",
+		Long: `Connects N clients to ADDR, prints how many there are, and holds them, silent, until
+its standard input ends: Ctrl-D. A number, typed in a line, lets the crowd grow
+to that many. In the end all are reset, so that no port is left in TIME_WAIT.
+
+To loopback they leave from 127.1.0.1, 127.1.0.2, … 10000 from each: between two
+addresses and one port there are only some 28,000 ephemeral ports.`,
+		Example: "  lesson crowd hold 127.0.0.1:8080 900",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			addr, err := addrPort(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 0 || n > crowd.MostConns || first < 0 {
+				return usageError{fmt.Errorf("not a number from 0 to %d: %q", crowd.MostConns, args[1])}
+			}
+			ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+			defer cancel()
+			report := crowd.Told(cmd.OutOrStdout())
+			if !asJSON {
+				report = crowd.Said(cmd.OutOrStdout())
+			}
+			return crowd.Hold(ctx, crowd.NewSilent(addr, first), n, cmd.InOrStdin(), report)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
+	cmd.Flags().IntVar(&first, "first", 0, "the number of the first, if others hold some")
+	if err := cmd.Flags().MarkHidden("first"); err != nil {
+		panic(err) // there is no such flag
+	}
+	return cmd
+}
+
+// newCrowdAccept is the server that all others are compared with.
+func newCrowdAccept() *cobra.Command {
+	return &cobra.Command{
+		Use:    "accept ADDR",
+		Short:  "Accept connections, and do nothing else",
+		Hidden: true, // for lesson crowd
+		Args:   cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			addr, err := addrPort(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			return crowd.AcceptOnly(addr)
+		},
+	}
+}
+
+func addrPort(text string) (netip.AddrPort, error) {
+	addr, err := net.ResolveTCPAddr("tcp", text)
+	if err != nil || addr.IP == nil {
+		return netip.AddrPort{}, fmt.Errorf("bad address %q; give it as host:port,"+
+			" as in 127.0.0.1:8080", text)
+	}
+	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()), nil
+}

@@ -1,0 +1,256 @@
+//go:build linux
+
+package crowd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// quick is options for crowds so large, one round.
+func quick(conns ...int) Options {
+	return Options{
+		Conns: conns, Rounds: 1, Idle: 50 * time.Millisecond,
+		Hold: []string{started, "hold"}, AcceptOnly: []string{started, "accept"},
+	}
+}
+
+func measure(t *testing.T, o Options, targets ...Target) *Report {
+	t.Helper()
+	before := children(t)
+	r, err := Run(t.Context(), targets, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := children(t); !slices.Equal(before, after) {
+		t.Errorf("processes are left: %v, before %v", after, before)
+	}
+	return r
+}
+
+func (r *Report) find(t *testing.T, name string) Server {
+	t.Helper()
+	for _, s := range r.Servers {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("no server %s in the report", name)
+	return Server{}
+}
+
+// children is the processes that are ours, those that have ended and were not waited
+// for as well.
+func children(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Fields(string(text))
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		// A thread that has ended meanwhile has handed its children to another.
+		text, _ := os.ReadFile("/proc/self/task/" + thread.Name() + "/children")
+		all = append(all, strings.Fields(string(text))...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func TestWhatAConnectionCosts(t *testing.T) {
+	r := measure(t, quick(50, 100, 200),
+		lessonProgram("threaded"), lessonProgram("netpoll"), lessonProgram("epoll"),
+		lessonProgram("edgetriggered"))
+	threaded, netpoll := r.find(t, "threaded"), r.find(t, "netpoll")
+	for _, s := range r.Servers {
+		for _, size := range s.Size {
+			if size.Connected != size.Asked || size.Accepted != size.Asked {
+				t.Errorf("%s: %d asked, %d connected, %d accepted",
+					s.Name, size.Asked, size.Connected, size.Accepted)
+			}
+			if p := size.Probe; s.Name != acceptOnly && (p.Answered != Probes || p.Median <= 0 || p.Max < p.Median) {
+				t.Errorf("%s, %d: probes %+v", s.Name, size.Asked, p)
+			}
+			if size.Accept < size.Connect {
+				t.Errorf("%s, %d: connected after %v, accepted after %v",
+					s.Name, size.Asked, size.Connect, size.Accept)
+			}
+		}
+	}
+	if got := threaded.Threads.Slope; got < 0.95 || got > 1.05 {
+		t.Errorf("threaded: %.2f threads for each connection, want 1", got)
+	}
+	if got := threaded.Left.Threads; got < 200 {
+		t.Errorf("threaded: %d threads when the crowd has gone; Go keeps them", got)
+	}
+	for _, name := range []string{"netpoll", "epoll", "edgetriggered", acceptOnly} {
+		if got := r.find(t, name).Threads.Slope; got > 0.1 {
+			t.Errorf("%s: %.2f threads for each connection, want none", name, got)
+		}
+	}
+	for _, name := range []string{"epoll", "edgetriggered"} {
+		if event := r.find(t, name).User.Slope; event*10 > netpoll.User.Slope {
+			t.Errorf("%s: %.0f bytes for each connection; netpoll: %.0f", name, event, netpoll.User.Slope)
+		}
+	}
+	if got := netpoll.User.Slope; got < 2048 { // one stack at least
+		t.Errorf("netpoll: %.0f bytes for each connection", got)
+	}
+	if got := threaded.User.Slope; got < 2*netpoll.User.Slope {
+		t.Errorf("threaded: %.0f bytes for each connection; netpoll: %.0f", got, netpoll.User.Slope)
+	}
+}
+
+// Less than a hundred bytes are seen only with many.
+func TestAnEntryOfATableIsSeen(t *testing.T) {
+	r := measure(t, quick(1000, 4000), lessonProgram("epoll"))
+	if got := r.find(t, "epoll").User.Slope; got < 40 || got > 400 {
+		t.Errorf("epoll: %.0f bytes for each connection", got)
+	}
+}
+
+func TestWhoHoardsIsDear(t *testing.T) {
+	r := measure(t, quick(50, 100, 200), program("right", "wrong", "none"), program("hoards", "wrong", "hoards"))
+	right, hoards := r.find(t, "right"), r.find(t, "hoards")
+	if right.User.Slope > 20<<10 {
+		t.Errorf("a goroutine and 4 kB: %.0f bytes for each connection", right.User.Slope)
+	}
+	if hoards.User.Slope < 60<<10 {
+		t.Errorf("a goroutine and 64 kB: %.0f bytes for each connection", hoards.User.Slope)
+	}
+}
+
+func TestWhoSpinsIsSeen(t *testing.T) {
+	r := measure(t, quick(10), program("right", "wrong", "none"), program("spins", "wrong", "spins"))
+	if right := r.find(t, "right").Size[0].Idle.Median; right > 0.05 {
+		t.Errorf("one that rests used %.2f of a processor", right)
+	}
+	if spins := r.find(t, "spins").Size[0].Idle.Median; spins < 0.2 {
+		t.Errorf("one that spins used %.2f of a processor", spins)
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	r := measure(t, quick(20, 40), lessonProgram("loop"))
+	loop := r.find(t, "loop")
+	for _, size := range loop.Size {
+		if size.Accepted != 1 || size.Connected != size.Asked || size.Weighed() != size.Asked {
+			t.Errorf("%d asked: %d connected, %d accepted", size.Asked, size.Connected, size.Accepted)
+		}
+		if size.Probe.Answered != 0 || size.Probe.Asked == 0 {
+			t.Errorf("%d asked: probes %+v, want none answered", size.Asked, size.Probe)
+		}
+	}
+	if !loop.Queues || loop.Projections != nil || !strings.Contains(strings.Join(loop.Stops, " "), "accept queue") {
+		t.Errorf("%+v", loop)
+	}
+}
+
+// Why there is no larger crowd.
+func TestWhyItStops(t *testing.T) {
+	shortQueue := lessonProgram("loop")
+	shortQueue.Env = []string{"CROWD_TEST_BACKLOG=8"}
+	few := program("few descriptors", "wrong", "none")
+	few.Command = append([]string{"sh", "-c", `ulimit -n 60; exec "$@"`, "sh"}, few.Command...)
+	bounded := lessonProgram("epoll")
+	bounded.Most, bounded.Why = 80, "somebody has said so"
+	for _, c := range []struct {
+		name              string
+		target            Target
+		connected, sizes  int // of the largest crowd; how many sizes
+		mostAccepted      int
+		want              string
+		unansweredAtLarge bool
+	}{
+		{"an accept queue for 8", shortQueue, 10, 1, 1,
+			"With 10 clients connected, the next got none (connection 11: no answer within 2.5s:" +
+				" the accept queue is full): 9 wait in the accept queue, which is for 8.", true},
+		{"few descriptors", few, 100, 2, 60, "descriptors open and may have 60.", true},
+		{"a bound", bounded, 80, 2, 80, "It stops at 80 connections: somebody has said so.", false},
+		{"threads", program("threads", "wrong", "threads"), 50, 1, 50, "60-thread limit", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := measure(t, quick(20, 100), c.target)
+			s := r.find(t, c.target.Name)
+			if !strings.Contains(strings.Join(s.Stops, " "), c.want) {
+				t.Errorf("it says %q, want %q", s.Stops, c.want)
+			}
+			if len(s.Size) != c.sizes {
+				t.Fatalf("%d sizes, want %d: %+v", len(s.Size), c.sizes, s)
+			}
+			last := s.Size[len(s.Size)-1]
+			if c.name == "threads" {
+				return // it ended before it was measured at its end
+			}
+			if last.Connected != c.connected || last.Accepted > c.mostAccepted {
+				t.Errorf("%d connected, %d accepted", last.Connected, last.Accepted)
+			}
+			if got := last.Probe.Answered < last.Probe.Asked; got != c.unansweredAtLarge {
+				t.Errorf("probes: %+v", last.Probe)
+			}
+		})
+	}
+}
+
+func TestInterruption(t *testing.T) {
+	before := children(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := quick(20, 40)
+	o.Progress = func(s Step) {
+		if s.Server == "epoll" && s.Conns == 40 {
+			cancel()
+		}
+	}
+	r, err := Run(ctx, []Target{lessonProgram("epoll"), lessonProgram("netpoll")}, o)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "0 of 1 rounds are complete") {
+		t.Errorf("error %v", err)
+	}
+	if r == nil || len(r.Servers) != 2 || len(r.find(t, "epoll").Size) != 1 {
+		t.Fatalf("the report is %+v, want what was measured", r)
+	}
+	if after := children(t); !slices.Equal(before, after) {
+		t.Errorf("processes are left: %v, before %v", after, before)
+	}
+}
+
+func TestWhatCannotBeRun(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		targets []Target
+		change  func(*Options)
+		want    string
+	}{
+		{"two of a name", []Target{lessonProgram("epoll"), lessonProgram("epoll")}, nil, `the name "epoll"`},
+		{"a reserved name", []Target{program(acceptOnly, "wrong", "none")}, nil, `the name "accept only"`},
+		{"a size", nil, func(o *Options) { o.Conns = []int{0} }, "from 1 to 1000000"},
+		{"rounds", nil, func(o *Options) { o.Rounds = -1 }, "negative"},
+	} {
+		o := quick(10)
+		if c.change != nil {
+			c.change(&o)
+		}
+		if r, err := Run(t.Context(), c.targets, o); r != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, %v, want %q", c.name, r, err, c.want)
+		}
+	}
+	noServer := Target{}
+	noServer.Name, noServer.Command = "gone", []string{"sh", "-c", "exit 3 # {addr}"}
+	r, err := Run(t.Context(), []Target{noServer}, quick(10))
+	if err == nil || !strings.Contains(err.Error(), "gone: ") || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("a server that does not start: %v", err)
+	}
+	if r == nil || len(r.Servers) != 1 {
+		t.Errorf("what was measured before is not in the report: %+v", r)
+	}
+}

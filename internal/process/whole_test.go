@@ -1,0 +1,111 @@
+//go:build linux
+
+package process_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/process"
+)
+
+func TestMemoryGrowsWithWhatIsTouched(t *testing.T) {
+	memory := func() int64 {
+		m, err := process.Memory(os.Getpid())
+		must(t, err)
+		return m
+	}
+	before := memory()
+	const size = 32 << 20
+	pages, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+	must(t, err)
+	after := memory()
+	must(t, unix.Munmap(pages))
+	const noise = size / 4 // the garbage collector may give memory back meanwhile
+	if got := after - before; got < size-noise || got > size+noise {
+		t.Errorf("%d bytes touched, and the memory has grown by %d", size, got)
+	}
+}
+
+func TestMemoryOfAFileIsNotCounted(t *testing.T) {
+	program, err := os.Open("/proc/self/exe")
+	must(t, err)
+	defer program.Close()
+	info, err := program.Stat()
+	must(t, err)
+	before, err := process.Memory(os.Getpid())
+	must(t, err)
+	pages, err := unix.Mmap(int(program.Fd()), 0, int(info.Size()), unix.PROT_READ,
+		unix.MAP_PRIVATE|unix.MAP_POPULATE)
+	must(t, err)
+	defer unix.Munmap(pages)
+	after, err := process.Memory(os.Getpid())
+	must(t, err)
+	if got := after - before; got > info.Size()/2 {
+		t.Errorf("a file of %d bytes is mapped, and the memory has grown by %d", info.Size(), got)
+	}
+}
+
+func TestNoMemoryAfterTheEnd(t *testing.T) {
+	p := start(t, "exec sleep 60")
+	must(t, p.Kill())
+	if _, err := process.Memory(p.Pid()); !errors.Is(err, process.ErrGone) {
+		t.Errorf("memory: %v, want %v", err, process.ErrGone)
+	}
+	if _, err := process.Threads(p.Pid()); !errors.Is(err, process.ErrGone) {
+		t.Errorf("threads: %v, want %v", err, process.ErrGone)
+	}
+	if _, err := process.Ran(p.Pid()); !errors.Is(err, process.ErrGone) {
+		t.Errorf("ran: %v, want %v", err, process.ErrGone)
+	}
+	if _, err := process.DescriptorLimit(p.Pid()); !errors.Is(err, process.ErrGone) {
+		t.Errorf("limit: %v, want %v", err, process.ErrGone)
+	}
+}
+
+func TestDescriptorLimitIsTheOneInForce(t *testing.T) {
+	p := start(t, "ulimit -Sn 100; echo ready; exec sleep 60")
+	said(t, p, "ready")
+	got, err := process.DescriptorLimit(p.Pid())
+	must(t, err)
+	if got != 100 {
+		t.Errorf("the limit is %d, want 100", got)
+	}
+}
+
+func TestThreadsAndTheirTime(t *testing.T) {
+	p := start(t, "while :; do :; done")
+	threads, err := process.Threads(p.Pid())
+	must(t, err)
+	if threads != 1 {
+		t.Errorf("a shell has %d threads, want 1", threads)
+	}
+	eventually(t, "its clock goes on", func() bool {
+		ran, err := process.Ran(p.Pid())
+		must(t, err)
+		return ran > 50*time.Millisecond
+	})
+	used, err := process.Used(p.Pid())
+	must(t, err)
+	ran, err := process.Ran(p.Pid())
+	must(t, err)
+	if got := used.Threads[p.Pid()].Ran; got > ran || ran-got > time.Second {
+		t.Errorf("its one thread ran for %v, all of it for %v", got, ran)
+	}
+
+	rests := start(t, "echo ready; exec sleep 60")
+	said(t, rests, "ready")
+	before := time.Duration(-1)
+	eventually(t, "the clock of one that sleeps stands still", func() bool {
+		now, err := process.Ran(rests.Pid())
+		must(t, err)
+		stands := now == before
+		before = now
+		return stands
+	})
+}
