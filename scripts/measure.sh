@@ -3,7 +3,7 @@
 # less than 10 minutes. Let nothing else run meanwhile; the pages say what it was
 # measured on.
 #
-#   scripts/measure.sh [NAME…]     bench, stall, peers; all when none is named
+#   scripts/measure.sh [NAME…]     bench, stall, peers, crowd; all when none is named
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,9 @@ stall() {
 # The same request on other people's servers.
 peers() { scripts/peers.sh; }
 
-[ $# -gt 0 ] || set -- bench stall peers
+# What an idle connection costs.
+crowd() { lesson crowd --json > docs/results/crowd.json; }
+
+[ $# -gt 0 ] || set -- bench stall peers crowd
 for name in "$@"; do "$name"; done
 go generate ./docs

@@ -162,7 +162,11 @@ func Hold(ctx context.Context, s *Silent, n int, in io.Reader, report func(Held)
 		defer close(numbers)
 		lines := bufio.NewScanner(in)
 		for lines.Scan() {
-			n, err := strconv.Atoi(strings.TrimSpace(lines.Text()))
+			line := strings.TrimSpace(lines.Text())
+			if line == "" {
+				continue // somebody has pressed Enter
+			}
+			n, err := strconv.Atoi(line)
 			if err != nil {
 				bad <- fmt.Errorf("not a number of connections: %q", lines.Text())
 				return

@@ -24,6 +24,7 @@ import (
 
 	"lesson/internal/bench"
 	"lesson/internal/chart"
+	"lesson/internal/crowd"
 )
 
 // A result is a file of results, NAME.json, and how figures are made of it.
@@ -36,6 +37,7 @@ var results = []result{
 	{"bench", ofBench},
 	{"stall", ofBench},
 	{"peers", ofBench},
+	{"crowd", ofCrowd},
 }
 
 func ofBench(text []byte) (map[string]string, map[string]chart.Chart, error) {
@@ -44,6 +46,18 @@ func ofBench(text []byte) (map[string]string, map[string]chart.Chart, error) {
 		return nil, nil, err
 	}
 	if len(report.Servers) == 0 || len(report.Servers[0].Sizes) == 0 {
+		return nil, nil, errors.New("nothing was measured")
+	}
+	texts, charts := report.Figures()
+	return texts, charts, nil
+}
+
+func ofCrowd(text []byte) (map[string]string, map[string]chart.Chart, error) {
+	var report crowd.Report
+	if err := json.Unmarshal(text, &report); err != nil {
+		return nil, nil, err
+	}
+	if len(report.Servers) == 0 {
 		return nil, nil, errors.New("nothing was measured")
 	}
 	texts, charts := report.Figures()
