@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lesson/internal/terminal"
 )
 
 // PrintOptions say how a report looks.
@@ -54,32 +56,10 @@ func (p printer) dim(text string) string   { return p.colour("2", text) }
 func (p printer) labelled(indent int, label, text string) {
 	const column = 7
 	lead := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s", column, label)
-	for _, line := range wrap(text, p.o.Width-len(lead)) {
+	for _, line := range terminal.Wrap(text, p.o.Width-len(lead)) {
 		fmt.Fprintln(p.w, strings.TrimRight(lead+line, " "))
 		lead = strings.Repeat(" ", len(lead))
 	}
-}
-
-// wrap breaks a text at spaces into lines of at most width runes, where its
-// words allow it. Line ends in it stay.
-func wrap(text string, width int) []string {
-	var lines []string
-	for paragraph := range strings.Lines(text) {
-		line := ""
-		for _, word := range strings.Fields(paragraph) {
-			switch {
-			case line == "":
-				line = word
-			case len([]rune(line))+1+len([]rune(word)) <= width:
-				line += " " + word
-			default:
-				lines = append(lines, line)
-				line = word
-			}
-		}
-		lines = append(lines, line)
-	}
-	return lines
 }
 
 // Print writes the report: what the server looks like, each failing case at
@@ -132,7 +112,7 @@ func (p printer) failed(r Result) {
 			mark = p.red("✗")
 		}
 		number := fmt.Sprintf("%2d  ", i+1)
-		for j, part := range wrap(line, p.o.Width-8) {
+		for j, part := range terminal.Wrap(line, p.o.Width-8) {
 			if j > 0 {
 				mark, number = " ", "    "
 			}
@@ -175,7 +155,7 @@ func (p printer) line(r Result) {
 		notes = []string{r.Reason}
 	}
 	for _, note := range notes {
-		for _, line := range wrap(note, p.o.Width-14) {
+		for _, line := range terminal.Wrap(note, p.o.Width-14) {
 			fmt.Fprintf(p.w, "              %s\n", p.dim(line))
 		}
 	}
@@ -235,7 +215,7 @@ func (p printer) summary(r *Report) {
 	}
 	fmt.Fprintf(p.w, "\n%s (%.1f s)\n", verdict, r.Took.Seconds())
 	for _, reason := range order {
-		for _, line := range wrap(fmt.Sprintf("%d not judged: %s", reasons[reason], reason), p.o.Width) {
+		for _, line := range terminal.Wrap(fmt.Sprintf("%d not judged: %s", reasons[reason], reason), p.o.Width) {
 			fmt.Fprintln(p.w, line)
 		}
 	}
@@ -319,7 +299,7 @@ func (c Case) Explain(w io.Writer, o PrintOptions) {
 	fmt.Fprintln(w)
 	for i, line := range c.Script(EventLoop) {
 		number := fmt.Sprintf("%2d  ", i+1)
-		for j, part := range wrap(line, p.o.Width-6) {
+		for j, part := range terminal.Wrap(line, p.o.Width-6) {
 			if j > 0 {
 				number = "    "
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lesson/internal/chart"
+	"lesson/internal/terminal"
 )
 
 // wide is the terminal from which on the spread has a place in the table.
@@ -27,7 +28,9 @@ func (r *Report) Print(w io.Writer, width int) {
 		width = 80
 	}
 	for _, text := range r.sentences() {
-		fmt.Fprintln(w, wrap(text, min(width, 100)))
+		const indent = "  "
+		lines := terminal.Wrap(text, min(width, 100)-len(indent))
+		fmt.Fprintln(w, strings.Join(lines, "\n"+indent))
 	}
 }
 
@@ -211,25 +214,4 @@ func rounds(n int) string {
 		return "1 round"
 	}
 	return fmt.Sprintf("%d rounds", n)
-}
-
-// wrap breaks a text into lines.
-func wrap(text string, width int) string {
-	var out strings.Builder
-	column := 0
-	for i, word := range strings.Fields(text) {
-		length := len([]rune(word))
-		switch {
-		case i == 0:
-		case column+1+length > width:
-			out.WriteString("\n  ")
-			column = 2
-		default:
-			out.WriteString(" ")
-			column++
-		}
-		out.WriteString(word)
-		column += length
-	}
-	return out.String()
 }

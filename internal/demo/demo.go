@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"lesson/internal/chart"
+	"lesson/internal/terminal"
 )
 
 // A Demo is one experiment.
@@ -103,7 +104,7 @@ func (r *Result) Print(w io.Writer) {
 	}
 	for _, sentence := range r.Sentences {
 		fmt.Fprintln(w)
-		for _, line := range wrap(sentence, width) {
+		for _, line := range terminal.Wrap(sentence, width) {
 			fmt.Fprintln(w, line)
 		}
 	}
@@ -140,21 +141,4 @@ func (t Table) print(w io.Writer) {
 // one that is not there.
 func isNumber(cell string) bool {
 	return cell == "" || cell == "–" || cell[0] >= '0' && cell[0] <= '9'
-}
-
-// wrap breaks a text into lines of at most so many columns, where it can.
-func wrap(text string, columns int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > columns {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }

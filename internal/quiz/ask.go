@@ -9,7 +9,8 @@ import (
 	"io"
 	"regexp"
 	"strings"
-	"unicode/utf8"
+
+	"lesson/internal/terminal"
 )
 
 // A Session asks somebody who reads what it writes, and types.
@@ -63,7 +64,7 @@ var errSkipped = errors.New("skipped")
 
 // one asks one question.
 func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bool, err error) {
-	fmt.Fprintln(out, strings.TrimLeft(wrap(q.Text, s.Width, "        "), " "))
+	fmt.Fprintln(out, indented(q.Text, s.Width, "        "))
 	fmt.Fprintln(out)
 	order := make([]int, len(q.Choices))
 	for i := range order {
@@ -80,7 +81,7 @@ func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bo
 		if choice == q.Right {
 			correct = letter
 		}
-		fmt.Fprintf(out, "  %s  %s\n", letter, strings.TrimLeft(wrap(q.Choices[choice], s.Width, "     "), " "))
+		fmt.Fprintf(out, "  %s  %s\n", letter, indented(q.Choices[choice], s.Width, "     "))
 	}
 	fmt.Fprintln(out)
 	for {
@@ -127,7 +128,7 @@ func plain(markdown string, width int) string {
 	var paragraph []string
 	flush := func() {
 		if len(paragraph) > 0 {
-			lines = append(lines, wrap(strings.Join(paragraph, " "), width, indent))
+			lines = append(lines, indent+indented(strings.Join(paragraph, " "), width, indent))
 			paragraph = nil
 		}
 	}
@@ -155,25 +156,8 @@ func plain(markdown string, width int) string {
 	return strings.Join(lines, "\n")
 }
 
-// wrap breaks text into lines of at most width columns, each after indent.
-func wrap(text string, width int, indent string) string {
-	var out strings.Builder
-	column := 0
-	for _, word := range strings.Fields(text) {
-		length := utf8.RuneCountInString(word)
-		switch {
-		case column == 0:
-			out.WriteString(indent)
-			column = len(indent)
-		case column+1+length > width:
-			out.WriteString("\n" + indent)
-			column = len(indent)
-		default:
-			out.WriteByte(' ')
-			column++
-		}
-		out.WriteString(word)
-		column += length
-	}
-	return out.String()
+// indented is text in lines that fit into width columns with indent before each but
+// the first, which follows what is there.
+func indented(text string, width int, indent string) string {
+	return strings.Join(terminal.Wrap(text, width-len(indent)), "\n"+indent)
 }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"lesson/internal/scenario"
+	"lesson/internal/terminal"
 )
 
 // PrintOptions say how a report looks on a terminal.
@@ -89,7 +90,7 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 	}
 	p.cells = o.Width - len(indent) - p.names - 1 - 2 - noteWidth
 
-	title := wrap(r.Scenario.Name+": "+r.Scenario.Title, o.Width)
+	title := terminal.Wrap(r.Scenario.Name+": "+r.Scenario.Title, o.Width)
 	title[0] = p.bold(r.Scenario.Name) + strings.TrimPrefix(title[0], r.Scenario.Name)
 	fmt.Fprintln(w, strings.Join(title, "\n"))
 	p.text("", r.Scenario.Text)
@@ -113,7 +114,7 @@ func (p printer) bold(text string) string { return p.coloured("1", text) }
 
 // text writes a text of any length, wrapped.
 func (p printer) text(lead, text string) {
-	for _, line := range wrap(text, p.o.Width-len(lead)) {
+	for _, line := range terminal.Wrap(text, p.o.Width-len(lead)) {
 		if utf8.RuneCountInString(lead+line) > p.o.Width {
 			lead = indent
 		}
@@ -483,26 +484,4 @@ func note(r Row) string {
 		return "unfinished"
 	}
 	return string(r.How)
-}
-
-// wrap breaks a text at spaces into lines of at most width runes, where its words
-// allow it.
-func wrap(text string, width int) []string {
-	var lines []string
-	line, length := "", 0
-	for _, word := range strings.Fields(text) {
-		n := utf8.RuneCountInString(word)
-		if length > 0 && length+1+n > width {
-			lines = append(lines, line)
-			line, length = "", 0
-		}
-		if length > 0 {
-			line, length = line+" ", length+1
-		}
-		line, length = line+word, length+n
-	}
-	if length > 0 {
-		lines = append(lines, line)
-	}
-	return lines
 }
