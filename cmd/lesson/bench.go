@@ -94,7 +94,7 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	}
 	progress, end := benchProgress(cmd.ErrOrStderr())
 	f.options.Progress = progress
-	fmt.Fprintf(cmd.ErrOrStderr(), "%d servers, %d sizes, %d rounds of %v each: about %v\n",
+	fmt.Fprintf(cmd.ErrOrStderr(), "servers: %d, sizes: %d, rounds: %d of %v each; about %v\n",
 		len(f.options.Servers), len(f.options.Conns), f.options.Rounds, f.options.During,
 		f.options.Estimate().Round(time.Second))
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)

@@ -59,7 +59,7 @@ static web host. See docs/tour.md.`,
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090",
 		"serve the page on this `host:port`; port 0 lets the kernel choose")
 	flags.BoolVar(&f.open, "open", false, "open the page in the browser")
-	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers`; else the five lessons")
+	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers`; else with the lessons for which the page has room")
 	flags.StringVar(&f.export, "export", "", "write a static site to this `folder`, and end")
 	return cmd
 }

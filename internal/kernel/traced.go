@@ -240,7 +240,7 @@ func SocketArgs(domain, typ int) string {
 	return family + ", SOCK_STREAM"
 }
 
-// OptionName is the name of a socket option that a lesson sets.
+// OptionName is the name of a socket option, of those that a lesson or package net sets.
 func OptionName(level, name int) string {
 	type option struct{ level, name int }
 	names := map[option]string{
@@ -251,6 +251,13 @@ func OptionName(level, name int) string {
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY}:      "TCP_NODELAY",
 		{unix.IPPROTO_TCP, unix.TCP_CORK}:         "TCP_CORK",
 		{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT}: "TCP_DEFER_ACCEPT",
+		// And those that package net sets.
+		{unix.SOL_SOCKET, unix.SO_BROADCAST}:   "SO_BROADCAST",
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:   "SO_KEEPALIVE",
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}:  "TCP_KEEPIDLE",
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}: "TCP_KEEPINTVL",
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}:   "TCP_KEEPCNT",
+		{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY}:  "IPV6_V6ONLY",
 	}
 	if known, ok := names[option{level, name}]; ok {
 		return known

@@ -106,6 +106,8 @@ func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bo
 		case strings.Contains(" "+strings.Join(letters, " ")+" ", " "+typed+" "):
 			fmt.Fprintf(out, "\nNo, it is %s.", correct)
 			return false, nil
+		default:
+			fmt.Fprintf(out, "\n%q is none of the answers.\n", typed)
 		}
 	}
 }

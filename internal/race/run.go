@@ -160,6 +160,7 @@ func play(ctx context.Context, runners []*runner, o Options) {
 // play lets the clients play against one server.
 func (r *runner) play(ctx context.Context, s scenario.Scenario) {
 	player := scenario.NewPlayer(s, r.server.Addr)
+	defer player.Close()
 	if s.Frozen == 0 {
 		r.record = player.Play(ctx)
 	} else {
@@ -170,7 +171,7 @@ func (r *runner) play(ctx context.Context, s scenario.Scenario) {
 		close(over)
 		thawing.Wait()
 	}
-	r.ended = r.hasEnded()
+	r.ended = r.hasEnded() // before Close lets it come to an end
 }
 
 // hasEnded says whether the server has ended by itself: nobody listens there any

@@ -182,7 +182,7 @@ func (v *view) meanwhile(s *Server) string {
 	number := fmt.Sprintf("%d of the %d quick ones %s", during, quick, was(during))
 	switch during {
 	case 0:
-		number = fmt.Sprintf("None of the %d quick ones was", quick)
+		return fmt.Sprintf("None of the %d quick ones was answered before %s had come to an end.", quick, who)
 	case quick:
 		number = fmt.Sprintf("All %d quick ones were", quick)
 	}

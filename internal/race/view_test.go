@@ -213,8 +213,8 @@ func TestSentences(t *testing.T) {
 	}{
 		{seenAt("loop", made(3, slow, slow+ms), oneAfterTheOther(3, slow)),
 			"All 4 who asked were answered. 3 clients waited 1.90 s for slow: the server stood in read" +
-				" of its connection, at blocking/once.go:110. None of the 3 quick ones was answered while" +
-				" slow had not come to an end."},
+				" of its connection, at blocking/once.go:110. None of the 3 quick ones was answered" +
+				" before slow had come to an end."},
 		{seenAt("loop", made(3, slow, 103*ms), early(slow)),
 			"All 4 who asked were answered. It never stood still for one client while another waited." +
 				" All 3 quick ones were answered while slow had not come to an end."},

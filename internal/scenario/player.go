@@ -116,7 +116,7 @@ func (p *Player) since() time.Duration { return max(1, now()-p.began()) }
 
 // Play performs the whole scenario, and returns when all clients have ended, when
 // it has lasted as long as it may, or when ctx is done. Then everybody who is still
-// there gives up.
+// there gives up, and is there until Close.
 func (p *Player) Play(ctx context.Context) Record {
 	ctx, cancel := context.WithTimeout(ctx, p.scenario.Lasts)
 	defer cancel()
@@ -135,11 +135,8 @@ func (p *Player) Play(ctx context.Context) Record {
 	case <-ended:
 	case <-ctx.Done():
 	}
-	// What Close does to those who are still there is not part of the play.
 	p.giveUp()
-	record := p.Record()
-	p.Close()
-	return record
+	return p.Record()
 }
 
 // playClient does what one client does, each at its time.

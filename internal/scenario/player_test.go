@@ -337,7 +337,9 @@ func TestPlay(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			s.Lasts += 20 * time.Second
-			r := NewPlayer(s, serve(t, answers)).Play(t.Context())
+			p := NewPlayer(s, serve(t, answers))
+			defer p.Close()
+			r := p.Play(t.Context())
 			if r.Scenario != s.Name || len(r.Clients) != len(s.Clients) || r.Lasted >= s.Lasts {
 				t.Errorf("%s, %d clients, %v", r.Scenario, len(r.Clients), r.Lasted)
 			}
@@ -366,7 +368,9 @@ func TestPlayIsBounded(t *testing.T) {
 	defer close(over)
 	s := slowClient()
 	s.Lasts = 1500 * time.Millisecond
-	r := NewPlayer(s, addr).Play(t.Context())
+	p := NewPlayer(s, addr)
+	defer p.Close()
+	r := p.Play(t.Context())
 	for _, c := range r.Clients {
 		want := Open // slow has not asked yet
 		if c.Role == Quick {
@@ -378,7 +382,9 @@ func TestPlayIsBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if r := NewPlayer(slowClient(), addr).Play(ctx); r.Lasted > 4*time.Second {
+	cancelled := NewPlayer(slowClient(), addr)
+	defer cancelled.Close()
+	if r := cancelled.Play(ctx); r.Lasted > 4*time.Second {
 		t.Errorf("lasted %v after it was cancelled", r.Lasted)
 	}
 }

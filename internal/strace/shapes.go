@@ -5,6 +5,7 @@ package strace
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,9 +36,9 @@ const (
 // the kernel's names for them: what a program calls send is sendto, and so on.
 var shapes = map[string]shape{
 	"socket":        {"socket", -1, socketArgs, nothing},
-	"bind":          {"bind", 0, descriptor, nothing},
+	"bind":          {"bind", 0, addressArgs, nothing},
 	"listen":        {"listen", 0, func(s syscount.Stop) string { return join(s, 2) }, nothing},
-	"connect":       {"connect", 0, descriptor, nothing},
+	"connect":       {"connect", 0, addressArgs, nothing},
 	"accept":        {"accept", 0, descriptor, nothing},
 	"accept4":       {"accept4", 0, descriptor, nothing},
 	"setsockopt":    {"setsockopt", 0, optionArgs, nothing},
@@ -91,6 +92,26 @@ func spliceArgs(s syscount.Stop) string {
 
 func socketArgs(s syscount.Stop) string {
 	return kernel.SocketArgs(int(s.Args[0]), int(s.Args[1]))
+}
+
+// addressArgs has the address that the program gives, if it is one of IPv4 or IPv6:
+// struct sockaddr_in and sockaddr_in6, ip(7) and ipv6(7).
+func addressArgs(s syscount.Stop) string {
+	raw := make([]byte, min(s.Args[2], unix.SizeofSockaddrInet6))
+	if len(raw) < unix.SizeofSockaddrInet4 || syscount.Peek(s.Thread, s.Args[1], raw) != nil {
+		return descriptor(s)
+	}
+	port := binary.BigEndian.Uint16(raw[2:])
+	var addr netip.Addr
+	switch family := binary.NativeEndian.Uint16(raw); {
+	case family == unix.AF_INET:
+		addr = netip.AddrFrom4([4]byte(raw[4:]))
+	case family == unix.AF_INET6 && len(raw) >= 24:
+		addr = netip.AddrFrom16([16]byte(raw[8:]))
+	default:
+		return descriptor(s)
+	}
+	return fmt.Sprintf("%d, %s", int32(s.Args[0]), netip.AddrPortFrom(addr, port))
 }
 
 func optionArgs(s syscount.Stop) string {

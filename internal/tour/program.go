@@ -89,17 +89,18 @@ func (r *childRun) threads() int {
 // machine that a page can read.
 type ownSources map[string]string
 
-// findSources asks the program itself. A program that Go has not built has none.
-func findSources(command []string) ownSources {
+// findSources asks the program itself. A program that Go has not built has none; one
+// that is not there is an error.
+func findSources(command []string) (ownSources, error) {
 	program, err := exec.LookPath(command[0])
 	if err != nil {
-		return nil // starting it will say so
+		return nil, fmt.Errorf("there is no program to start: %w", err)
 	}
 	sources := ownSources{}
 	for _, file := range strace.Sources(program) {
 		sources[shownAs(file)] = file
 	}
-	return sources
+	return sources, nil
 }
 
 // shownAs is a file with its folder: "server/main.go".

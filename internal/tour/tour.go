@@ -81,7 +81,10 @@ func New(options Options) (*Tour, error) {
 	}
 	t := &Tour{options: options, speed: 1, sessions: map[string]*session{}}
 	if len(options.Program) > 0 {
-		t.sources = findSources(options.Program)
+		var err error
+		if t.sources, err = findSources(options.Program); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range options.Columns {
 		if _, err := t.column("", name, newJournal()); err != nil {

@@ -393,6 +393,8 @@ export class Columns {
   }
 
   remove(column) {
+    if (column.leaving) return; // a second click, before the server has gone
+    column.leaving = true;
     if (column.server) this.orders.remove(column.server.id);
     else this.drop(column);
   }

@@ -50,7 +50,7 @@ export class Hint {
       remember(SEEN, "seen");
     }
     if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {
-      this.say("In loop, b waits behind a; the others have answered it. ", "Send a the rest, and see b answered at once. Then turn the page: chapter 1 begins on the left.");
+      this.say("Who is not green must wait: loop stands in a read, for a. ", "Send a the rest, close a, and see b answered. Then turn the page: chapter 1 begins on the left.");
     }
   }
 

@@ -22,11 +22,15 @@ export function badges(server, now, model) {
   return standing.sort((a, b) => idle(a) - idle(b) || a.number - b.number).map((call) => ({
     state: waitsForMany(call) || call.name === "nanosleep" ? "waiting" : "blocked",
     text: `${waitsForMany(call) ? "waiting" : call.name === "nanosleep" ? "sleeping" : "blocked"} in ` +
-      `${call.name}, ${duration(now - call.start)}`,
+      `${call.name}${inRuntime(call) ? " of Go's runtime" : ""}, ${duration(now - call.start)}`,
     client: model.nameOf(call.peer),
     call,
   }));
 }
+
+/** inRuntime says whether the goroutines of a program wait there together, parked by the
+ * Go runtime: the call is on no line of the program's own. */
+const inRuntime = (call) => waitsForMany(call) && !call.file;
 
 /** untraced is where a server stands whose calls are not told of: where it stood
  * when the kernel was asked last. */
