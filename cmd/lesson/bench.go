@@ -3,18 +3,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/bench"
 	"lesson/internal/launch"
@@ -92,15 +88,17 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if err := f.options.Check(); err != nil {
 		return usageError{err}
 	}
-	progress, end := benchProgress(cmd.ErrOrStderr())
-	f.options.Progress = progress
+	show, wipe, shown := statusLine(cmd.ErrOrStderr())
+	if shown {
+		f.options.Progress = func(part float64, next string) { show("%d %%  %s", int(100*part), next) }
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "servers: %d, sizes: %d, rounds: %d of %v each; about %v\n",
 		len(f.options.Servers), len(f.options.Conns), f.options.Rounds, f.options.During,
 		f.options.Estimate().Round(time.Second))
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	report, err := bench.Run(ctx, f.options)
-	end()
+	wipe()
 	if report == nil {
 		return err
 	}
@@ -159,17 +157,4 @@ func typed(args []string) string {
 		words = append(words, arg)
 	}
 	return strings.Join(words, " ")
-}
-
-// benchProgress shows on a terminal what is done now, and how far the run is; end
-// takes it away.
-func benchProgress(w io.Writer) (progress func(part float64, next string), end func()) {
-	width := terminal.Width(w)
-	if width == 0 {
-		return nil, func() {}
-	}
-	return func(part float64, next string) {
-		line := []rune(strconv.Itoa(int(100*part)) + " %  " + next)
-		fmt.Fprintf(w, "\r\x1b[K%s", string(line[:min(len(line), width-1)]))
-	}, func() { fmt.Fprint(w, "\r\x1b[K") }
 }

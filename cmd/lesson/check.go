@@ -7,15 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
-	"os/signal"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/check"
 	"lesson/internal/terminal"
@@ -111,11 +107,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 		return usageError{fmt.Errorf("no model %q; there are %v", f.model, check.Models())}
 	}
 
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
-	if terminal.Width(cmd.ErrOrStderr()) > 0 {
-		f.options.Progress = progress(cmd.ErrOrStderr())
-	}
+	f.options.Progress = checkProgress(cmd.ErrOrStderr())
 	if f.watch {
 		return f.watchOver(ctx, cmd, target)
 	}
@@ -133,11 +127,10 @@ func (f *checkFlags) target() (check.Target, error) {
 	}
 	if f.addr != "" {
 		ways++
-		addr, err := net.ResolveTCPAddr("tcp", f.addr)
-		if err != nil {
-			return target, fmt.Errorf("bad address %q; give --addr as host:port", f.addr)
+		var err error
+		if target.Addr, err = hostPort("--addr", f.addr); err != nil {
+			return target, err
 		}
-		target.Addr = netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
 	}
 	if f.lesson != "" {
 		ways++
@@ -198,12 +191,16 @@ func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target c
 	return nil
 }
 
-// progress shows on a terminal how far a run has come.
-func progress(w io.Writer) func(done, all int, r check.Result) {
+// checkProgress shows on a terminal how far a run has come; nil where there is none.
+func checkProgress(w io.Writer) func(done, all int, r check.Result) {
+	show, wipe, shown := statusLine(w)
+	if !shown {
+		return nil
+	}
 	return func(done, all int, r check.Result) {
-		fmt.Fprintf(w, "\r\x1b[K%d of %d  %s", done, all, r.Address)
+		show("%d of %d  %s", done, all, r.Address)
 		if done == all {
-			fmt.Fprint(w, "\r\x1b[K")
+			wipe()
 		}
 	}
 }

@@ -3,20 +3,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/crowd"
 	"lesson/internal/launch"
@@ -89,14 +83,20 @@ func (f *crowdFlags) run(cmd *cobra.Command) error {
 	}
 	f.options.Hold = []string{self, "crowd", "hold"}
 	f.options.AcceptOnly = []string{self, "crowd", "accept"}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
-	done := func() {}
-	if width := terminal.Width(cmd.ErrOrStderr()); width > 0 {
-		f.options.Progress, done = crowdProgress(cmd.ErrOrStderr(), width)
+	show, wipe, shown := statusLine(cmd.ErrOrStderr())
+	if shown {
+		f.options.Progress = func(s crowd.Step) {
+			crowded := ""
+			if s.Conns > 0 {
+				crowded = fmt.Sprintf(": %d connections", s.Conns)
+			}
+			show("%d of %d  %s%s", s.Done+1, s.All, s.Server, crowded)
+		}
 	}
 	report, err := crowd.Run(ctx, targets, f.options)
-	done()
+	wipe()
 	if report == nil {
 		return cannotRun{err}
 	}
@@ -151,21 +151,6 @@ func (f *crowdFlags) show(cmd *cobra.Command, report *crowd.Report, err error) e
 	return err
 }
 
-// crowdProgress shows on a terminal how far a run has come, in one line that fits.
-func crowdProgress(w io.Writer, width int) (show func(crowd.Step), done func()) {
-	show = func(s crowd.Step) {
-		text := fmt.Sprintf("%d of %d  %s", s.Done+1, s.All, s.Server)
-		if s.Conns > 0 {
-			text += fmt.Sprintf(": %d connections", s.Conns)
-		}
-		if len(text) >= width {
-			text = text[:max(0, width-1)]
-		}
-		fmt.Fprint(w, "\r\x1b[K"+text)
-	}
-	return show, func() { fmt.Fprint(w, "\r\x1b[K") }
-}
-
 func newCrowdHold() *cobra.Command {
 	var asJSON bool
 	var first int
@@ -181,15 +166,15 @@ addresses and one port there are only some 28,000 ephemeral ports.`,
 		Example: "  lesson crowd hold 127.0.0.1:8080 900",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := addrPort(args[0])
+			addr, err := hostPort("ADDR", args[0])
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 0 || n > crowd.MostConns || first < 0 {
 				return usageError{fmt.Errorf("not a number from 0 to %d: %q", crowd.MostConns, args[1])}
 			}
-			ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+			ctx, cancel := untilSignal()
 			defer cancel()
 			report := crowd.Told(cmd.OutOrStdout())
 			if !asJSON {
@@ -214,20 +199,11 @@ func newCrowdAccept() *cobra.Command {
 		Hidden: true, // for lesson crowd
 		Args:   cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			addr, err := addrPort(args[0])
+			addr, err := hostPort("ADDR", args[0])
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			return crowd.AcceptOnly(addr)
 		},
 	}
-}
-
-func addrPort(text string) (netip.AddrPort, error) {
-	addr, err := net.ResolveTCPAddr("tcp", text)
-	if err != nil || addr.IP == nil {
-		return netip.AddrPort{}, fmt.Errorf("bad address %q; give it as host:port,"+
-			" as in 127.0.0.1:8080", text)
-	}
-	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()), nil
 }

@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/demo"
 	"lesson/internal/terminal"
@@ -52,7 +50,7 @@ Exit status: 0 when it was made, 1 when it cannot be made here.`,
 }
 
 func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool, svg string) error {
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	var o demo.Options
 	if log := cmd.ErrOrStderr(); terminal.Width(log) > 0 {

@@ -3,15 +3,11 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"os/signal"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/exercise"
-	"lesson/internal/terminal"
 )
 
 func newExercise() *cobra.Command {
@@ -212,10 +208,7 @@ func atDesk(do func(*cobra.Command, *exercise.Desk, string) error) func(*cobra.C
 		out, log := cmd.OutOrStdout(), cmd.ErrOrStderr()
 		desk := &exercise.Desk{
 			Gallery: gallery, Record: record, Judge: exercise.Checker{},
-			Out: out, Print: printOptions(out, false), Log: log,
-		}
-		if terminal.Width(log) > 0 {
-			desk.Progress = progress(log)
+			Out: out, Print: printOptions(out, false), Log: log, Progress: checkProgress(log),
 		}
 		err = do(cmd, desk, append(args, "")[0])
 		var unknown *exercise.UnknownError
@@ -224,14 +217,6 @@ func atDesk(do func(*cobra.Command, *exercise.Desk, string) error) func(*cobra.C
 		}
 		return err
 	}
-}
-
-// untilSignal is a context that ends with SIGINT or SIGTERM. A second signal
-// ends the program at once.
-func untilSignal() (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
 }
 
 func completeExercises(

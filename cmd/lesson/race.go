@@ -3,16 +3,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/race"
 	"lesson/internal/scenario"
@@ -72,16 +69,17 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 	if _, err := race.Lessons(f.only); err != nil {
 		return usageError{err}
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	o := race.Options{Scenario: s, Only: f.only}
-	if terminal.Width(cmd.ErrOrStderr()) > 0 {
-		o.Progress = raceProgress(cmd.ErrOrStderr(), s)
+	show, wipe, shown := statusLine(cmd.ErrOrStderr())
+	if shown {
+		o.Progress = func(lasted time.Duration, done, all int) {
+			show("%s: %.1f s, %d of %d servers are done", s.Name, lasted.Seconds(), done, all)
+		}
 	}
 	report, err := race.Run(ctx, o)
-	if o.Progress != nil {
-		fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K")
-	}
+	wipe()
 	if report == nil {
 		return err
 	}
@@ -99,14 +97,6 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 		err = errors.Join(err, errors.New("interrupted: this is what was seen so far"))
 	}
 	return err
-}
-
-// raceProgress shows on a terminal how far the play has come.
-func raceProgress(w io.Writer, s scenario.Scenario) func(time.Duration, int, int) {
-	return func(lasted time.Duration, done, all int) {
-		fmt.Fprintf(w, "\r\x1b[K%s: %.1f s, %d of %d servers are done", s.Name, lasted.Seconds(),
-			done, all)
-	}
 }
 
 func listScenarios(w io.Writer, asJSON bool) error {

@@ -9,10 +9,8 @@ import (
 	"io"
 	"net"
 	"os/exec"
-	"os/signal"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/tour"
 )
@@ -69,7 +67,7 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	if f.export != "" {
 		return f.writeSite(ctx, cmd.OutOrStdout(), t)

@@ -3,17 +3,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
-	"os/signal"
 	"path"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
 	"lesson/internal/launch"
@@ -48,11 +44,10 @@ is needed for that. Of other programs, the calls are shown without lines.`,
 				return usageError{errors.New("go run builds without lines; build it first:" +
 					" go build -o server . && lesson trace -- ./server {addr}")}
 			}
-			at, err := net.ResolveTCPAddr("tcp", addr)
-			if err != nil || at.IP == nil {
-				return usageError{fmt.Errorf("bad address %q; give --addr as host:port", addr)}
+			to, err := hostPort("--addr", addr)
+			if err != nil {
+				return err
 			}
-			to := netip.AddrPortFrom(at.AddrPort().Addr().Unmap(), at.AddrPort().Port())
 			return traceProgram(cmd, args, to, asJSON)
 		},
 	}
@@ -64,7 +59,7 @@ is needed for that. Of other programs, the calls are shown without lines.`,
 }
 
 func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSON bool) error {
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	program := launch.Program{
 		Name: command[0], Command: command,
