@@ -11,9 +11,7 @@ import (
 	"log"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,6 +25,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/protocol"
 	lessons "lesson/internal/server"
+	"lesson/internal/unraced"
 )
 
 // The servers that the tests judge are this test program (judged), started again
@@ -54,22 +53,17 @@ func TestMain(m *testing.M) {
 }
 
 // judged is the program that child starts.
-var judged = os.Args[0]
+var judged string
 
-// runTests runs the tests, against servers without the race detector: that keeps
-// a shadow of all memory, and the shadow of a server that is right grows.
+// runTests runs the tests, against servers without the race detector: the shadow of a
+// server that is right grows, and cases judge memory.
 func runTests(m *testing.M) int {
-	if raceDetector {
-		dir, err := os.MkdirTemp("", "check-test-")
-		if err != nil {
-			log.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		judged = filepath.Join(dir, "judged")
-		if out, err := exec.Command("go", "test", "-c", "-o", judged, ".").CombinedOutput(); err != nil {
-			log.Fatalf("go test -c: %v\n%s", err, out)
-		}
+	program, remove, err := unraced.Program()
+	if err != nil {
+		log.Fatal(err)
 	}
+	defer remove()
+	judged = program
 	return m.Run()
 }
 

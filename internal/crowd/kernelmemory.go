@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lesson/internal/machine"
 )
 
 // Kernel is memory of the whole machine that the kernel uses itself, in bytes:
@@ -92,9 +94,11 @@ func readKernel() (Kernel, error) {
 	if found < len(numbers) {
 		return k, errors.New("/proc/meminfo does not say what the kernel uses")
 	}
-	if k.Buffers, err = socketBuffers(); err != nil {
+	pages, err := machine.TCPSockets("mem")
+	if err != nil {
 		return k, err
 	}
+	k.Buffers = int64(pages) * int64(os.Getpagesize())
 	files, err := fileCaches()
 	k.Slab -= files
 	return k, err
@@ -134,23 +138,4 @@ func fileCaches() (int64, error) {
 		sum += pages * slabs * int64(os.Getpagesize())
 	}
 	return sum, nil
-}
-
-// socketBuffers is the "mem" of TCP, in pages, of both families.
-func socketBuffers() (int64, error) {
-	text, err := os.ReadFile("/proc/net/sockstat")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 || fields[0] != "TCP:" {
-			continue
-		}
-		if i := slices.Index(fields, "mem"); i > 0 && i+1 < len(fields) {
-			pages, err := strconv.ParseInt(fields[i+1], 10, 64)
-			return pages * int64(os.Getpagesize()), err
-		}
-	}
-	return 0, errors.New("/proc/net/sockstat has no TCP: mem")
 }

@@ -11,9 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"syscall"
@@ -25,6 +23,7 @@ import (
 	"lesson/internal/launch"
 	"lesson/internal/lesson"
 	lessons "lesson/internal/server"
+	"lesson/internal/unraced"
 )
 
 // The servers that the tests measure, and the crowds, are this test program, started
@@ -54,22 +53,17 @@ func TestMain(m *testing.M) {
 }
 
 // started is the program that the tests start.
-var started = os.Args[0]
+var started string
 
 // runTests runs the tests, against servers without the race detector, whose shadow of
 // all memory would be measured too.
 func runTests(m *testing.M) int {
-	if raceDetector {
-		dir, err := os.MkdirTemp("", "crowd-test-")
-		if err != nil {
-			log.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		started = filepath.Join(dir, "started")
-		if out, err := exec.Command("go", "test", "-c", "-o", started, ".").CombinedOutput(); err != nil {
-			log.Fatalf("go test -c: %v\n%s", err, out)
-		}
+	program, remove, err := unraced.Program()
+	if err != nil {
+		log.Fatal(err)
 	}
+	defer remove()
+	started = program
 	return m.Run()
 }
 

@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 	"unsafe"
+
+	"lesson/internal/machine"
 
 	"golang.org/x/sys/unix"
 )
@@ -128,35 +127,17 @@ func memoryOf(fd int) (socketMemory, error) {
 	}, nil
 }
 
-// tcpExt is the counters of this name of /proc/net/netstat, which nstat(8) shows:
-// of everybody in this network namespace.
+// tcpExt is the counters of these names: see machine.TCPExt.
 func tcpExt(names ...string) (map[string]int64, error) {
-	const file = "/proc/net/netstat"
-	text, err := os.ReadFile(file)
+	counters, err := machine.TCPExt()
 	if err != nil {
 		return nil, err
-	}
-	// Two lines, each after "TcpExt:": the names, and in the same order the numbers.
-	var rows [][]string
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "TcpExt:"); ok {
-			rows = append(rows, strings.Fields(rest))
-		}
-	}
-	if len(rows) != 2 || len(rows[0]) != len(rows[1]) {
-		return nil, fmt.Errorf("%s has no TcpExt as we know it", file)
-	}
-	counters := make(map[string]int64)
-	for i, name := range rows[0] {
-		if counters[name], err = strconv.ParseInt(rows[1][i], 10, 64); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", file, name, err)
-		}
 	}
 	found := make(map[string]int64)
 	for _, name := range names {
 		value, ok := counters[name]
 		if !ok {
-			return nil, fmt.Errorf("%s has no counter %s", file, name)
+			return nil, fmt.Errorf("this kernel has no counter %s", name)
 		}
 		found[name] = value
 	}

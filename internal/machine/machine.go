@@ -110,7 +110,7 @@ func ReadLimits() (Limits, error) {
 	if err != nil {
 		return l, err
 	}
-	l.TimeWait, err = timeWait()
+	l.TimeWait, err = TCPSockets("tw")
 	return l, err
 }
 
@@ -128,8 +128,10 @@ func scan(file string, values ...any) error {
 	return nil
 }
 
-// timeWait is the "tw" of the line "TCP:" in /proc/net/sockstat.
-func timeWait() (int, error) {
+// TCPSockets is a number of the line "TCP:" in /proc/net/sockstat, of this network
+// namespace and both families: "tw" is connections in TIME_WAIT, "mem" is the pages
+// that hold what has been received or not sent yet.
+func TCPSockets(name string) (int, error) {
 	text, err := os.ReadFile("/proc/net/sockstat")
 	if err != nil {
 		return 0, err
@@ -141,14 +143,14 @@ func timeWait() (int, error) {
 		}
 		fields := strings.Fields(rest)
 		for i := 0; i+1 < len(fields); i += 2 {
-			if fields[i] == "tw" {
+			if fields[i] == name {
 				n := 0
 				_, err := fmt.Sscan(fields[i+1], &n)
 				return n, err
 			}
 		}
 	}
-	return 0, errors.New("/proc/net/sockstat has no TCP: tw")
+	return 0, errors.New("/proc/net/sockstat has no TCP: " + name)
 }
 
 // Source is a client's own address, the n-th of those over which many clients
@@ -175,17 +177,22 @@ type Counters struct {
 
 // ReadCounters reads /proc/net/netstat. What a kernel does not count is 0.
 func ReadCounters() (Counters, error) {
-	var c Counters
-	text, err := os.ReadFile("/proc/net/netstat")
-	if err != nil {
-		return c, err
-	}
-	counts, err := namedCounts(string(text), "TcpExt:")
+	counts, err := TCPExt()
 	return Counters{
 		QueueFull:    counts["ListenOverflows"],
 		ConnectAgain: counts["TCPSynRetrans"],
 		NoTimeWait:   counts["TCPTimeWaitOverflow"],
 	}, err
+}
+
+// TCPExt is all counters of TCP beyond the standard ones, of this network namespace:
+// the lines "TcpExt:" of /proc/net/netstat, which nstat(8) shows.
+func TCPExt() (map[string]int64, error) {
+	text, err := os.ReadFile("/proc/net/netstat")
+	if err != nil {
+		return nil, err
+	}
+	return namedCounts(string(text), "TcpExt:")
 }
 
 // Since is what has been counted since before.

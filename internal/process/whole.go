@@ -50,6 +50,15 @@ func Threads(pid int) (int, error) {
 	return int(found[0]), nil
 }
 
+// OfThread is the process that a thread belongs to. ErrGone when it has ended.
+func OfThread(tid int) (pid int, err error) {
+	found, err := numbers(fmt.Sprintf("/proc/%d/status", tid), "Tgid:")
+	if err != nil {
+		return 0, err
+	}
+	return int(found[0]), nil
+}
+
 // Ran is the time that all threads of a process have been on a processor, those that
 // have ended too, to the nanosecond: its clock, as clock_getcpuclockid(3) has it.
 // ErrGone when it has ended.

@@ -5,6 +5,7 @@ package process_test
 import (
 	"errors"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -75,6 +76,21 @@ func TestDescriptorLimitIsTheOneInForce(t *testing.T) {
 	must(t, err)
 	if got != 100 {
 		t.Errorf("the limit is %d, want 100", got)
+	}
+}
+
+func TestProcessOfAThread(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, tid := range []int{os.Getpid(), unix.Gettid()} {
+		if pid, err := process.OfThread(tid); pid != os.Getpid() || err != nil {
+			t.Errorf("thread %d: %d, %v, want %d", tid, pid, err, os.Getpid())
+		}
+	}
+	p := start(t, "exit 0")
+	<-p.Ended()
+	if _, err := process.OfThread(p.Pid()); !errors.Is(err, process.ErrGone) {
+		t.Errorf("when it has ended: %v, want %v", err, process.ErrGone)
 	}
 }
 

@@ -79,13 +79,6 @@ const (
 	Wait         Verb = "wait"        // nothing: the client is there, at least until now
 )
 
-// Verbs is all of them.
-func Verbs() []Verb {
-	return []Verb{
-		Connect, Send, Flood, HalfClose, Close, Reset, Read, ReadAndClose, ReadSlowly, Wait,
-	}
-}
-
 // MostFlooded bounds a flood whose Act does not, in bytes.
 const MostFlooded = 64 << 20
 

@@ -14,13 +14,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/process"
 	"lesson/internal/syscount"
 )
 
@@ -229,7 +229,7 @@ func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uin
 // PeerOf is the client at the other end of the connection that accept4 has
 // returned, in the process that made the call: a trace.Recorder's PeerOf.
 func PeerOf(c *kernel.Call) (netip.AddrPort, bool) {
-	pid, err := processOf(c.Thread)
+	pid, err := process.OfThread(c.Thread)
 	if err != nil {
 		return netip.AddrPort{}, false
 	}
@@ -244,18 +244,4 @@ func PeerOf(c *kernel.Call) (netip.AddrPort, bool) {
 	}
 	defer unix.Close(fd) // the connection stays open through the server's own
 	return kernel.PeerOf(fd)
-}
-
-// processOf is the process that a thread belongs to.
-func processOf(tid int) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			return strconv.Atoi(strings.TrimSpace(value))
-		}
-	}
-	return 0, fmt.Errorf("/proc/%d/status has no Tgid", tid)
 }

@@ -36,6 +36,7 @@ import (
 
 	"lesson/internal/book"
 	"lesson/internal/client"
+	"lesson/internal/unraced"
 )
 
 // patience bounds every wait for a condition. The machine may be busy.
@@ -89,7 +90,7 @@ func buildCommand(t *testing.T) string {
 	t.Helper()
 	command := filepath.Join(t.TempDir(), "lesson")
 	arguments := []string{"build", "-o", command}
-	if raceDetector {
+	if unraced.Detector {
 		arguments = append(arguments, "-race")
 	}
 	out, err := exec.Command("go", append(arguments, "lesson/cmd/lesson")...).CombinedOutput()
@@ -733,7 +734,7 @@ func (p *tab) accessible(what string) {
 
 // busyServers: how long a key waits until the page gets to it, while all servers work.
 func busyServers(t *testing.T, b *chrome, url string) {
-	if raceDetector {
+	if unraced.Detector {
 		t.Skip("says nothing about speed: the race detector is on")
 	}
 	busy := 4 * time.Second

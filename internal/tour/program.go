@@ -25,6 +25,7 @@ import (
 	"lesson/docs"
 	"lesson/internal/book"
 	"lesson/internal/launch"
+	"lesson/internal/process"
 	"lesson/internal/strace"
 	"lesson/internal/trace"
 )
@@ -77,11 +78,11 @@ func (r *childRun) end() error {
 }
 
 func (r *childRun) threads() int {
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", r.pid()))
+	n, err := process.Threads(r.pid())
 	if err != nil {
 		return -1 // it has just ended
 	}
-	return len(tasks)
+	return n
 }
 
 // ownSources is the source files of the program that the tour was started with: where

@@ -1,5 +1,0 @@
-//go:build linux && !race
-
-package tour_test
-
-const raceDetector = false
