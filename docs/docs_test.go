@@ -24,7 +24,7 @@ import (
 
 	"lesson/docs"
 	"lesson/internal/lesson"
-	"lesson/internal/quiz"
+	"lesson/internal/tool/quiz"
 )
 
 // root is the repository, from this folder.

@@ -10,7 +10,7 @@ package docs
 import "embed"
 
 //go:generate sh -c "go tool embedmd -w *.md"
-//go:generate go run ../internal/exercise/matrix exercises/README.md
+//go:generate go run ../internal/tool/exercise/matrix exercises/README.md
 //go:generate sh -c "go run ../internal/figures/fill results ../README.md *.md"
 
 // Chapters is every page of the documentation.

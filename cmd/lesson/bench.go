@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/bench"
-	"lesson/internal/launch"
-	"lesson/internal/terminal"
+	"lesson/internal/child"
+	"lesson/internal/report"
+	"lesson/internal/tool/bench"
 )
 
 // benchFlags are what is given to lesson bench.
@@ -119,7 +119,7 @@ func (f *benchFlags) servers() error {
 		f.options.Servers = lessons
 	}
 	for _, text := range f.also {
-		program, err := launch.Named(text)
+		program, err := child.Named(text)
 		if err != nil {
 			return fmt.Errorf("--also: %w", err)
 		}
@@ -128,20 +128,20 @@ func (f *benchFlags) servers() error {
 	return nil
 }
 
-func (f *benchFlags) show(cmd *cobra.Command, report *bench.Report) error {
+func (f *benchFlags) show(cmd *cobra.Command, result *bench.Report) error {
 	out := cmd.OutOrStdout()
 	var err error
 	if f.asJSON {
-		err = printJSON(out, report)
+		err = printJSON(out, result)
 	} else {
-		report.Print(out, bench.PrintOptions{Width: terminal.Width(out)})
+		result.Print(out, bench.PrintOptions{Width: report.Width(out)})
 	}
 	if f.results != "" {
-		err = errors.Join(err, writeFile(f.results, func(w io.Writer) error { return printJSON(w, report) }))
+		err = errors.Join(err, writeFile(f.results, func(w io.Writer) error { return printJSON(w, result) }))
 	}
 	if f.html != "" {
 		err = errors.Join(err, writeFile(f.html, func(w io.Writer) error {
-			return report.Page(w, typed(os.Args[1:]))
+			return result.Page(w, typed(os.Args[1:]))
 		}))
 	}
 	return err

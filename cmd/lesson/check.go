@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/check"
-	"lesson/internal/terminal"
+	"lesson/internal/report"
+	"lesson/internal/tool/check"
 )
 
 // checkFlags are what is given to lesson check.
@@ -174,7 +174,7 @@ func (f *checkFlags) show(cmd *cobra.Command, report *check.Report, err error) e
 
 func printOptions(out io.Writer, verbose bool) check.PrintOptions {
 	return check.PrintOptions{
-		Colour: terminal.Colour(out), Width: terminal.Width(out), Verbose: verbose,
+		Colour: report.Colour(out), Width: report.Width(out), Verbose: verbose,
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/crowd"
-	"lesson/internal/launch"
-	"lesson/internal/terminal"
+	"lesson/internal/child"
+	"lesson/internal/report"
+	"lesson/internal/tool/crowd"
 )
 
 // crowdFlags are what is given to lesson crowd.
@@ -122,7 +122,7 @@ func (f *crowdFlags) targets() ([]crowd.Target, error) {
 		return nil, err
 	}
 	for _, text := range f.also {
-		program, err := launch.Named(text)
+		program, err := child.Named(text)
 		if err != nil {
 			return nil, fmt.Errorf("--also: %w", err)
 		}
@@ -138,15 +138,15 @@ func (f *crowdFlags) targets() ([]crowd.Target, error) {
 }
 
 // show shows what has come of a run, complete or not.
-func (f *crowdFlags) show(cmd *cobra.Command, report *crowd.Report, err error) error {
+func (f *crowdFlags) show(cmd *cobra.Command, result *crowd.Report, err error) error {
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		err = errors.Join(err, printJSON(out, report))
+		err = errors.Join(err, printJSON(out, result))
 	} else {
-		report.Print(out, terminal.Width(out))
+		result.Print(out, report.Width(out))
 	}
 	if f.html != "" {
-		err = errors.Join(err, writeFile(f.html, report.Page().Write))
+		err = errors.Join(err, writeFile(f.html, result.Page().Write))
 	}
 	return err
 }

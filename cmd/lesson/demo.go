@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/demo"
-	"lesson/internal/terminal"
+	"lesson/internal/report"
+	"lesson/internal/tool/demo"
 )
 
 func newDemo() *cobra.Command {
@@ -53,7 +53,7 @@ func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool, svg string) error {
 	ctx, cancel := untilSignal()
 	defer cancel()
 	var o demo.Options
-	if log := cmd.ErrOrStderr(); terminal.Width(log) > 0 {
+	if log := cmd.ErrOrStderr(); report.Width(log) > 0 {
 		o.Say = func(format string, args ...any) { fmt.Fprintf(log, format+"\n", args...) }
 	}
 	result, err := d.Run(ctx, o)

@@ -8,9 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/compare"
 	"lesson/internal/lesson"
-	"lesson/internal/terminal"
+	"lesson/internal/report"
 )
 
 // sideBySideWidth is the narrowest terminal on which two columns of code can be
@@ -37,7 +36,7 @@ terminal, unless NO_COLOR is set.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			colour := terminal.Colour(out)
+			colour := report.Colour(out)
 			if len(both) > 0 {
 				fmt.Fprintf(out, "both use %s\n", strings.Join(both, ", "))
 			}
@@ -45,13 +44,13 @@ terminal, unless NO_COLOR is set.`,
 				return nil
 			}
 			if !sideBySide {
-				fmt.Fprint(out, compare.Unified(a, b, colour))
+				fmt.Fprint(out, report.Unified(a, b, colour))
 				return nil
 			}
 			if width == 0 {
-				width = max(terminal.Width(out), sideBySideWidth)
+				width = max(report.Width(out), sideBySideWidth)
 			}
-			fmt.Fprint(out, compare.SideBySide(a, b, width, colour))
+			fmt.Fprint(out, report.SideBySide(a, b, width, colour))
 			return nil
 		},
 	}
@@ -72,7 +71,7 @@ func completeLessons(
 }
 
 // sides are the texts to compare, and the files that both lessons use.
-func sides(nameA, nameB string) (a, b compare.Text, both []string, err error) {
+func sides(nameA, nameB string) (a, b report.Text, both []string, err error) {
 	lessonA, err := lesson.Find(nameA)
 	if err != nil {
 		return a, b, nil, usageError{err}
@@ -90,11 +89,11 @@ func sides(nameA, nameB string) (a, b compare.Text, both []string, err error) {
 }
 
 // text is the files one after the other; nothing is /dev/null, as for diff(1).
-func text(files []string) (compare.Text, error) {
+func text(files []string) (report.Text, error) {
 	if len(files) == 0 {
-		return compare.Text{Name: "/dev/null"}, nil
+		return report.Text{Name: "/dev/null"}, nil
 	}
-	all := compare.Text{Name: strings.Join(files, "+")}
+	all := report.Text{Name: strings.Join(files, "+")}
 	for _, file := range files {
 		body, err := lesson.Source(file)
 		if err != nil {

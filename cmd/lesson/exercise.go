@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/exercise"
+	"lesson/internal/tool/exercise"
 )
 
 func newExercise() *cobra.Command {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"lesson/internal/exercise"
+	"lesson/internal/tool/exercise"
 )
 
 // exerciseCommands are the subcommands of lesson exercise.

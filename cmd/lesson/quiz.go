@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/quiz"
-	"lesson/internal/terminal"
+	"lesson/internal/report"
+	"lesson/internal/tool/quiz"
 )
 
 func newQuiz() *cobra.Command {
@@ -47,7 +47,7 @@ A CHAPTER is a number or a file. Without one, all are asked.`,
 			}
 			session := quiz.Session{
 				In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Shuffle: rand.Shuffle,
-				Width: min(terminal.Width(cmd.OutOrStdout()), 100),
+				Width: min(report.Width(cmd.OutOrStdout()), 100),
 			}
 			score, err := session.Ask(chapters)
 			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d right\n", score.Right, score.Answered)

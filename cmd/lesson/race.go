@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/race"
-	"lesson/internal/scenario"
-	"lesson/internal/terminal"
+	"lesson/internal/play"
+	"lesson/internal/report"
+	"lesson/internal/tool/race"
 )
 
 // raceFlags are what is given to lesson race.
@@ -62,7 +62,7 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 	if f.list {
 		return listScenarios(out, f.asJSON)
 	}
-	s, err := scenario.Find(f.scenario)
+	s, err := play.Find(f.scenario)
 	if err != nil {
 		return usageError{err}
 	}
@@ -78,22 +78,22 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 			show("%s: %.1f s, %d of %d servers are done", s.Name, lasted.Seconds(), done, all)
 		}
 	}
-	report, err := race.Run(ctx, o)
+	result, err := race.Run(ctx, o)
 	wipe()
-	if report == nil {
+	if result == nil {
 		return err
 	}
 	if f.asJSON {
-		err = errors.Join(err, printJSON(out, report))
+		err = errors.Join(err, printJSON(out, result))
 	} else {
-		report.Print(out, race.PrintOptions{
-			Colour: terminal.Colour(out), Width: terminal.Width(out),
+		result.Print(out, race.PrintOptions{
+			Colour: report.Colour(out), Width: report.Width(out),
 		})
 	}
 	if f.html != "" {
-		err = errors.Join(err, writeFile(f.html, report.WritePage))
+		err = errors.Join(err, writeFile(f.html, result.WritePage))
 	}
-	if report.Interrupted {
+	if result.Interrupted {
 		err = errors.Join(err, errors.New("interrupted: this is what was seen so far"))
 	}
 	return err
@@ -101,10 +101,10 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 
 func listScenarios(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return printJSON(w, scenario.All())
+		return printJSON(w, play.All())
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, s := range scenario.All() {
+	for _, s := range play.All() {
 		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Title, s.Question)
 	}
 	return table.Flush()
@@ -114,7 +114,7 @@ func completeScenarios(
 	*cobra.Command, []string, string,
 ) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	for _, s := range scenario.All() {
+	for _, s := range play.All() {
 		names = append(names, s.Name+"\t"+s.Title)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

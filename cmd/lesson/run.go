@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/terminal"
+	"lesson/internal/report"
 )
 
 // untilSignal is a context that ends with SIGINT or SIGTERM. A second signal
@@ -27,7 +27,7 @@ func untilSignal() (context.Context, context.CancelFunc) {
 // writes it anew, cut where the terminal ends, and wipe takes it away. Where w is no
 // terminal, shown is false, and neither does anything.
 func statusLine(w io.Writer) (show func(format string, args ...any), wipe func(), shown bool) {
-	width := terminal.Width(w)
+	width := report.Width(w)
 	if width == 0 {
 		return func(string, ...any) {}, func() {}, false
 	}

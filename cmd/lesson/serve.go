@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"lesson/internal/lesson"
+	"lesson/internal/observe/trace"
+	"lesson/internal/report"
 	"lesson/internal/server"
-	"lesson/internal/terminal"
-	"lesson/internal/trace"
 )
 
 // serveFlags are the flags that every lesson has.
@@ -112,7 +112,7 @@ func serve(cmd *cobra.Command, name string, f *serveFlags) error {
 	var observers trace.Several
 	if f.trace {
 		observers = append(observers,
-			trace.New(cmd.ErrOrStderr(), terminal.Colour(cmd.ErrOrStderr())))
+			trace.New(cmd.ErrOrStderr(), report.Colour(cmd.ErrOrStderr())))
 	}
 	if f.events != "" {
 		file, err := os.Create(f.events)

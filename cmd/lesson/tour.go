@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/tour"
+	"lesson/internal/tool/tour"
 )
 
 // tourFlags are what is given to lesson tour.

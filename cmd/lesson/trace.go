@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/child"
 	"lesson/internal/kernel"
-	"lesson/internal/launch"
-	"lesson/internal/strace"
-	"lesson/internal/terminal"
-	"lesson/internal/trace"
+	"lesson/internal/observe/program"
+	"lesson/internal/observe/trace"
+	"lesson/internal/report"
 )
 
 func newTrace() *cobra.Command {
@@ -61,10 +61,10 @@ is needed for that. Of other programs, the calls are shown without lines.`,
 func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSON bool) error {
 	ctx, cancel := untilSignal()
 	defer cancel()
-	program := launch.Program{
+	program := child.Program{
 		Name: command[0], Command: command,
 		Born: func(pid int) error {
-			_, err := strace.Watch(observer(cmd.OutOrStdout(), asJSON), withFolder, pid)
+			_, err := program.Watch(observer(cmd.OutOrStdout(), asJSON), withFolder, pid)
 			return err // it is watched until it ends
 		},
 	}
@@ -86,10 +86,10 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 func observer(w io.Writer, asJSON bool) kernel.Observer {
 	if asJSON {
 		recorder := trace.NewJSON(w)
-		recorder.PeerOf = strace.PeerOf
+		recorder.PeerOf = program.PeerOf
 		return recorder
 	}
-	return trace.New(w, terminal.Colour(w))
+	return trace.New(w, report.Colour(w))
 }
 
 // withFolder is a source file with its folder, as in a lesson's trace.

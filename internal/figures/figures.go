@@ -22,15 +22,15 @@ import (
 	"slices"
 	"strings"
 
-	"lesson/internal/bench"
-	"lesson/internal/chart"
-	"lesson/internal/crowd"
+	"lesson/internal/report"
+	"lesson/internal/tool/bench"
+	"lesson/internal/tool/crowd"
 )
 
 // A result is a file of results, NAME.json, and how figures are made of it.
 type result struct {
 	name    string
-	figures func(text []byte) (texts map[string]string, charts map[string]chart.Chart, err error)
+	figures func(text []byte) (texts map[string]string, charts map[string]report.Chart, err error)
 }
 
 var results = []result{
@@ -40,7 +40,7 @@ var results = []result{
 	{"crowd", ofCrowd},
 }
 
-func ofBench(text []byte) (map[string]string, map[string]chart.Chart, error) {
+func ofBench(text []byte) (map[string]string, map[string]report.Chart, error) {
 	var report bench.Report
 	if err := json.Unmarshal(text, &report); err != nil {
 		return nil, nil, err
@@ -52,7 +52,7 @@ func ofBench(text []byte) (map[string]string, map[string]chart.Chart, error) {
 	return texts, charts, nil
 }
 
-func ofCrowd(text []byte) (map[string]string, map[string]chart.Chart, error) {
+func ofCrowd(text []byte) (map[string]string, map[string]report.Chart, error) {
 	var report crowd.Report
 	if err := json.Unmarshal(text, &report); err != nil {
 		return nil, nil, err

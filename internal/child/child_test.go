@@ -1,0 +1,213 @@
+//go:build linux
+
+package child
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
+)
+
+// The servers that the tests start are this test program, started again: with
+// "listen ADDR" they listen there, and end by SIGTERM.
+func TestMain(m *testing.M) {
+	if len(os.Args) != 3 || os.Args[1] != "listen" {
+		os.Exit(m.Run())
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	l, err := net.Listen("tcp", os.Args[2])
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-stop
+	fmt.Println("stopped")
+	if err := l.Close(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func listenOn(addr string) Program {
+	return Program{Name: "test", Command: []string{os.Args[0], "listen", addr}}
+}
+
+func start(t *testing.T, p Program) *Server {
+	t.Helper()
+	s, err := p.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.End(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestAStartedServerListens(t *testing.T) {
+	for _, addr := range []string{"{addr}", "{host}:{port}", ":{port}", "127.0.0.1:0"} {
+		s := start(t, listenOn(addr))
+		c, err := net.Dial("tcp", s.Addr.String())
+		if err != nil {
+			t.Errorf("%s: %v", addr, err)
+			continue
+		}
+		_ = c.Close()
+		if len(s.Pids) != 1 || s.Pids[0] != s.Proc.Pid() {
+			t.Errorf("%s: held by %v, not by %d", addr, s.Pids, s.Proc.Pid())
+		}
+	}
+}
+
+func TestWhoHoldsTheListener(t *testing.T) {
+	p := listenOn("{addr}")
+	p.Command = append([]string{"sh", "-c", `"$@"; exit`, "sh"}, p.Command...)
+	s := start(t, p)
+	if len(s.Pids) != 1 || s.Pids[0] == s.Proc.Pid() {
+		t.Errorf("held by %v, a child of %d", s.Pids, s.Proc.Pid())
+	}
+}
+
+func TestPinned(t *testing.T) {
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for !all.IsSet(cpu) {
+		cpu++
+	}
+	p := listenOn("{addr}")
+	p.CPUs = []int{cpu}
+	s := start(t, p)
+	var got, want unix.CPUSet
+	want.Set(cpu)
+	if err := unix.SchedGetaffinity(s.Proc.Pid(), &got); err != nil || got != want {
+		t.Errorf("affinity %v, %v, want %v", got, err, want)
+	}
+	p.CPUs = []int{1023}
+	if _, err := p.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "processors [1023]") {
+		t.Errorf("on a processor that is not there: %v", err)
+	}
+	var now unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &now); err != nil || now != all {
+		t.Errorf("this thread has affinity %v, %v, want %v", now, err, all)
+	}
+}
+
+func TestStop(t *testing.T) {
+	s := start(t, listenOn("{addr}"))
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
+	if got := string(s.Proc.Output()); got != "stopped\n" {
+		t.Errorf("it said %q", got)
+	}
+	if _, err := s.Used(); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("used: %v, want %v", err, proc.ErrGone)
+	}
+}
+
+func TestWhatDoesNotStart(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	taken := start(t, listenOn("{addr}"))
+	for _, c := range []struct {
+		name    string
+		ctx     context.Context
+		program Program
+		want    string
+	}{
+		{"no such program", t.Context(), Program{Command: []string{"/no/such"}}, "no such file"},
+		{"it ends", t.Context(), Program{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}},
+			"ended before it listened: exit status 3"},
+		{"its last words", t.Context(), Program{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}},
+			"its last words: bye"},
+		{"a hint", t.Context(), Program{Command: []string{"sh", "-c", "exit 3"}}, "write {port} or {addr}"},
+		{"a taken port", t.Context(), listenOn(taken.Addr.String()), "address already in use"},
+		{"cancelled", cancelled, Program{Command: []string{"sleep", "60"}}, "context canceled"},
+	} {
+		s, err := c.program.Start(c.ctx)
+		if s != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestAnotherPortThanTold(t *testing.T) {
+	command := []string{"sh", "-c", fmt.Sprintf("exec %s listen 127.0.0.1:0 # {port}", os.Args[0])}
+	if _, err := (Program{Command: command}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "as it was told") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLessonCommand(t *testing.T) {
+	p, err := Lesson("edgetriggered", "--quiet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := self + " epoll --edge --addr {addr} --quiet"
+	if got := strings.Join(p.Command, " "); got != want || p.Name != "edgetriggered" || p.ChoosesPort() {
+		t.Errorf("%q: %s, want %s", p.Name, got, want)
+	}
+	if _, err := Lesson("nosuch"); err == nil {
+		t.Error("there is a lesson nosuch")
+	}
+}
+
+func TestEveryPortOnce(t *testing.T) {
+	seen := map[uint16]bool{}
+	for range 200 {
+		port, err := FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[port] || port < firstPort || port >= firstPort+portRange {
+			t.Errorf("port %d", port)
+		}
+		seen[port] = true
+		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, port).String())
+		if err != nil {
+			t.Errorf("port %d: %v", port, err)
+			continue
+		}
+		_ = l.Close()
+	}
+}
+
+func TestLastWordsAreSafeToPrint(t *testing.T) {
+	got := LastWords([]byte(" one\x1b[31m\nTraceback é\xff\t!\n"))
+	if want := "one\\x1b[31m\nTraceback é�\\t!"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	const stacks = "\n\ngoroutine 1 [running]:\nmain.main()\n\t/a/b.go:3 +0x1d\n"
+	for output, want := range map[string]string{
+		"hello\npanic: no" + stacks: "panic: no",
+		"runtime: program exceeds 60-thread limit\nfatal error: thread exhaustion" + stacks: "runtime: program" +
+			" exceeds 60-thread limit\nfatal error: thread exhaustion",
+	} {
+		if got := LastWords([]byte(output)); got != want {
+			t.Errorf("of %q: %q, want %q", output, got, want)
+		}
+	}
+	if got := LastWords(bytes.Repeat([]byte("x"), 10000)); len(got) != 400 {
+		t.Errorf("%d bytes of words", len(got))
+	}
+}

@@ -1,0 +1,25 @@
+//go:build linux
+
+package child
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Named is the program of a text 'NAME=COMMAND {addr}', as a flag --also takes it. The
+// command is one for sh(1).
+func Named(text string) (Program, error) {
+	name, command, found := strings.Cut(text, "=")
+	name, command = strings.TrimSpace(name), strings.TrimSpace(command)
+	const example = `, as in 'mine=python3 server.py {port}'`
+	if !found || name == "" || command == "" {
+		return Program{}, fmt.Errorf("%q is not NAME=COMMAND%s", text, example)
+	}
+	p := Program{Name: name, Command: []string{"sh", "-c", command}}
+	if p.ChoosesPort() {
+		return Program{}, fmt.Errorf("%q must be told where to listen: write {addr} or {port}"+
+			" in its command%s", name, example)
+	}
+	return p, nil
+}

@@ -1,0 +1,204 @@
+//go:build linux
+
+package program
+
+import (
+	"debug/buildinfo"
+	"debug/dwarf"
+	"debug/elf"
+	"path"
+	"slices"
+	"strings"
+)
+
+// lines is the lines of a program that Go has built: where in its source an
+// instruction is from. The functions of its own module are its own; the standard
+// library, and what the module requires, are not.
+type lines struct {
+	data   *dwarf.Data
+	module string // "" when not known; package main is always its own
+	found  map[uint64]position
+}
+
+type position struct {
+	file string
+	line int
+}
+
+// readLines reads what a program says of itself. It is nil for one that Go has not
+// built, that has been stripped, or that is loaded anywhere (-buildmode=pie).
+func readLines(name string) *lines {
+	info, err := buildinfo.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	file, err := elf.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer file.Close() // DWARF copies the sections
+	if file.Type != elf.ET_EXEC {
+		return nil
+	}
+	data, err := file.DWARF()
+	if err != nil {
+		return nil
+	}
+	return &lines{data: data, module: info.Main.Path, found: map[uint64]position{}}
+}
+
+// at is the line of the program's own that the instruction is from, or returns to.
+// No file when it is from somebody else's.
+func (l *lines) at(pc uint64) (string, int) {
+	p, known := l.found[pc]
+	if !known {
+		p = l.find(pc - 1) // what is returned to follows the call
+		l.found[pc] = p
+	}
+	return p.file, p.line
+}
+
+// find looks the instruction up. Go inlines small functions: then an instruction in
+// one of our functions may be from a line of another's, and what we want is the line
+// that would call it.
+func (l *lines) find(pc uint64) position {
+	units := l.data.Reader()
+	unit, err := units.SeekPC(pc)
+	if err != nil || !l.own(name(unit)) {
+		return position{}
+	}
+	table, err := l.data.LineReader(unit)
+	if err != nil || table == nil {
+		return position{}
+	}
+	var at dwarf.LineEntry
+	if err := table.SeekPC(pc, &at); err != nil {
+		return position{}
+	}
+	here := position{at.File.Name, at.Line}
+	for depth := 0; ; {
+		e, err := units.Next()
+		if err != nil || e == nil || e.Tag == dwarf.TagCompileUnit {
+			return here
+		}
+		switch {
+		case e.Tag == 0: // the end of somebody's children
+			if depth--; depth <= 0 {
+				return here
+			}
+		case (e.Tag == dwarf.TagSubprogram || e.Tag == dwarf.TagInlinedSubroutine) && l.covers(e, pc):
+			if e.Tag == dwarf.TagInlinedSubroutine && !l.own(packageOf(l.origin(e))) {
+				return called(e, table.Files())
+			}
+			if !e.Children {
+				return here
+			}
+			depth++
+		case e.Children && !(depth > 0 && e.Tag == dwarf.TagLexDwarfBlock):
+			units.SkipChildren()
+		case e.Children: // a block between two functions
+			depth++
+		}
+	}
+}
+
+// Sources is the source files of a program that Go has built, as its compiler saw
+// them, sorted: those of its own packages. None when nothing is known of them.
+func Sources(program string) []string {
+	l := readLines(program)
+	if l == nil {
+		return nil
+	}
+	var own []string
+	root := "" // where the standard library lies
+	units := l.data.Reader()
+	for {
+		unit, err := units.Next()
+		if err != nil || unit == nil {
+			break
+		}
+		units.SkipChildren()
+		pkg := name(unit)
+		if unit.Tag != dwarf.TagCompileUnit || pkg != "runtime" && !l.own(pkg) {
+			continue
+		}
+		table, err := l.data.LineReader(unit)
+		if err != nil || table == nil {
+			continue
+		}
+		for _, file := range table.Files() {
+			switch {
+			case file == nil || !path.IsAbs(file.Name):
+			case pkg == "runtime":
+				if before, ok := strings.CutSuffix(file.Name, "/runtime/proc.go"); ok {
+					root = before + "/"
+				}
+			// Of other modules are what has been inlined.
+			case !strings.Contains(file.Name, "@") && !slices.Contains(own, file.Name):
+				own = append(own, file.Name)
+			}
+		}
+	}
+	own = slices.DeleteFunc(own, func(file string) bool {
+		return root != "" && strings.HasPrefix(file, root)
+	})
+	slices.Sort(own)
+	return own
+}
+
+// covers says whether the function has that instruction.
+func (l *lines) covers(e *dwarf.Entry, pc uint64) bool {
+	ranges, err := l.data.Ranges(e)
+	if err != nil {
+		return false
+	}
+	for _, r := range ranges {
+		if r[0] <= pc && pc < r[1] {
+			return true
+		}
+	}
+	return false
+}
+
+// origin is the name of the function that has been inlined.
+func (l *lines) origin(e *dwarf.Entry) string {
+	at, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
+	if !ok {
+		return ""
+	}
+	r := l.data.Reader()
+	r.Seek(at)
+	function, err := r.Next()
+	if err != nil || function == nil {
+		return ""
+	}
+	return name(function)
+}
+
+// called is the line that calls the function that has been inlined.
+func called(e *dwarf.Entry, files []*dwarf.LineFile) position {
+	file, ok1 := e.Val(dwarf.AttrCallFile).(int64)
+	line, ok2 := e.Val(dwarf.AttrCallLine).(int64)
+	if !ok1 || !ok2 || file < 0 || file >= int64(len(files)) || files[file] == nil {
+		return position{}
+	}
+	return position{files[file].Name, int(line)}
+}
+
+func name(e *dwarf.Entry) string {
+	text, _ := e.Val(dwarf.AttrName).(string) // "" when it has none
+	return text
+}
+
+// packageOf is "golang.org/x/sys/unix" for "golang.org/x/sys/unix.Read".
+func packageOf(function string) string {
+	dir, base := path.Split(function)
+	pkg, _, _ := strings.Cut(base, ".")
+	return dir + pkg
+}
+
+// own says whether a package is the program's own.
+func (l *lines) own(pkg string) bool {
+	return pkg == "main" || l.module != "" &&
+		(pkg == l.module || strings.HasPrefix(pkg, l.module+"/"))
+}

@@ -1,0 +1,247 @@
+//go:build linux
+
+// Package program watches a server that is another program: it tells a
+// kernel.Observer of its system calls, as kernel.Traced tells of a lesson's, each
+// with the line of the program's own source on which it is made. It is to
+// strace(1) what --trace is to a lesson.
+//
+// Lines are found in programs that Go has built, and that still have their debugging
+// information (not those of go build -ldflags=-w, nor of go run). Of others, the
+// calls are told without. It tells of calls about sockets and of waiting for them.
+package program
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/ptrace"
+)
+
+// A Watcher watches the processes of one server.
+type Watcher struct {
+	counter  *ptrace.Counter
+	observer kernel.Observer
+	name     func(file string) string
+	clock    kernel.Linux
+
+	// All of this belongs to the tracer's thread.
+	open     map[int]*started // by thread: the call that it has entered
+	programs map[int]*lines   // by thread: what its process runs
+	known    map[string]*lines
+	members  map[uint64]int // what epoll hands back, and the descriptor it stands for
+}
+
+// started is a call that has been entered.
+type started struct {
+	call *kernel.Call
+	stop ptrace.Stop
+}
+
+// Watch tells the observer of the calls that the process will make, and its threads
+// and children, until they have all ended or End is called. name makes of a source
+// file, as the compiler saw it, the File of a Call. The error is that of
+// ptrace.Watch.
+//
+// A server whose first call is to be seen is watched before it is let run:
+// child.Program.Born.
+func Watch(observer kernel.Observer, name func(file string) string, pids ...int) (*Watcher, error) {
+	w := &Watcher{
+		observer: observer, name: name, open: map[int]*started{}, programs: map[int]*lines{},
+		known: map[string]*lines{}, members: map[uint64]int{},
+	}
+	var err error
+	w.counter, err = ptrace.Watch(w.stops, pids...)
+	return w, err
+}
+
+// End lets the processes run on, unwatched.
+func (w *Watcher) End() error { return w.counter.Detach() }
+
+// Results of calls that a signal has interrupted: include/linux/errno.h. The program
+// never sees them: Linux enters the call again, or makes an EINTR of it.
+const (
+	restartFirst = -516 // ERESTART_RESTARTBLOCK
+	restartLast  = -512 // ERESTARTSYS
+)
+
+func (w *Watcher) stops(s ptrace.Stop) {
+	name := ptrace.Name(s.Number)
+	if s.Left {
+		w.leaves(s, name)
+	} else {
+		w.enters(s, name)
+	}
+}
+
+func (w *Watcher) enters(s ptrace.Stop, name string) {
+	if before := w.open[s.Thread]; before != nil {
+		// It was interrupted. Is this the same again?
+		if name == "restart_syscall" || s.Number == before.stop.Number && s.Args == before.stop.Args {
+			return
+		}
+		delete(w.open, s.Thread)
+		w.leave(before.call, -int64(unix.EINTR))
+	}
+	if name == "execve" {
+		delete(w.programs, s.Thread) // if it fails, it is found once more
+	}
+	shape, shown := shapes[name]
+	if !shown || shape.fd >= 0 && !speaksToClients(s.Thread, int32(s.Args[shape.fd])) {
+		return
+	}
+	file, line, known := w.place(s)
+	// What the Go runtime does for itself is left out, but for the epoll_wait in which
+	// one thread waits for all goroutines that wait for a descriptor.
+	waits := shape.name == "epoll_wait" && s.Args[3] != 0
+	if known && file == "" && !waits {
+		return
+	}
+	call := &kernel.Call{
+		Name: shape.name, FD: -1, Args: shape.args(s), File: file, Line: line,
+		Thread: s.Thread, Entered: w.clock.Now(),
+	}
+	if shape.fd >= 0 {
+		call.FD = int(int32(s.Args[shape.fd]))
+	}
+	if shape.name == "epoll_ctl" {
+		w.remember(s)
+	}
+	w.open[s.Thread] = &started{call, s}
+	w.observer.Enter(call)
+}
+
+func (w *Watcher) leaves(s ptrace.Stop, name string) {
+	before := w.open[s.Thread]
+	if before == nil || s.Result >= restartFirst && s.Result <= restartLast {
+		return
+	}
+	delete(w.open, s.Thread)
+	if s.Result > 0 {
+		switch shapes[name].data {
+		case buffer:
+			before.call.Data = make([]byte, min(s.Result, dataKept))
+			if ptrace.Peek(s.Thread, before.stop.Args[1], before.call.Data) != nil {
+				before.call.Data = nil // it has just been killed
+			}
+		case events:
+			before.call.Events = w.ready(before.stop, int(s.Result))
+		}
+	}
+	w.leave(before.call, s.Result)
+}
+
+// dataKept is how much is kept of what was read or written.
+const dataKept = 64
+
+func (w *Watcher) leave(c *kernel.Call, result int64) {
+	c.Took = w.clock.Now() - c.Entered
+	c.Result = int(result)
+	if result < 0 {
+		c.Result, c.Err = -1, unix.Errno(-result)
+	}
+	w.observer.Leave(c)
+}
+
+// place is where in its source the program makes the call, "" when not in its own
+// part of it. It is not known of programs without lines.
+func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
+	program, found := w.programs[s.Thread]
+	if !found {
+		program = w.program(s.Thread)
+		w.programs[s.Thread] = program
+	}
+	if program == nil {
+		return "", 0, false
+	}
+	for _, pc := range s.Stack {
+		if file, line := program.at(pc); file != "" {
+			return w.name(file), line, true
+		}
+	}
+	return "", 0, true
+}
+
+// program is the lines of what a thread runs, nil when it has none.
+func (w *Watcher) program(tid int) *lines {
+	link := fmt.Sprintf("/proc/%d/exe", tid)
+	target, err := os.Readlink(link)
+	if err != nil {
+		return nil // it has just ended
+	}
+	if l, known := w.known[target]; known {
+		return l
+	}
+	l := readLines(link) // by the link: the file itself may have been removed
+	w.known[target] = l
+	return l
+}
+
+// speaksToClients says whether a descriptor is a socket, and not a file, a terminal, a
+// pipe to the Go runtime's other threads.
+func speaksToClients(tid int, fd int32) bool {
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
+	// One that is none may be the reason why the call will fail.
+	return err != nil || strings.HasPrefix(link, "socket:")
+}
+
+// remember notes what a program asks epoll to hand back for a descriptor: the number
+// itself, or a pointer, whatever it likes.
+func (w *Watcher) remember(s ptrace.Stop) {
+	if op := int(s.Args[1]); op != unix.EPOLL_CTL_ADD && op != unix.EPOLL_CTL_MOD {
+		return
+	}
+	if e, err := peekEvents(s.Thread, s.Args[3], 1); err == nil {
+		w.members[cookie(e[0])] = int(int32(s.Args[2]))
+	}
+}
+
+// ready is what epoll_wait has returned, with descriptors in place of what the
+// program has asked for.
+func (w *Watcher) ready(s ptrace.Stop, n int) []unix.EpollEvent {
+	list, err := peekEvents(s.Thread, s.Args[1], n)
+	if err != nil {
+		return nil // it has just been killed
+	}
+	for i, e := range list {
+		if fd, known := w.members[cookie(e)]; known {
+			list[i].Fd = int32(fd)
+		}
+	}
+	return list
+}
+
+func peekEvents(tid int, address uint64, n int) ([]unix.EpollEvent, error) {
+	list := make([]unix.EpollEvent, n)
+	size := uintptr(n) * unsafe.Sizeof(list[0])
+	return list, ptrace.Peek(tid, address, unsafe.Slice((*byte)(unsafe.Pointer(&list[0])), size))
+}
+
+// cookie is the 64 bits of an event that are the program's.
+func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
+
+// PeerOf is the client at the other end of the connection that accept4 has
+// returned, in the process that made the call: a trace.Recorder's PeerOf.
+func PeerOf(c *kernel.Call) (netip.AddrPort, bool) {
+	pid, err := proc.OfThread(c.Thread)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, c.Result, 0)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	defer unix.Close(fd) // the connection stays open through the server's own
+	return kernel.PeerOf(fd)
+}

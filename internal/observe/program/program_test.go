@@ -1,0 +1,281 @@
+//go:build linux
+
+package program
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/child"
+	"lesson/internal/kernel"
+	"lesson/internal/observe/trace"
+)
+
+const source = "testdata/server/main.go"
+
+// build builds the server of testdata, with these flags.
+func build(t *testing.T, flags ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "server")
+	args := append(append([]string{"build", "-o", program}, flags...), "./testdata/server")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
+// A log is the events of a server, as they come.
+type log struct {
+	mu     sync.Mutex
+	events []trace.Event
+}
+
+func (l *log) add(e trace.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+func (l *log) all() []trace.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
+// await waits for an event.
+func (l *log) await(t *testing.T, what string, is func(trace.Event) bool) trace.Event {
+	t.Helper()
+	const patience = 20 * time.Second
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		all := l.all()
+		if i := slices.IndexFunc(all, is); i >= 0 {
+			return all[i]
+		}
+	}
+	t.Fatalf("never: %s, in %+v", what, l.all())
+	return trace.Event{}
+}
+
+// watched starts a server and watches it from its first call on.
+func watched(t *testing.T, command ...string) (*child.Server, *log) {
+	t.Helper()
+	l := new(log)
+	s, err := child.Program{Command: command, Born: func(pid int) error {
+		r := trace.NewRecorder(l.add)
+		r.PeerOf = PeerOf
+		_, err := Watch(r, filepath.Base, pid)
+		return err
+	}}.Start(t.Context())
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("this system lets nobody watch another process")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.End(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, l
+}
+
+func dial(t *testing.T, s *child.Server) (net.Conn, netip.AddrPort) {
+	t.Helper()
+	c, err := net.Dial("tcp", s.Addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // it may be closed already
+	return c, c.LocalAddr().(*net.TCPAddr).AddrPort()
+}
+
+// lineOf is the line of the source that ends in that comment, after the text.
+func lineOf(t *testing.T, after, comment string) int {
+	t.Helper()
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached := false
+	for i, line := range strings.Split(string(text), "\n") {
+		reached = reached || strings.Contains(line, after)
+		if reached && strings.HasSuffix(line, "// "+comment) {
+			return i + 1
+		}
+	}
+	t.Fatalf("no line ends in // %s after %q", comment, after)
+	return 0
+}
+
+// Every call is told of with the line that makes it, however the compiler has
+// rearranged the functions.
+func TestLines(t *testing.T) {
+	for name, flags := range map[string][]string{
+		"as usual": nil, "nothing inlined": {"-gcflags=-l"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, l := watched(t, build(t, flags...), "{addr}", "raw")
+			c, peer := dial(t, s)
+			l.await(t, "it stands in read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer })
+			if _, err := c.Write([]byte("hi\n")); err != nil {
+				t.Fatal(err)
+			}
+			l.await(t, "close", func(e trace.Event) bool { return e.Name == "close" && e.Left && e.Line > 60 })
+			for call, after := range map[string]string{
+				"socket": "", "bind": "", "listen": "", "epoll_create1": "", "epoll_ctl": "", "epoll_wait": "",
+				"accept4": "", "read": "func talk", "write": "func talk", "shutdown": "", "close": "",
+			} {
+				want := lineOf(t, after, call)
+				if !slices.ContainsFunc(l.all(), func(e trace.Event) bool {
+					return e.Name == call && e.File == "main.go" && e.Line == want
+				}) {
+					t.Errorf("no %s on line %d", call, want)
+				}
+			}
+			read := l.await(t, "read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer && e.Left })
+			if read.Result != 3 || read.Data != `"hi\n"` || !strings.HasSuffix(read.Args, ", 100 bytes") {
+				t.Errorf("%+v", read)
+			}
+		})
+	}
+}
+
+// Whatever a program gives epoll to hand back, it is the descriptor that is told of.
+func TestReadyIsTheDescriptor(t *testing.T) {
+	s, l := watched(t, build(t), "{addr}", "raw")
+	listen := l.await(t, "listen", func(e trace.Event) bool { return e.Name == "listen" })
+	dial(t, s)
+	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool { return e.Name == "epoll_wait" && e.Result == 1 && e.Line > 0 })
+	if len(wait.Ready) != 1 || wait.Ready[0].FD != listen.FD || wait.Ready[0].Events != "EPOLLIN" {
+		t.Errorf("ready %+v, want %d EPOLLIN", wait.Ready, listen.FD)
+	}
+}
+
+// On package net, the calls that the library makes are the program's line; the wait of
+// the runtime is nobody's.
+func TestPackageNet(t *testing.T) {
+	s, l := watched(t, build(t), "{addr}", "net")
+	_, peer := dial(t, s)
+	read := l.await(t, "read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer && e.Left })
+	if want := lineOf(t, "func usePackageNet", "read"); read.Line != want || read.Err != "EAGAIN" {
+		t.Errorf("line %d, want %d: %+v", read.Line, want, read)
+	}
+	l.await(t, "the runtime waits", func(e trace.Event) bool {
+		return e.Name == "epoll_wait" && !e.Left && e.File == "" && e.Call > read.Call
+	})
+}
+
+// A signal that the server survives does not end its call, as it does not for the
+// program.
+func TestStoppedAndContinued(t *testing.T) {
+	s, l := watched(t, build(t), "{addr}", "raw")
+	c, peer := dial(t, s)
+	entered := l.await(t, "it stands in read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer })
+	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGCONT} {
+		if err := unix.Kill(s.Proc.Pid(), signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	left := l.await(t, "read returns", func(e trace.Event) bool { return e.Name == "read" && e.Left && e.Peer == peer })
+	if left.Call != entered.Call || left.Result != 1 {
+		t.Errorf("%+v, want the end of call %d", left, entered.Call)
+	}
+}
+
+// Of a program without lines, calls are told of all the same.
+func TestWithoutLines(t *testing.T) {
+	for name, command := range map[string][]string{
+		"stripped": {build(t, "-ldflags=-w"), "{addr}", "raw"},
+		"not Go's": {"python3", "-c", `
+import socket, sys
+l = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    c, _ = l.accept()
+    c.recv(100)
+    c.close()`, "{port}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath(command[0]); err != nil {
+				t.Skip(err)
+			}
+			s, l := watched(t, command...)
+			_, peer := dial(t, s)
+			e := l.await(t, "it stands in a call about the client", func(e trace.Event) bool {
+				return (e.Name == "read" || e.Name == "recv") && e.Peer == peer && !e.Left
+			})
+			if e.File != "" || e.Line != 0 {
+				t.Errorf("%s:%d", e.File, e.Line)
+			}
+		})
+	}
+}
+
+func TestSources(t *testing.T) {
+	want, err := filepath.Abs(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Sources(build(t)); !slices.Equal(got, []string{want}) {
+		t.Errorf("%q, want %s", got, want)
+	}
+	for _, program := range []string{build(t, "-ldflags=-w"), "/bin/sh", "/no/such"} {
+		if got := Sources(program); got != nil {
+			t.Errorf("%s has %q", program, got)
+		}
+	}
+}
+
+// Whoever is not watched any more runs on.
+func TestEnd(t *testing.T) {
+	var w *Watcher
+	s, err := child.Program{Command: []string{build(t), "{addr}", "raw"}, Born: func(pid int) error {
+		var err error
+		w, err = Watch(ignore{}, filepath.Base, pid)
+		return err
+	}}.Start(t.Context())
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("this system lets nobody watch another process")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.End(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := w.End(); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := dial(t, s)
+	if _, err := c.Write([]byte("hi")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var answer [2]byte
+	if _, err := c.Read(answer[:]); err != nil || string(answer[:]) != "hi" {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
+type ignore struct{}
+
+func (ignore) Enter(*kernel.Call) {}
+func (ignore) Leave(*kernel.Call) {}

@@ -1,0 +1,407 @@
+//go:build linux
+
+package ptrace
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestName(t *testing.T) {
+	for number, want := range map[int]string{
+		unix.SYS_READ: "read", unix.SYS_ACCEPT4: "accept4", unix.SYS_EPOLL_CTL: "epoll_ctl",
+		unix.SYS_IO_URING_SETUP: "io_uring_setup", unix.SYS_LISTNS: "listns",
+		unix.SYS_RSEQ: "rseq", unix.SYS_PIDFD_SEND_SIGNAL: "pidfd_send_signal",
+		400: "syscall 400", -1: "syscall -1", 99999: "syscall 99999",
+	} {
+		if got := Name(number); got != want {
+			t.Errorf("%d: %q, want %q", number, got, want)
+		}
+	}
+	if got := (call{0x40000003, 5}).String(); got != "syscall 5 of architecture 0x40000003" {
+		t.Error(got)
+	}
+}
+
+// Threads that are there, one of them blocked in a call, and threads to come.
+func TestThreads(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 3")
+	until(t, "the child does not read", c.reading)
+	counter := c.attach()
+	c.do("calls 1000")
+	expect(t, counter, "getpriority", 3000)
+	c.do("threads 2")
+	c.do("calls 1000")
+	expect(t, counter, "getpriority", 8000)
+	c.do("end 0")
+	c.do("churn 20")
+	expect(t, counter, "getpriority", 8020)
+}
+
+// A call is counted when it is entered, and the one that Attach has found a
+// thread in again, since Linux enters it again.
+func TestEntered(t *testing.T) {
+	c := start(t, true)
+	until(t, "the child does not read", c.reading)
+	counter := c.attach()
+	until(t, "read is not entered again", func() bool { return counter.Counts()["read"] == 1 })
+	c.do("other 1") // and then the read of the first byte of the next order
+	until(t, "the next read is not entered", func() bool {
+		return counter.Counts()["read"] == int64(1+len("other 1\n"))
+	})
+	expect(t, counter, "getpgid", 1)
+}
+
+func TestFork(t *testing.T) {
+	c := start(t, true)
+	counter := c.attach()
+	c.do("fork 3")
+	expect(t, counter, "getpgid", 30, "getpriority", 30)
+}
+
+// A process has one thread after execve, with the number of its first, whichever
+// made the call.
+func TestExec(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 3")
+	counter := c.attach()
+	c.do("calls 10")
+	c.tell("exec 0")
+	c.do("threads 1")
+	c.do("calls 10")
+	expect(t, counter, "getpriority", 40, "execve", 1)
+	c.tell("exit 5")
+	if got := c.ends(); got != "exit status 5" {
+		t.Error(got)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 2")
+	counter := c.attach()
+	for range 20 { // one at a time: a second would merge with one that is pending
+		c.signal(unix.SIGUSR1)
+		c.do("signals 1")
+	}
+	c.do("calls 100")
+	expect(t, counter, "getpriority", 200)
+	c.signal(unix.SIGTERM)
+	if got := c.ends(); got != "signal: terminated" {
+		t.Error(got)
+	}
+}
+
+func TestStopAndContinue(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 3")
+	counter := c.attach()
+	for i := range 5 {
+		c.signal(unix.SIGSTOP)
+		until(t, "the child does not stop", c.standing)
+		before := counter.Counts()
+		c.tell("calls 100")
+		c.signal(unix.SIGUSR1) // does not end the stop
+		if after := counter.Counts(); !c.standing() || fmt.Sprint(before) != fmt.Sprint(after) {
+			t.Errorf("the child goes on: %v, %v\n%s", before, after, c.threads())
+		}
+		c.signal(unix.SIGCONT)
+		c.answer("calls")
+		expect(t, counter, "getpriority", (i+1)*300)
+		c.do("signals 1")
+	}
+	c.signal(unix.SIGSTOP)
+	until(t, "the child does not stop", c.standing)
+	c.signal(unix.SIGKILL)
+	if got := c.ends(); got != "signal: killed" {
+		t.Error(got)
+	}
+}
+
+// A child that is stopped by a signal stays so when it is attached to, and when
+// it is let go.
+func TestAttachAndDetachStopped(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 3")
+	c.signal(unix.SIGSTOP)
+	until(t, "the child does not stop", c.standing)
+	counter := c.attach()
+	c.tell("calls 100")
+	until(t, "the child does not stay stopped", c.standing)
+	expect(t, counter, "getpriority", 0)
+	detach(t, counter)
+	until(t, "the child does not stop again", c.standing)
+	counter = c.attach()
+	c.signal(unix.SIGCONT)
+	c.answer("calls")
+	expect(t, counter, "getpriority", 300)
+}
+
+func TestDetach(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 3")
+	for range 5 {
+		counter := c.attach()
+		c.do("calls 100")
+		expect(t, counter, "getpriority", 300)
+		c.tell("calls 10000") // it has plenty to do when it is let go
+		detach(t, counter)
+		if c.traced() {
+			t.Errorf("still traced:\n%s", c.threads())
+		}
+		had := counter.Counts()
+		c.answer("calls")
+		c.do("fork 1")
+		if has := counter.Counts(); fmt.Sprint(had) != fmt.Sprint(has) {
+			t.Errorf("counts after Detach: %v, then %v", had, has)
+		}
+		detach(t, counter)
+	}
+	c.tell("exit 3")
+	if got := c.ends(); got != "exit status 3" {
+		t.Error(got)
+	}
+}
+
+// Attach and Detach while threads and processes come and go.
+func TestAttachInTheBustle(t *testing.T) {
+	for _, order := range []string{"churn 300", "fork 10"} {
+		c := start(t, true)
+		c.do("threads 2")
+		c.tell(order)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.answer(order)
+		}()
+		for busy := true; busy; {
+			counter := c.attach()
+			if all := c.threads(); regexp.MustCompile(`State [^ZX].*TracerPid 0,`).MatchString(all) {
+				t.Errorf("not traced:\n%s", all)
+			}
+			detach(t, counter)
+			if c.traced() {
+				t.Errorf("still traced:\n%s", c.threads())
+			}
+			select {
+			case <-done:
+				busy = false
+			default:
+			}
+		}
+		c.tell("exit 4")
+		if got := c.ends(); got != "exit status 4" {
+			t.Error(got)
+		}
+	}
+}
+
+// Attach while the process ends, or becomes another program.
+func TestAttachAtTheTurn(t *testing.T) {
+	for _, order := range []string{"exit 6", "exec 0"} {
+		for range 8 {
+			c := start(t, true)
+			c.do("threads 2")
+			c.tell(order)
+			counter, err := Attach(c.pid)
+			if err != nil && (order == "exec 0" || !errors.Is(err, unix.ESRCH)) {
+				t.Fatal(err)
+			}
+			if order == "exec 0" {
+				c.do("other 3")
+				expect(t, counter, "getpgid", 3)
+				c.tell("exit 6")
+			}
+			if got := c.ends(); got != "exit status 6" {
+				t.Error(got)
+			}
+			if err == nil {
+				detach(t, counter)
+			}
+		}
+	}
+}
+
+// The exit status is the owner's, whether it waits before the end or long after,
+// and whether the process ends by itself or is killed, counted or let go.
+func TestExitStatus(t *testing.T) {
+	for _, waitAtOnce := range []bool{true, false} {
+		for _, letGo := range []bool{true, false} {
+			c := start(t, waitAtOnce)
+			c.do("threads 3")
+			counter := c.attach()
+			c.tell("exit 7")
+			if !letGo || !waitAtOnce {
+				if err := AwaitEnd(c.pid); err != nil && !errors.Is(err, unix.ESRCH) {
+					t.Error(err)
+				}
+			}
+			if letGo {
+				detach(t, counter)
+			}
+			if got := c.ends(); got != "exit status 7" {
+				t.Errorf("waited at once: %v, let go: %v: %s", waitAtOnce, letGo, got)
+			}
+			detach(t, counter)
+			if !letGo || !waitAtOnce {
+				expect(t, counter, "exit_group", 1)
+			}
+		}
+		c := start(t, waitAtOnce)
+		c.do("threads 3")
+		c.attach()
+		c.tell("calls 1000000")
+		c.signal(unix.SIGKILL)
+		if got := c.ends(); got != "signal: killed" {
+			t.Error(got)
+		}
+	}
+}
+
+// A process that was started by one that is counted is counted on when that has
+// ended, whether or not somebody has waited for it. It is not our own child.
+func TestOrphan(t *testing.T) {
+	for _, waitAtOnce := range []bool{true, false} {
+		c := start(t, waitAtOnce)
+		counter := c.attach()
+		pid, err := strconv.Atoi(strings.TrimPrefix(c.do("orphan 0"), "orphan "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.signal(unix.SIGKILL)
+		if err := AwaitEnd(c.pid); err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Error(err)
+		}
+		for range 3 {
+			c.do("threads 1")
+			c.do("other 5")
+		}
+		expect(t, counter, "getpgid", 15)
+		if waitAtOnce {
+			c.ends()
+		}
+		c.tell("exit 0")
+		until(t, "the orphan does not end", func() bool { return statusOf(pid).ended })
+		detach(t, counter)
+		if got := c.ends(); got != "signal: killed" {
+			t.Error(got)
+		}
+	}
+}
+
+// The status of children that are not counted, or by another Counter, goes to
+// whom it belongs.
+func TestOtherChildren(t *testing.T) {
+	var all sync.WaitGroup
+	for range 4 {
+		c := start(t, true)
+		counter := c.attach()
+		all.Go(func() {
+			for i := range 5 {
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), "SYSCOUNT_CHILD=1")
+				cmd.Stdin = strings.NewReader(fmt.Sprintf("other 1\nexit %d\n", i+1))
+				if err := cmd.Run(); cmd.ProcessState.ExitCode() != i+1 {
+					t.Errorf("%v, want exit status %d", err, i+1)
+				}
+				c.do("fork 1")
+			}
+			expect(t, counter, "getpgid", 50)
+		})
+	}
+	all.Wait()
+}
+
+// Children that the tracer's own thread has started: one that is counted, and one
+// that has ended, which its owner waits for when all is over.
+func TestChildrenOfTheTracer(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ended, c := start(t, false), start(t, true)
+	ended.tell("exit 9")
+	if err := AwaitEnd(ended.pid); err != nil {
+		t.Fatal(err)
+	}
+	counter := newCounter()
+	attached, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		<-attached
+		c.do("fork 1")
+		c.do("other 5")
+		c.tell("exit 8")
+	}()
+	counter.trace([]int{c.pid}, attached)
+	<-told
+	detach(t, counter)
+	expect(t, counter, "getpgid", 15)
+	if got := c.ends(); got != "exit status 8" {
+		t.Error(got)
+	}
+	if got := ended.ends(); got != "exit status 9" {
+		t.Error(got)
+	}
+}
+
+func TestTwoProcesses(t *testing.T) {
+	a, b := start(t, true), start(t, true)
+	counter, err := Attach(a.pid, b.pid, a.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer detach(t, counter)
+	a.do("other 10")
+	b.do("other 20")
+	expect(t, counter, "getpgid", 30)
+	a.tell("exit 1")
+	if got := a.ends(); got != "exit status 1" {
+		t.Error(got)
+	}
+	b.do("other 10")
+	expect(t, counter, "getpgid", 40)
+}
+
+func TestRefused(t *testing.T) {
+	gone := start(t, false)
+	gone.tell("exit 0")
+	if err := AwaitEnd(gone.pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Attach(gone.pid); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("a process that has ended: %v", err)
+	}
+	gone.ends()
+	if _, err := Attach(gone.pid); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("a process that is gone: %v", err)
+	}
+
+	c := start(t, true)
+	counter := c.attach()
+	_, err := Attach(c.pid)
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "traces it already") {
+		t.Errorf("a process that is counted: %v", err)
+	}
+	other := start(t, true)
+	if _, err := Attach(other.pid, c.pid); !errors.Is(err, unix.EPERM) || other.traced() {
+		t.Errorf("one of them is counted: %v\n%s", err, other.threads())
+	}
+	other.do("other 1")
+	c.do("other 1")
+	expect(t, counter, "getpgid", 1)
+
+	_, err = Attach(os.Getpid())
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_SYS_PTRACE") {
+		t.Errorf("ourselves: %v", err)
+	}
+}

@@ -1,0 +1,232 @@
+//go:build linux
+
+// Package sockets asks the kernel about TCP sockets of any process in this
+// network namespace: sock_diag(7), which ss(8) is built on. It needs no
+// privilege.
+//
+// It answers what a client cannot see from its own end: has the server accepted
+// this connection, how many bytes has it not read yet, how full is its accept
+// queue.
+package sockets
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// A State is a state of TCP, numbered as in the kernel's net/tcp_states.h.
+type State uint8
+
+// The states that are asked for here.
+const (
+	Established State = 1
+	FinWait2    State = 5
+	TimeWait    State = 6
+	CloseWait   State = 8
+	Listen      State = 10
+)
+
+var stateNames = [...]string{
+	"?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE",
+	"CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV",
+}
+
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// A Socket is one socket: a listener, or one end of a connection.
+type Socket struct {
+	State         State
+	Local, Remote netip.AddrPort
+	// Unread is the bytes in the receive buffer; of a listener, the
+	// connections in its accept queue.
+	Unread uint32
+	// Unsent is the bytes in the send buffer that the peer has not
+	// acknowledged; of a listener, its backlog.
+	Unsent uint32
+	// Inode names the socket, as in the links of /proc/PID/fd. It is 0 while
+	// the connection waits in the accept queue, and when its process has
+	// closed it: nobody has a descriptor for it.
+	Inode uint32
+}
+
+// ErrNone says that there is no such socket (any more).
+var ErrNone = errors.New("the kernel knows no such socket")
+
+// Connection is the end of a connection that has that local address.
+// ErrNone when there is none in this network namespace.
+func Connection(local, remote netip.AddrPort) (Socket, error) {
+	sockets, err := ask(local, remote, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return Socket{}, ErrNone
+	}
+	if err != nil {
+		return Socket{}, err
+	}
+	// The kernel falls back on the listener when there is no connection.
+	if len(sockets) != 1 || sockets[0].State == Listen {
+		return Socket{}, ErrNone
+	}
+	return sockets[0], nil
+}
+
+// Listeners is all listeners on this port; 0 is every port.
+func Listeners(port uint16) ([]Socket, error) { return all(port, 1<<Listen) }
+
+// InState is all connections on this local port in that state.
+func InState(port uint16, state State) ([]Socket, error) { return all(port, 1<<state) }
+
+// Open is all listeners and connections on this local port; 0 is every port. Those
+// in TIME_WAIT, which no process has any more, are left out.
+func Open(port uint16) ([]Socket, error) { return all(port, 0xfff&^(1<<TimeWait)) }
+
+// all looks in both families: a listener for IPv6 serves IPv4 as well.
+func all(port uint16, states uint32) ([]Socket, error) {
+	var found []Socket
+	for _, wild := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		addr := netip.AddrPortFrom(wild, port)
+		sockets, err := ask(addr, netip.AddrPortFrom(wild, 0), states)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sockets {
+			if port == 0 || s.Local.Port() == port { // the kernel filters, where it can
+				found = append(found, s)
+			}
+		}
+	}
+	return found, nil
+}
+
+// Sizes and offsets of the messages of linux/inet_diag.h. Numbers of the
+// protocol are in the processor's byte order; ports and addresses in the
+// network's.
+const (
+	requestSize   = 56 // struct inet_diag_req_v2
+	messageSize   = 72 // struct inet_diag_msg
+	byFamily      = 20 // SOCK_DIAG_BY_FAMILY
+	idOfRequest   = 8  // where struct inet_diag_sockid begins
+	idOfMessage   = 4
+	receiveBuffer = 64 << 10
+)
+
+// ask sends one request: for one connection when states is 0, else for all
+// sockets in these states (a bit each).
+func ask(local, remote netip.AddrPort, states uint32) ([]Socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, fmt.Errorf("sock_diag: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, request(local, remote, states), 0, &unix.SockaddrNetlink{
+		Family: unix.AF_NETLINK,
+	}); err != nil {
+		return nil, fmt.Errorf("sock_diag: %w", err)
+	}
+
+	var found []Socket
+	buffer := make([]byte, receiveBuffer)
+	for {
+		n, _, err := unix.Recvfrom(fd, buffer, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("sock_diag: %w", err)
+		}
+		sockets, more, err := messages(buffer[:n])
+		if err != nil {
+			return nil, fmt.Errorf("sock_diag: %w", err)
+		}
+		found = append(found, sockets...)
+		if !more {
+			return found, nil
+		}
+	}
+}
+
+func request(local, remote netip.AddrPort, states uint32) []byte {
+	const size = unix.NLMSG_HDRLEN + requestSize
+	p := make([]byte, size)
+	flags := unix.NLM_F_REQUEST
+	if states != 0 {
+		flags |= unix.NLM_F_DUMP
+	}
+	native := binary.NativeEndian
+	native.PutUint32(p[0:], size)
+	native.PutUint16(p[4:], byFamily)
+	native.PutUint16(p[6:], uint16(flags))
+
+	body := p[unix.NLMSG_HDRLEN:]
+	body[0] = unix.AF_INET6
+	if local.Addr().Unmap().Is4() {
+		body[0] = unix.AF_INET
+	}
+	body[1] = unix.IPPROTO_TCP
+	native.PutUint32(body[4:], states)
+	id := body[idOfRequest:]
+	binary.BigEndian.PutUint16(id[0:], local.Port())
+	binary.BigEndian.PutUint16(id[2:], remote.Port())
+	copy(id[4:20], local.Addr().Unmap().AsSlice())
+	copy(id[20:36], remote.Addr().Unmap().AsSlice())
+	for i := 40; i < 48; i++ {
+		id[i] = 0xff // INET_DIAG_NOCOOKIE: whichever socket has these addresses
+	}
+	return p
+}
+
+// messages reads what one datagram holds, and says whether more will follow.
+func messages(p []byte) (found []Socket, more bool, err error) {
+	native := binary.NativeEndian
+	for len(p) >= unix.NLMSG_HDRLEN {
+		size := int(native.Uint32(p[0:]))
+		if size < unix.NLMSG_HDRLEN || size > len(p) {
+			return nil, false, errors.New("a malformed message")
+		}
+		body := p[unix.NLMSG_HDRLEN:size]
+		more = native.Uint16(p[6:])&unix.NLM_F_MULTI != 0
+		switch native.Uint16(p[4:]) {
+		case unix.NLMSG_DONE:
+			return found, false, nil
+		case unix.NLMSG_ERROR:
+			if len(body) < 4 {
+				return nil, false, errors.New("a malformed error")
+			}
+			return nil, false, unix.Errno(-int32(native.Uint32(body)))
+		case byFamily:
+			if len(body) < messageSize {
+				return nil, false, errors.New("a malformed answer")
+			}
+			found = append(found, socket(body))
+		}
+		p = p[min(len(p), (size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1)):]
+	}
+	return found, more, nil
+}
+
+func socket(body []byte) Socket {
+	native := binary.NativeEndian
+	id := body[idOfMessage:]
+	address := func(at int) netip.Addr {
+		if body[0] == unix.AF_INET {
+			return netip.AddrFrom4([4]byte(id[at:]))
+		}
+		return netip.AddrFrom16([16]byte(id[at:])).Unmap()
+	}
+	return Socket{
+		State:  State(body[1]),
+		Local:  netip.AddrPortFrom(address(4), binary.BigEndian.Uint16(id[0:])),
+		Remote: netip.AddrPortFrom(address(20), binary.BigEndian.Uint16(id[2:])),
+		Unread: native.Uint32(body[56:]),
+		Unsent: native.Uint32(body[60:]),
+		Inode:  native.Uint32(body[68:]),
+	}
+}

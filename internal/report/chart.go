@@ -1,0 +1,182 @@
+// Package report draws what was measured: lines, bars and timelines as SVG, a
+// page of them as HTML, and tables for a terminal and for Markdown.
+//
+// A picture or a page needs nothing but itself: no script, no font, no network.
+// It follows the reader's choice of light or dark, and says nothing by colour
+// alone: a marker, a dash, a hatch or a label says it too. The same input gives
+// the same bytes. Names may come from strangers: whatever they hold, they stay
+// text (see clean).
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// A Chart is a picture and the numbers behind it. Lines, Bars and Timeline are
+// charts. The page trusts the SVG of any other.
+type Chart interface {
+	SVG() []byte
+	Table() (head []string, rows [][]string)
+}
+
+// drawer is what the charts here can do besides: draw with an id of the page's
+// choice, since an id may stand on a page only once, and say what they are.
+type drawer interface {
+	draw(id string) []byte
+	about() about
+	Omitted() int
+}
+
+// about is what a chart says of itself, and how many columns of its table are words.
+type about struct {
+	title, caption string
+	words          int
+}
+
+// Lines shows how one number depends on another.
+type Lines struct {
+	Title, Caption string
+	X, Y           Axis
+	Series         []Series
+}
+
+// An Axis is what a direction means. On a Log axis only numbers above 0 have a
+// place; others are left out of the picture, and Omitted counts them.
+type Axis struct {
+	Label    string // with the unit
+	Log      bool
+	From, To float64                // both 0: from the data; a point outside is left out
+	Format   func(v float64) string // nil: Short
+}
+
+// A Series is points joined in their order. A point that is left out breaks
+// the line.
+type Series struct {
+	Name    string
+	Points  []Point
+	Dashed  bool   // a fit: computed, not measured
+	NoMarks bool   // no marker at each point
+	Of      string // the name of the series whose colour to share: the one fitted
+}
+
+// A Point is one measurement.
+type Point struct {
+	X, Y      float64
+	Low, High float64 // the spread of Y; both 0: none
+	Projected bool    // computed, not measured: drawn hollow, on a dashed line
+}
+
+// Bars compares one number of several things. The axis begins at 0, so a bar is
+// as long as its number is large; one below 0 has no length, only its number.
+type Bars struct {
+	Title, Caption, Unit string
+	Bars                 []Bar
+	Format               func(v float64) string // nil: Short
+}
+
+// A Bar is one row.
+type Bar struct {
+	Name      string
+	Value     float64 // 0: the sum of Parts
+	Low, High float64 // the spread of Value; both 0: none
+	Parts     []Part  // stacked, from the left
+	Note      string  // behind the number
+}
+
+// A Part is one of several that a bar consists of.
+type Part struct {
+	Name  string
+	Value float64
+}
+
+// Timeline shows what happened when, in seconds from 0: a row per lane.
+type Timeline struct {
+	Title, Caption string
+	Until          float64 // 0: when the last span ends
+	Kinds          []Kind  // in the order of the legend; one a span names is added
+	Groups         []Group
+}
+
+// A Kind is what a span can be.
+type Kind struct {
+	Name    string
+	Legend  string // "": Name
+	Pattern Pattern
+}
+
+// A Pattern fills a span or a part of a bar.
+type Pattern int
+
+// The patterns.
+const (
+	Solid Pattern = iota
+	Hatched
+	Dotted
+	Outline
+)
+
+// A Group is lanes that belong together: one server.
+type Group struct {
+	Name, Note string
+	Lanes      []Lane
+}
+
+// A Lane is one row: a client, or the server itself.
+type Lane struct {
+	Name  string
+	Spans []Span
+	Tall  bool // of full height also in a group of more than 24, whose lanes are thin
+}
+
+// A Span is a time, in seconds, in which one thing went on. What lies before 0
+// or after Until is cut off.
+type Span struct {
+	From, To float64
+	Kind     string
+	Label    string // drawn where it fits; a pointer shows it everywhere
+}
+
+// usable says whether v can be drawn at all. The bound keeps sums and
+// differences of such numbers finite.
+func usable(v float64) bool { return math.Abs(v) < 1e100 } // not NaN, not Inf
+
+// spread says whether low and high are one.
+func spread(low, high float64) bool {
+	return (low != 0 || high != 0) && usable(low) && usable(high) && low <= high
+}
+
+// lost counts a spread that was given and is none.
+func lost(low, high float64) int {
+	if (low != 0 || high != 0) && !spread(low, high) {
+		return 1
+	}
+	return 0
+}
+
+// omission is the sentence that owns up to what a picture does not show.
+func omission(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 value is not drawn: it has no place on the axes."
+	}
+	return fmt.Sprintf("%d values are not drawn: they have no place on the axes.", n)
+}
+
+// sentences joins what there is of each.
+func sentences(each ...string) string {
+	var out []string
+	for _, s := range each {
+		if s = prose(s); s == "" {
+			continue
+		}
+		if !strings.ContainsAny(s[len(s)-1:], ".!?:") {
+			s += "."
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, " ")
+}

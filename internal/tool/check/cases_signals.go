@@ -1,0 +1,158 @@
+//go:build linux
+
+package check
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/sockets"
+)
+
+var signals = []Case{
+	{
+		Address: "signals/terminate", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		needs: toStart,
+		Must:  "SIGTERM ends the server in good order: soon, and with status 0.",
+		Why:   "It is how a service manager asks; after a while it kills.",
+		Cause: "No handler, or one that sets a flag while the server stands in a call that goes on.",
+		script: []step{
+			own("one client is served, if there can be more", serveOneIfMore),
+			signalled(unix.SIGTERM), endsWell(),
+		},
+	},
+	{
+		Address: "signals/interrupt", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		needs:  toStart,
+		Must:   "SIGINT, which is Ctrl-C, ends the server in good order: soon, and with status 0.",
+		Why:    "Whoever tries it out ends it so.",
+		Cause:  "No handler; a language that turns it into an exception prints a traceback.",
+		script: []step{signalled(unix.SIGINT), endsWell()},
+	},
+	{
+		Address: "signals/terminate-half-request", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		needs: toStart,
+		Must:  "SIGTERM ends the server also while requests are unfinished.",
+		Why:   "The rest may never come.",
+		Cause: "It waits for its clients, or stands in a read that no signal ends.",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), signalled(unix.SIGTERM), endsWell(),
+		},
+	},
+	{
+		Address: "signals/terminate-answers", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		needs: toStart,
+		Must:  "A request that has come whole before SIGTERM is answered before the end.",
+		Why:   "Its client has done all it could; on a restart nobody should notice.",
+		Cause: "The process ends in the signal handler, or the loop ends before it looks at its connections.",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), stop(), send("a", rest),
+			signalled(unix.SIGTERM), goOn(), answered("a"), endsWell(),
+		},
+	},
+	{
+		Address: "signals/stop-and-continue", Severity: Must, Models: everyone, Chapter: levelTriggered,
+		needs: toStart,
+		Must:  "SIGSTOP and SIGCONT (Ctrl-Z and fg) do the server no harm.",
+		Why:   "epoll_wait then returns EINTR, even without a handler: signal(7).",
+		Cause: "EINTR is taken for an error that ends the loop.",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), stop(), goOn(), stop(), goOn(), send("a", rest),
+			answered("a"), next(),
+		},
+	},
+	{
+		Address: "signals/restart", Severity: Should, Models: everyone, Chapter: oneClient,
+		needs: toStart,
+		Must:  "The server can be started again at once on the same port.",
+		Why: "The server closed first, so its end of the connection is in TIME_WAIT for a minute, and" +
+			" bind says EADDRINUSE.",
+		Cause: "SO_REUSEADDR is not set before bind.",
+		script: []step{
+			connect("a"), send("a", whole), answered("a"), signalled(unix.SIGTERM),
+			own("it ends", ends), own("it is started again, and must listen", startsAgain),
+			own("a client must be answered", (*trial).serveOneMore),
+		},
+	},
+}
+
+func serveOneIfMore(t *trial) error {
+	if t.model == Blocking {
+		return nil
+	}
+	return t.serveOneMore()
+}
+
+func signalled(signal unix.Signal) step {
+	return own(unix.SignalName(signal)+" is sent", func(t *trial) error {
+		t.mayEnd = true
+		if err := t.comesToRest(); err != nil {
+			return err
+		}
+		return t.server.signal(signal)
+	})
+}
+
+// endsWell demands an end with status 0. A server that was started by another
+// program (go run, a shell) is only seen to end.
+func endsWell() step {
+	return own("the server must end, with status 0", func(t *trial) error {
+		began := time.Now()
+		if err := ends(t); err != nil {
+			return err
+		}
+		t.note("ended within %v", time.Since(began).Round(time.Millisecond))
+		if !slices.Contains(t.server.pids, t.server.proc.Pid()) {
+			return nil
+		}
+		if how, ok := t.server.proc.Status(); !ok {
+			return fails(how, "exit status 0")
+		}
+		return nil
+	})
+}
+
+func ends(t *trial) error {
+	ended, err := t.until(func() (bool, error) {
+		for _, pid := range t.server.pids {
+			if pid == t.server.proc.Pid() {
+				if t.server.proc.Running() {
+					return false, nil
+				}
+			} else if _, err := t.server.used(); err == nil {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil || ended {
+		return err
+	}
+	doing, _ := t.server.doing(t.ctx)
+	return &failure{
+		got: fmt.Sprintf("it still runs after %v; %s", t.patience, doing), want: "it ends",
+		cause: "A handler that only sets a flag, while the server stands in a call that goes on or is" +
+			" begun again; or it waits for its clients.",
+	}
+}
+
+func startsAgain(t *trial) error {
+	port := t.server.addr.Port()
+	waiting, err := sockets.InState(port, sockets.TimeWait)
+	if err != nil {
+		return err
+	}
+	t.note("%s in TIME_WAIT", plural(len(waiting), "connection", "connections"))
+	if err := t.server.end(); err != nil {
+		return err
+	}
+	again, err := t.restart()
+	if err != nil {
+		return fails(err.Error(), "it listens again")
+	}
+	t.server = again
+	return nil
+}

@@ -1,0 +1,310 @@
+//go:build linux
+
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/ptrace"
+	"lesson/internal/observe/sockets"
+	"lesson/internal/protocol"
+)
+
+// A portrait is what a server looks like from outside.
+type portrait struct {
+	model   Model
+	answer  []byte // to a whole request
+	visible bool   // its process can be seen
+	seen    string // in words
+	calls   map[string]float64
+}
+
+// sitters is how many clients hold half a request while the portrait is drawn.
+const sitters = 8
+
+// secondWithin is how long a second client waits while the first holds half a
+// request, before the server is taken for one that serves one at a time.
+const secondWithin = time.Second
+
+// learn looks at one instance of the server: how it waits, and what it answers.
+func (r *runner) learn(ctx context.Context) (p portrait, err error) {
+	s, err := r.server(ctx, elsewhere)
+	if err != nil {
+		return p, err
+	}
+	if s.proc == nil && !listening(s.addr) {
+		return p, fmt.Errorf("nobody listens on %v; start the server first, or let the check start it:"+
+			" lesson check -- COMMAND {port}", s.addr)
+	}
+	t := r.trial(ctx, s)
+	defer func() { err = errors.Join(err, t.close()) }()
+	p.visible = len(s.pids) > 0
+	p.answer = protocol.Response
+
+	var words []string
+	guess, words, err := t.guess(&p)
+	if err != nil {
+		return p, err
+	}
+	t.answer = p.answer
+	p.model = r.options.Model
+	if p.model == "" {
+		p.model = guess
+	}
+	if l, err := t.listener(); err == nil {
+		words = append(words, fmt.Sprintf("an accept queue for %d", l.Unsent))
+	}
+	p.seen = strings.Join(words, ", ")
+	if p.model != Blocking && s.proc != nil {
+		calls, err := t.countCalls()
+		p.calls = calls
+		p.seen += "\n" + inWords(calls, err)
+	}
+	return p, nil
+}
+
+// counted is how many requests the system calls are counted over.
+const counted = 100
+
+// countCalls counts the system calls of a request, by name. Those of a thousand
+// waiting clients are others than those of one: here they come one by one.
+func (t *trial) countCalls() (map[string]float64, error) {
+	for _, c := range t.crowd {
+		_ = c.Close()
+	}
+	counter, err := ptrace.Attach(t.server.pids...)
+	if err != nil {
+		return nil, err
+	}
+	before, err := t.callsAfter(counter, aFew)
+	var after map[string]int64
+	if err == nil {
+		after, err = t.callsAfter(counter, counted)
+	}
+	if err := errors.Join(err, counter.Detach()); err != nil {
+		return nil, err
+	}
+	calls := map[string]float64{}
+	for name, n := range after {
+		if each := float64(n-before[name]) / counted; each >= 0.01 {
+			calls[name] = each
+		}
+	}
+	return calls, nil
+}
+
+func (t *trial) callsAfter(counter *ptrace.Counter, requests int) (map[string]int64, error) {
+	for range requests {
+		if err := t.serveOneMore(); err != nil {
+			return nil, err
+		}
+	}
+	return counter.Counts(), nil
+}
+
+// runtimes is the calls that a language's runtime makes for its own purposes:
+// threads, memory, signals.
+var runtimes = []string{
+	"clock_nanosleep", "clone", "clone3", "exit", "futex", "getpid", "gettid", "madvise", "mmap",
+	"mprotect", "munmap", "nanosleep", "rseq", "rt_sigprocmask", "rt_sigreturn", "sched_yield",
+	"set_robust_list", "sigaltstack", "tgkill",
+}
+
+// inWords is the calls of a request, the most frequent first.
+func inWords(calls map[string]float64, err error) string {
+	var failed *failure
+	switch {
+	case errors.As(err, &failed):
+		return "system calls not counted: a client was not answered meanwhile"
+	case err != nil:
+		return fmt.Sprintf("system calls not counted: %v", err)
+	}
+	names := slices.SortedFunc(maps.Keys(calls), func(a, b string) int {
+		return cmp.Or(cmp.Compare(calls[b], calls[a]), cmp.Compare(a, b))
+	})
+	sum, others := 0.0, 0.0
+	var each []string
+	for _, name := range names {
+		if slices.Contains(runtimes, name) {
+			others += calls[name]
+			continue
+		}
+		sum += calls[name]
+		each = append(each, fmt.Sprintf("%s %.3g", name, calls[name]))
+	}
+	words := fmt.Sprintf("%.3g system calls per request: %s", sum, strings.Join(each, ", "))
+	if others >= 0.1 {
+		words += fmt.Sprintf("; and %.1f of its runtime's own", others)
+	}
+	return words
+}
+
+// guess finds out how the server waits: what a second client sees while the
+// first holds half a request, and what /proc shows meanwhile.
+func (t *trial) guess(p *portrait) (Model, []string, error) {
+	idle, _ := t.server.used() // nothing when it cannot be seen
+	first, err := t.dial()
+	if err != nil {
+		return "", nil, errors.New(err.(*failure).got)
+	}
+	t.crowd = append(t.crowd, first)
+	if err := first.Send([]byte(half)); err != nil {
+		return "", nil, err
+	}
+	t.clients["first"] = first
+	if err := t.waitTaken("first"); isOurs(err) {
+		return "", nil, err
+	}
+
+	second, err := t.dial()
+	if err != nil {
+		return "", nil, errors.New(err.(*failure).got)
+	}
+	t.crowd = append(t.crowd, second)
+	if err := second.Send([]byte(whole)); err != nil {
+		return "", nil, err
+	}
+	got, end := second.ReadAll(secondWithin)
+	if len(got) > 0 || end == nil { // answered, or at least noticed
+		if len(got) > 0 {
+			p.answer = got
+		}
+		model, words := t.concurrency(idle)
+		return model, words, nil
+	}
+
+	if how := t.watched(); how != "" {
+		return EventLoop, []string{"event loop, " + how + ", that stands still for a slow client"}, nil
+	}
+
+	// One at a time. Is the first the only one?
+	model, words := Loop, []string{"one client at a time"}
+	if err := first.Send([]byte(rest)); err == nil {
+		if got, _ := first.ReadAll(t.patience); len(got) > 0 {
+			p.answer = got
+		}
+	}
+	if err := first.Close(); err != nil {
+		return "", nil, err
+	}
+	if got, _ := second.ReadAll(t.patience); len(got) == 0 {
+		gone, err := t.until(func() (bool, error) { return !t.serves(), nil })
+		if err != nil {
+			return "", nil, err
+		}
+		if gone {
+			model, words = Blocking, []string{"one client, and then it ends"}
+		}
+	}
+	return model, words, nil
+}
+
+// isOurs tells an error of ours from a failure of the server's, which is not
+// what the portrait is about.
+func isOurs(err error) bool {
+	var f *failure
+	return err != nil && !errors.As(err, &f)
+}
+
+// serves says whether the server is still there for somebody.
+func (t *trial) serves() bool {
+	if t.server.proc != nil {
+		return !t.server.ended()
+	}
+	return listening(t.server.addr)
+}
+
+// concurrency tells an event loop from threads, by what it holds while several
+// clients do not finish.
+func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
+	if len(t.server.pids) == 0 {
+		return EventLoop, []string{"serves several clients at the same time (its process cannot be seen:" +
+			" taken for an event loop, unless --model says otherwise)"}
+	}
+	if err := t.gather(sitters, half); err != nil {
+		return EventLoop, []string{"serves several clients at the same time"}
+	}
+	// If it does not take them all, the cases will say so.
+	_ = t.takesAll()
+	now, err := t.server.used()
+	if err != nil {
+		return EventLoop, []string{"serves several clients at the same time"}
+	}
+	threads := plural(len(now.Threads), "thread", "threads")
+	if tree := t.processes(); tree >= sitters {
+		return Threaded, []string{"a process for each connection", plural(tree, "process", "processes")}
+	}
+	if how := t.watched(); how != "" {
+		return EventLoop, []string{"event loop", threads, how}
+	}
+	if len(now.Threads)-len(idle.Threads) >= sitters/2 {
+		return Threaded, []string{"a thread for each connection",
+			fmt.Sprintf("%s with %d connections", threads, len(t.crowd)-1)}
+	}
+	return EventLoop, []string{"event loop", threads, "without epoll (select or poll)"}
+}
+
+// processes is how many processes serve the connections.
+func (t *trial) processes() int {
+	if t.server.proc == nil {
+		return 1
+	}
+	tree, err := t.server.proc.Tree()
+	if err != nil {
+		return 1
+	}
+	return len(tree)
+}
+
+// watched says how epoll watches the first client's connection, "" if it does
+// not.
+func (t *trial) watched() string {
+	theirs, err := t.theirs(t.clients["first"])
+	if err != nil {
+		return ""
+	}
+	for _, pid := range t.server.pids {
+		interest, ok := interestIn(pid, theirs)
+		if !ok {
+			continue
+		}
+		if interest.Events&unix.EPOLLET != 0 {
+			return "edge-triggered epoll"
+		}
+		return "level-triggered epoll"
+	}
+	return ""
+}
+
+func interestIn(pid int, socket sockets.Socket) (proc.Interest, bool) {
+	descriptors, err := proc.Descriptors(pid)
+	if err != nil {
+		return proc.Interest{}, false
+	}
+	for fd, link := range descriptors {
+		if link != "anon_inode:[eventpoll]" {
+			continue
+		}
+		interests, err := proc.Interests(pid, fd)
+		if err != nil {
+			continue
+		}
+		i := slices.IndexFunc(interests, func(in proc.Interest) bool {
+			return descriptors[in.FD] == proc.SocketLink(socket.Inode)
+		})
+		if i >= 0 {
+			return interests[i], true
+		}
+	}
+	return proc.Interest{}, false
+}

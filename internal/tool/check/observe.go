@@ -1,0 +1,278 @@
+//go:build linux
+
+package check
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
+)
+
+// The steps that look at the server's process.
+
+// calmFor is how long a server that has nothing to do is watched. It may take
+// calmTries such times until it is calm: it may have been busy with what came
+// before. One that spins never is. All of it is less than the second for which
+// many a server lingers: who spins while it does is calm after it.
+const (
+	calmFor   = 200 * time.Millisecond
+	calmTries = 3
+	// mostSleeps is how often its threads may wake meanwhile. A tick of a
+	// millisecond is more than that. The Go runtime's own watchman wakes up
+	// to a hundred times after each thing the server does.
+	mostSleeps = 150
+)
+
+// A use is what the threads of a server have done in some time.
+type use struct {
+	ran     time.Duration // of all threads
+	sleeps  int64         // of all threads
+	longest time.Duration // the longest that a thread was runnable without ever sleeping
+}
+
+func useOf(threads []proc.Thread) use {
+	var u use
+	for _, t := range threads {
+		u.ran += t.Ran
+		u.sleeps += t.Sleeps
+		if t.Sleeps <= 1 { // as it began
+			u.longest = max(u.longest, t.Ran+t.Waited)
+		}
+	}
+	return u
+}
+
+// spins says whether a thread has not slept in that time: it ran, or waited for
+// a processor. On a machine so busy that a thread waits long for its turn, one
+// that sleeps has at least slept now and then.
+func (u use) spins(window time.Duration) bool {
+	const nearly = 0.8
+	return float64(u.longest) > nearly*float64(window)
+}
+
+// calm says whether so little has been done as if there were nothing to do.
+func (u use) calm(window time.Duration) bool {
+	const little = 0.05
+	return !u.spins(window) && float64(u.ran) < little*float64(window) && u.sleeps <= mostSleeps
+}
+
+func (u use) String() string {
+	return fmt.Sprintf("%v of processor time in %v, woken %d times",
+		u.ran.Round(100*time.Microsecond), calmFor, u.sleeps)
+}
+
+// calm demands that the server sleeps.
+func calm() step {
+	text := fmt.Sprintf("the server must sleep: watched for %v, at most %d times",
+		calmFor, calmTries)
+	return step{text: text, do: func(t *trial) error {
+		var last use
+		for range calmTries {
+			before, err := t.server.used()
+			if err != nil {
+				return t.lost(err)
+			}
+			select {
+			case <-time.After(calmFor):
+			case <-t.ctx.Done():
+				return t.ctx.Err()
+			}
+			after, err := t.server.used()
+			if err != nil {
+				return t.lost(err)
+			}
+			if last = useOf(after.Since(before)); last.calm(calmFor) {
+				t.note("%v", last)
+				return nil
+			}
+		}
+		got := last.String()
+		if last.spins(calmFor) {
+			got = "it never sleeps: " + got
+		}
+		return fails(got, "no work where there is nothing to do")
+	}}
+}
+
+// lost is what a process that cannot be looked at any more means.
+func (t *trial) lost(err error) error {
+	if t.server.ended() || err == proc.ErrGone {
+		return fails("the server's process has ended", "it goes on")
+	}
+	return err
+}
+
+// aFew is how many clients a server serves before it is measured: what it sets
+// up once is then set up.
+const aFew = 20
+
+// descriptorSlack is what a server may have more afterwards: a log that it has
+// opened, a client of the last moment.
+const descriptorSlack = 5
+
+// noMoreDescriptors lets n clients do something, and demands that no more
+// descriptors are open afterwards than before.
+func noMoreDescriptors(n int, what string, one func(*trial) error) []step {
+	return []step{
+		own(fmt.Sprintf("%d clients %s", aFew, what), repeated(aFew, one)),
+		own("the server's open descriptors are counted", func(t *trial) error {
+			return t.countDescriptors()
+		}),
+		own(fmt.Sprintf("%d more clients %s", n, what), repeated(n, one)),
+		own("it must have no more descriptors open than before", func(t *trial) error {
+			return t.descriptorsBack(t.held + descriptorSlack)
+		}),
+	}
+}
+
+// repeated does the same thing so many times.
+func repeated(times int, one func(*trial) error) func(*trial) error {
+	return func(t *trial) error {
+		for range times {
+			if err := one(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// countDescriptors waits until the number does not change any more: the last
+// clients may still be on their way out.
+func (t *trial) countDescriptors() error {
+	const unchanged = 50 * time.Millisecond
+	last, since := -1, time.Now()
+	_, err := t.until(func() (bool, error) {
+		n, err := t.server.descriptors()
+		if err != nil {
+			return false, t.lost(err)
+		}
+		if n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > unchanged, nil
+	})
+	t.held = last
+	return err
+}
+
+func (t *trial) descriptorsBack(most int) error {
+	n := 0
+	ok, err := t.until(func() (bool, error) {
+		var err error
+		if n, err = t.server.descriptors(); err != nil {
+			return false, t.lost(err)
+		}
+		return n <= most, nil
+	})
+	if err != nil {
+		return err
+	}
+	t.note("%d descriptors before, %d after", t.held, n)
+	if !ok {
+		return fails(
+			fmt.Sprintf("%d open before, %d after (and still after %v)", t.held, n, t.patience),
+			fmt.Sprintf("about %d", t.held),
+		)
+	}
+	return nil
+}
+
+// limitDescriptors leaves the server room for so many more descriptors. Only
+// the soft limit is lowered, so that it can be raised again.
+func (t *trial) limitDescriptors(more int) error {
+	for _, pid := range t.server.pids {
+		descriptors, err := proc.Descriptors(pid)
+		if err != nil {
+			return t.lost(err)
+		}
+		// A new descriptor gets the lowest number that is free, and the limit
+		// is one on numbers.
+		limit := 0
+		for ; more > 0 || descriptors[limit] != ""; limit++ {
+			if descriptors[limit] == "" {
+				more--
+			}
+		}
+		if err := setSoftLimit(pid, uint64(limit)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlimitDescriptors raises the limit to what it may be, which is what most
+// servers raise it to by themselves.
+func (t *trial) unlimitDescriptors() error {
+	for _, pid := range t.server.pids {
+		var old unix.Rlimit
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+			return limitError(err)
+		}
+		if err := setSoftLimit(pid, old.Max); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setSoftLimit(pid int, soft uint64) error {
+	var old unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+		return limitError(err)
+	}
+	limit := unix.Rlimit{Cur: min(soft, old.Max), Max: old.Max}
+	return limitError(unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil))
+}
+
+func limitError(err error) error {
+	switch err {
+	case nil:
+		return nil
+	case unix.ESRCH:
+		return fails("the server's process has ended", "it goes on")
+	}
+	return unable{"prlimit: " + err.Error()}
+}
+
+// exhausted waits until a connection waits in the accept queue for want of a
+// descriptor.
+func (t *trial) exhausted() error {
+	ok, err := t.until(func() (bool, error) {
+		l, err := t.listener()
+		return err == nil && l.Unread > 0 || t.server.ended(), err
+	})
+	if err == nil && !ok {
+		return unable{"the server does not run out of descriptors"}
+	}
+	if err != nil {
+		return err
+	}
+	return t.comesToRest() // it has tried to accept, and failed
+}
+
+// restWithin bounds how long a server is waited for that does not come to rest:
+// it may be one that spins. On a busy machine a thread may wait long for its turn.
+const restWithin = 300 * time.Millisecond
+
+// comesToRest waits until the server has done what there was to do, and sleeps.
+// Whoever has read a request may not have answered it yet.
+func (t *trial) comesToRest() error {
+	_, err := until(t.ctx, restWithin, func() (bool, error) {
+		for _, pid := range t.server.pids {
+			asleep, err := proc.Asleep(pid)
+			if errors.Is(err, proc.ErrGone) {
+				continue
+			}
+			if err != nil || !asleep {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	return err
+}

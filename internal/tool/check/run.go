@@ -1,0 +1,309 @@
+//go:build linux
+
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lesson/internal/child"
+	"lesson/internal/client"
+)
+
+// Run judges the target. It returns an error when nothing can be judged: the
+// server does not start, or nobody listens there. When ctx ends, what has been
+// decided so far is returned with its error.
+func Run(ctx context.Context, target Target, o Options) (*Report, error) {
+	began := time.Now()
+	cases, err := Select(o.Only)
+	if err != nil {
+		return nil, err
+	}
+	if o.Timeout%time.Second != 0 && slices.ContainsFunc(target.Command, hasSeconds) {
+		return nil, fmt.Errorf("{seconds} cannot be %v: give a timeout of whole seconds", o.Timeout)
+	}
+	if o.Timeout < 0 || o.Patience < 0 || o.Jobs < 0 {
+		return nil, errors.New("a timeout, a patience, a number of jobs cannot be negative")
+	}
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	if o.Jobs == 0 {
+		o.Jobs = 2 * runtime.NumCPU()
+	}
+	if len(target.Command) == 0 || target.program(0).ChoosesPort() {
+		o.Jobs = 1 // they share a server, or a port
+	}
+	r := &runner{target: target, options: o}
+	r.portrait, err = r.learn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{
+		Target: target.name(), Model: r.portrait.model, Guessed: o.Model == "",
+		Seen: r.portrait.seen, Calls: r.portrait.calls,
+	}
+	report.Results, err = r.judgeAll(ctx, cases)
+	report.Missing = len(cases) - len(report.Results)
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("interrupted: %d of %d cases have not been judged: %w",
+			report.Missing, len(cases), err)
+	}
+	report.Took = time.Since(began)
+	return report, err
+}
+
+func hasSeconds(arg string) bool { return strings.Contains(arg, "{seconds}") }
+
+func (target Target) name() string {
+	switch {
+	case target.Name != "":
+		return target.Name
+	case len(target.Command) > 0:
+		return strings.Join(target.Command, " ")
+	}
+	return target.Addr.String()
+}
+
+// A runner judges one target, case by case.
+type runner struct {
+	target   Target
+	options  Options
+	portrait portrait
+	shared   *server // the one that runs already, if it is not ours to start
+	gone     string  // the case after which it was gone
+}
+
+// elsewhere is what {seconds} becomes where the server's timeout is not judged.
+const elsewhere = time.Minute
+
+// server is the server for one case.
+func (r *runner) server(ctx context.Context, timeout time.Duration) (*server, error) {
+	if len(r.target.Command) > 0 {
+		return r.target.start(ctx, timeout)
+	}
+	if r.shared != nil {
+		return r.shared, nil
+	}
+	s, err := attach(r.target.Addr)
+	if err == nil {
+		r.shared = s
+	}
+	return s, err
+}
+
+// judgeAll judges side by side what may be, and then the others one by one. The
+// results are in the order of the cases; those that ctx has cut off are missing.
+func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
+	results := make([]Result, len(cases))
+	var mu sync.Mutex // done, failed
+	var failed error
+	done := 0
+	one := func(i int) {
+		result, err := r.judge(ctx, cases[i])
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", cases[i].Address, err))
+			return
+		}
+		results[i] = result
+		done++
+		if r.options.Progress != nil {
+			r.options.Progress(done, len(cases), result)
+		}
+	}
+	stopped := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return failed != nil || ctx.Err() != nil
+	}
+
+	var side sync.WaitGroup
+	places := make(chan struct{}, r.options.Jobs)
+	for i, c := range cases {
+		if c.alone && r.options.Jobs > 1 {
+			continue
+		}
+		places <- struct{}{}
+		if stopped() {
+			break
+		}
+		side.Go(func() {
+			one(i)
+			<-places
+		})
+	}
+	side.Wait()
+	for i, c := range cases {
+		if c.alone && r.options.Jobs > 1 && !stopped() {
+			one(i)
+		}
+	}
+
+	decided := results[:0]
+	for _, result := range results {
+		if result.Verdict != "" {
+			decided = append(decided, result)
+		}
+	}
+	if ctx.Err() != nil {
+		return decided, ctx.Err()
+	}
+	return decided, failed
+}
+
+// judge plays one case. An error is one of ours: not the server's.
+func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
+	began := time.Now()
+	result := Result{Case: c, Script: c.Script(r.portrait.model)}
+	if reason := r.notJudged(c); reason != "" {
+		result.Verdict, result.Reason = NotJudged, reason
+		return result, nil
+	}
+	timeout := elsewhere
+	if c.needs == aTimeout {
+		timeout = r.options.Timeout
+	}
+	s, err := r.server(ctx, timeout)
+	if err != nil {
+		return result, err
+	}
+	t := r.trial(ctx, s)
+	step, err := t.play(c.script)
+	result.Took = time.Since(began)
+	result.Notes = t.notes
+
+	var failed *failure
+	var cannot unable
+	switch {
+	case err == nil:
+		result.Verdict = Holds
+	case errors.As(err, &failed):
+		result.Verdict, result.Step = Fails, step
+		result.Got, result.Want = failed.got, failed.want
+		if result.Process, err = t.server.obituary(ctx); err != nil {
+			break
+		}
+		result.Cause = cmp.Or(telling(result.Process), failed.cause, result.Cause)
+		if s.proc == nil && !listening(s.addr) {
+			r.gone = c.Address
+			result.Process = append(result.Process, "nobody listens any more: the server has ended")
+		}
+	case errors.As(err, &cannot):
+		result.Verdict, result.Reason = NotJudged, cannot.reason
+		err = nil
+	}
+	return result, errors.Join(err, t.close())
+}
+
+func (r *runner) trial(ctx context.Context, s *server) *trial {
+	return &trial{
+		ctx: ctx, server: s, model: r.portrait.model,
+		patience: r.options.Patience, timeout: r.options.Timeout, answer: r.portrait.answer,
+		clients: map[string]*client.Client{}, filled: map[string]int{},
+		restart: func() (*server, error) { return r.target.startAt(ctx, s.addr.Port(), elsewhere) },
+	}
+}
+
+// play does step after step, and says which one failed, from 1.
+func (t *trial) play(script []step) (failed int, err error) {
+	for i, s := range script {
+		if err := s.do(t); err != nil {
+			if t.ctx.Err() != nil {
+				err = t.ctx.Err()
+			}
+			return i + 1, err
+		}
+	}
+	if t.model != Blocking && !t.mayEnd && t.server.ended() {
+		return len(script), fails("the server's process has ended", "it goes on")
+	}
+	return 0, nil
+}
+
+// notJudged says why a case is left out, if it is.
+func (r *runner) notJudged(c Case) string {
+	switch {
+	case !c.askedOf(r.portrait.model):
+		return fmt.Sprintf("not asked of a server of the model %s", r.portrait.model)
+	case c.needs == aTimeout && r.options.Timeout == 0:
+		return "give the server's own timeout for unfinished requests with --timeout"
+	case c.needs == toStart && len(r.target.Command) == 0:
+		return "needs a server that the check starts itself: lesson check -- COMMAND"
+	case c.needs == toLook && !r.portrait.visible:
+		return "needs to see the server's process: same machine, same user"
+	case r.gone != "":
+		return "the server has ended, in " + r.gone
+	}
+	return ""
+}
+
+// listening says whether somebody listens there. A connection is only tried where
+// the kernel cannot be asked: it would be one more client for the server.
+func listening(addr netip.AddrPort) bool {
+	if _, err := listenerAt(addr); err == nil {
+		return true
+	}
+	if addr.Addr().IsLoopback() {
+		return false
+	}
+	c, err := client.Dial(addr)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+// telltales are ends and last words of servers that say more about the cause than
+// a case can know.
+var telltales = []struct{ words, cause string }{
+	{"nterrupted", "A signal has interrupted a system call, and its error, EINTR, has ended the server: signal(7)."},
+	{"oken pipe", "Writing to a client that is gone fails with EPIPE, and brings SIGPIPE, which ends a program" +
+		" that has not said otherwise: send with MSG_NOSIGNAL, or ignore the signal."},
+	{"onnection reset", "A client's reset, ECONNRESET, is not caught, and has ended the server."},
+	{"oo many open files", "accept has failed with EMFILE, for want of descriptors, and that has ended the server."},
+	{"signal: terminated", "There is no handler for SIGTERM: the signal itself has ended the process, as it stood."},
+	{"signal: interrupt", "There is no handler for SIGINT: the signal itself has ended the process, as it stood."},
+}
+
+// telling is the cause that the end of a server tells, "" if it does not.
+func telling(process []string) string {
+	for _, line := range process {
+		for _, t := range telltales {
+			if strings.Contains(line, t.words) {
+				return t.cause
+			}
+		}
+	}
+	return ""
+}
+
+// dyingWithin is how long a program takes to say what has ended it.
+const dyingWithin = 300 * time.Millisecond
+
+// obituary says how a server of ours has ended, if it has, and what it wrote.
+func (s *server) obituary(ctx context.Context) ([]string, error) {
+	if s.proc == nil {
+		return nil, nil
+	}
+	ended, err := until(ctx, dyingWithin, func() (bool, error) { return s.ended(), nil })
+	if err != nil || !ended {
+		return nil, err
+	}
+	how, _ := s.proc.Status()
+	lines := []string{"the server has ended: " + how}
+	if words := child.LastWords(s.proc.Output()); words != "" {
+		lines = append(lines, "its last words: "+words)
+	}
+	return lines, nil
+}

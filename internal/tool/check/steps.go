@@ -1,0 +1,557 @@
+//go:build linux
+
+package check
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/client"
+	"lesson/internal/observe/sockets"
+)
+
+// The steps of which the scripts are made. Their texts say "must" where the
+// server is judged.
+
+// The requests of the scripts. The terminator is in the second half: where it is
+// cut in two, that is what the case is about.
+const (
+	half  = "GET / HTTP/1.0\r\nHost: "
+	rest  = "check\r\n\r\n"
+	whole = half + rest
+)
+
+// connect connects clients, one after the other.
+func connect(names ...string) step {
+	return step{text: list(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
+		for _, name := range names {
+			c, err := t.dial()
+			if err != nil {
+				return err
+			}
+			t.clients[name] = c
+		}
+		return nil
+	}}
+}
+
+func list(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+func verb(names []string, one, many string) string {
+	if len(names) == 1 {
+		return one
+	}
+	return many
+}
+
+// send sends bytes in one go.
+func send(name, text string) step {
+	return step{text: fmt.Sprintf("%s sends %s", name, shown(text)), do: func(t *trial) error {
+		return sending(t.clients[name].Send([]byte(text)))
+	}}
+}
+
+func shown(text string) string {
+	if len(text) <= quotedBytes {
+		return quote([]byte(text))
+	}
+	return fmt.Sprintf("%d bytes, %s", len(text), quote([]byte(text)))
+}
+
+func sending(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fails("sending: "+err.Error(), "the server reads it, or at least lets it come")
+}
+
+// maySend sends what the server need not take any more.
+func maySend(name, text string) step {
+	s := send(name, text)
+	return step{text: s.text, do: func(t *trial) error {
+		if err := s.do(t); err != nil {
+			t.note("%s: %v", name, err)
+		}
+		return nil
+	}}
+}
+
+// taken waits until the server has read what was sent, so that what follows
+// comes in a segment of its own. On another machine that cannot be seen: then it
+// waits a while.
+func taken(names ...string) step {
+	return step{text: "the server must read that", do: func(t *trial) error {
+		if len(t.server.pids) == 0 {
+			time.Sleep(pauseUnseen)
+			return nil
+		}
+		for _, name := range names {
+			if err := t.waitTaken(name); err != nil {
+				return err
+			}
+		}
+		return t.comesToRest()
+	}}
+}
+
+// pauseUnseen is how long a server is given to read what cannot be seen.
+const pauseUnseen = 50 * time.Millisecond
+
+func (t *trial) waitTaken(name string) error {
+	c := t.clients[name]
+	read, err := t.until(func() (bool, error) {
+		theirs, err := t.theirs(c)
+		if errors.Is(err, sockets.ErrNone) || t.server.ended() {
+			return true, nil // closed: the next step says what to think of it
+		}
+		return err == nil && theirs.Inode != 0 && theirs.Unread == 0, err
+	})
+	if err != nil || read {
+		return err
+	}
+	got := fmt.Sprintf("not within %v", t.patience)
+	return fails(got+t.evidence(c), "the server reads what has come")
+}
+
+// accepted waits until the server has accepted clients.
+func accepted(names ...string) step {
+	text := "the server must accept " + list(names)
+	return step{text: text, do: func(t *trial) error {
+		if len(t.server.pids) == 0 {
+			time.Sleep(pauseUnseen)
+			return nil
+		}
+		for _, name := range names {
+			if err := t.waitAccepted(t.clients[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+func (t *trial) waitAccepted(c *client.Client) error {
+	ok, err := t.until(func() (bool, error) {
+		theirs, err := t.theirs(c)
+		if errors.Is(err, sockets.ErrNone) || t.server.ended() {
+			return true, nil
+		}
+		return err == nil && theirs.Inode != 0, err
+	})
+	if err != nil || ok {
+		return err
+	}
+	got := fmt.Sprintf("not within %v", t.patience)
+	return fails(got+t.evidence(c), "the server accepts the connection")
+}
+
+// answered demands the answer and then end of file, and closes.
+func answered(names ...string) step {
+	text := list(names) + " must be answered, and then read end of file"
+	return step{text: text, do: func(t *trial) error {
+		for _, name := range names {
+			if err := t.expectAnswer(name); err != nil {
+				return named(names, name, err)
+			}
+			// As clients do; a server that takes one at a time waits for it.
+			_ = t.clients[name].Close()
+		}
+		return nil
+	}}
+}
+
+// named says which of several clients a failure is about.
+func named(names []string, name string, err error) error {
+	var f *failure
+	if len(names) > 1 && errors.As(err, &f) {
+		return fails(name+": "+f.got, f.want)
+	}
+	return err
+}
+
+// dropped demands end of file, and nothing before it.
+func dropped(name string) step {
+	text := name + " must read end of file, and no answer"
+	return step{text: text, do: func(t *trial) error {
+		got, end := t.read(name)
+		if len(got) == 0 && (end == nil || errors.Is(end, client.ErrReset)) {
+			return nil
+		}
+		words := t.words(got, end)
+		if errors.Is(end, client.ErrTimeout) {
+			words += t.evidence(t.clients[name])
+		}
+		return fails(words, "no answer, and the connection closed")
+	}}
+}
+
+// refused demands that the connection is closed and the request not granted.
+// Which words say so, and whether any do, is the server's business.
+func refused(name string) step {
+	text := name + " must be refused: no 200, and the connection closed"
+	return step{text: text, do: func(t *trial) error {
+		got, end := t.read(name)
+		granted := bytes.HasPrefix(got, []byte("HTTP/1.")) && bytes.Contains(firstLine(got), []byte(" 200"))
+		if !granted && (end == nil || errors.Is(end, client.ErrReset)) {
+			t.note("refused with %s", t.words(got, end))
+			return nil
+		}
+		words := t.words(got, end)
+		if errors.Is(end, client.ErrTimeout) {
+			words += t.evidence(t.clients[name])
+		}
+		return fails(words, "a refusal, such as 431, or just the end of the connection")
+	}}
+}
+
+func firstLine(p []byte) []byte {
+	line, _, _ := bytes.Cut(p, []byte("\n"))
+	return line
+}
+
+// unanswered demands that nothing has come, long after the server has read.
+func unanswered(name string) step {
+	const long = 200 * time.Millisecond
+	text := fmt.Sprintf("%s must hear nothing for %v", name, long)
+	return step{text: text, do: func(t *trial) error {
+		got, err := t.clients[name].Read(1, long)
+		switch {
+		case errors.Is(err, client.ErrTimeout):
+			return nil
+		case err == nil:
+			return fails("an answer: "+quote(got)+"…", "nothing: the request is not complete")
+		default:
+			return fails(t.words(got, ignoreEOF(err)), "nothing: the request is not complete")
+		}
+	}}
+}
+
+func ignoreEOF(err error) error {
+	if err.Error() == "EOF" {
+		return nil
+	}
+	return err
+}
+
+// next demands that the server goes on: with the next client, or, if it serves
+// only one, with a good end.
+func next() step {
+	return step{
+		text: "after that, the next two clients must be answered",
+		once: "after that, its one client, the server must end with status 0",
+		do: func(t *trial) error {
+			if t.model == Blocking {
+				return t.goodEnd()
+			}
+			// What ends the server may still be on its way: let it come. On a
+			// busy machine another thread can serve a client sooner.
+			if err := t.comesToRest(); err != nil {
+				return err
+			}
+			if err := t.serveOneMore(); err != nil {
+				return err
+			}
+			return t.serveOneMore()
+		},
+	}
+}
+
+func (t *trial) serveOneMore() error {
+	c, err := t.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Send([]byte(whole)); err != nil {
+		return sending(err)
+	}
+	got, end := c.ReadAll(t.patience)
+	return t.judgeAnswer(c, got, end)
+}
+
+func (t *trial) goodEnd() error {
+	t.mayEnd = true
+	if t.server.proc == nil {
+		return nil
+	}
+	ended, err := t.until(func() (bool, error) { return t.server.ended(), nil })
+	if err != nil {
+		return err
+	}
+	const want = "the server has served its one client, and ends with status 0"
+	if !ended {
+		doing, _ := t.server.doing(t.ctx)
+		return fails(fmt.Sprintf("still running after %v; %s", t.patience, doing), want)
+	}
+	if how, ok := t.server.proc.Status(); !ok {
+		return fails(how, want)
+	}
+	return nil
+}
+
+// others demands that somebody else is served now.
+func others() step {
+	return own("another client must be answered meanwhile", (*trial).serveOneMore)
+}
+
+func halfClose(name string) step {
+	return step{text: name + " half-closes", do: func(t *trial) error {
+		return sending(t.clients[name].HalfClose())
+	}}
+}
+
+func closes(name string) step {
+	return step{text: name + " closes", do: func(t *trial) error { return t.clients[name].Close() }}
+}
+
+// closedToo gives the server time to close its end as well. Whether it does is
+// what other cases are about.
+func closedToo(name string) step {
+	const within = time.Second
+	return step{text: "the server is given time to close, too", do: func(t *trial) error {
+		_, err := until(t.ctx, within, func() (bool, error) {
+			_, err := t.theirs(t.clients[name])
+			if errors.Is(err, sockets.ErrNone) {
+				return true, nil
+			}
+			return false, err
+		})
+		return err
+	}}
+}
+
+func resets(names ...string) step {
+	return step{text: list(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
+		for _, name := range names {
+			if err := t.clients[name].Reset(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// reads reads the answer, but not the end.
+func reads(name string) step {
+	return step{text: name + " must receive the answer", do: func(t *trial) error {
+		got, err := t.clients[name].Read(len(t.answer), t.patience)
+		if err != nil || !bytes.Equal(got, t.answer) {
+			words := t.words(got, err)
+			if errors.Is(err, client.ErrTimeout) {
+				words += t.evidence(t.clients[name])
+			}
+			return fails(words, fmt.Sprintf("the answer (%d bytes)", len(t.answer)))
+		}
+		return nil
+	}}
+}
+
+// stop stops the process: whatever comes now, it finds all at once.
+func stop() step {
+	return step{text: "the server is stopped (SIGSTOP)", do: func(t *trial) error {
+		// What it was about to do, it must not do after what comes now.
+		if err := t.comesToRest(); err != nil {
+			return err
+		}
+		if err := t.server.signal(unix.SIGSTOP); err != nil {
+			return err
+		}
+		stopped, err := t.until(t.server.stands)
+		if err == nil && !stopped {
+			return unable{"the process does not stop"}
+		}
+		return err
+	}}
+}
+
+func goOn() step {
+	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
+		return t.server.signal(unix.SIGCONT)
+	}}
+}
+
+// many is n clients that connect, and each sends text.
+func many(n int, text string) step {
+	what := fmt.Sprintf("%d clients connect", n)
+	if text != "" {
+		what += ", and each sends " + shown(text)
+	}
+	return step{text: what + "; the server must accept each", do: func(t *trial) error {
+		return t.gather(n, text)
+	}}
+}
+
+// gather lets clients connect one by one: the next when the last has been
+// accepted, so that each is an event of its own.
+func (t *trial) gather(n int, text string) error {
+	for range n {
+		if err := t.queue(1, text); err != nil {
+			return err
+		}
+		if len(t.server.pids) == 0 {
+			continue
+		}
+		if err := t.waitAccepted(t.crowd[len(t.crowd)-1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queue lets clients connect without waiting for the server.
+func (t *trial) queue(n int, text string) error {
+	for range n {
+		c, err := t.dial()
+		if err != nil {
+			return err
+		}
+		t.crowd = append(t.crowd, c)
+		if text == "" {
+			continue
+		}
+		if err := c.Send([]byte(text)); err != nil {
+			return sending(err)
+		}
+	}
+	return nil
+}
+
+// allTaken waits until the server has accepted them all and read what they sent.
+func allTaken() step {
+	return step{text: "the server must read what they sent", do: func(t *trial) error {
+		return t.takesAll()
+	}}
+}
+
+func (t *trial) takesAll() error {
+	if len(t.server.pids) == 0 {
+		time.Sleep(pauseUnseen)
+		return nil
+	}
+	var missing *client.Client
+	ok, err := t.until(func() (bool, error) {
+		for _, c := range t.crowd {
+			theirs, err := t.theirs(c)
+			if errors.Is(err, sockets.ErrNone) {
+				continue
+			}
+			if err != nil {
+				return false, err
+			}
+			if theirs.Inode == 0 || theirs.Unread > 0 {
+				missing = c
+				return t.server.ended(), nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil || ok {
+		return err
+	}
+	got := fmt.Sprintf("not all within %v: one of them, %v", t.patience, missing.LocalAddr())
+	return fails(got+t.evidence(missing), "all accepted, and what they sent read")
+}
+
+func crowdSends(text string) step {
+	return step{text: "each of them sends " + shown(text), do: func(t *trial) error {
+		for _, c := range t.crowd {
+			if err := c.Send([]byte(text)); err != nil {
+				return sending(err)
+			}
+		}
+		return nil
+	}}
+}
+
+// crowdAnswered demands an answer for each of the crowd.
+func crowdAnswered() step {
+	return step{text: "each of them must be answered, and then read end of file", do: func(t *trial) error {
+		errs := make([]error, len(t.crowd))
+		var readers sync.WaitGroup
+		for i, c := range t.crowd {
+			readers.Go(func() {
+				got, end := c.ReadAll(t.patience)
+				if end == nil && bytes.Equal(got, t.answer) {
+					_ = c.Close() // or a server that takes one at a time waits for us
+					return
+				}
+				errs[i] = fails(t.words(got, end), "")
+			})
+		}
+		readers.Wait()
+		return t.judgeCrowd(errs)
+	}}
+}
+
+func (t *trial) judgeCrowd(errs []error) error {
+	failed := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
+	if len(failed) == 0 {
+		return nil
+	}
+	var f *failure
+	errors.As(failed[0], &f)
+	got := fmt.Sprintf("%d of %d were not; the first: %s", len(failed), len(errs), f.got)
+	if l, err := t.listener(); err == nil && l.Unread > 0 {
+		got += fmt.Sprintf("; the kernel says: %s in the accept queue",
+			plural(int(l.Unread), "connection waits", "connections wait"))
+	}
+	return fails(got, fmt.Sprintf("%d answers", len(errs)))
+}
+
+// everybody connects clients at the same time, and each is answered.
+func everybody(n int) step {
+	text := fmt.Sprintf("%d clients come at the same time; each must be answered", n)
+	return step{text: text, do: func(t *trial) error {
+		errs := make([]error, n)
+		var clients sync.WaitGroup
+		for i := range n {
+			clients.Go(func() { errs[i] = t.converse(whole) })
+		}
+		clients.Wait()
+		return t.judgeCrowd(errs)
+	}}
+}
+
+// converse is a whole conversation of a well-behaved client.
+func (t *trial) converse(request string) error {
+	c, err := client.Dial(t.server.addr)
+	if err != nil {
+		return fails("no connection: "+err.Error(), "a connection")
+	}
+	defer c.Close()
+	if err := c.Send([]byte(request)); err != nil {
+		return sending(err)
+	}
+	got, end := c.ReadAll(t.patience)
+	if end != nil || !bytes.Equal(got, t.answer) {
+		return fails(t.words(got, end), "the answer, then end of file")
+	}
+	return nil
+}
+
+// own wraps what only one case does.
+func own(text string, do func(*trial) error) step { return step{text: text, do: do} }
+
+// readToEnd demands end of file, after the answer has been read.
+func readToEnd(name string) step {
+	return step{text: name + " must read end of file", do: func(t *trial) error {
+		got, end := t.read(name)
+		if end == nil && len(got) == 0 {
+			return nil
+		}
+		return fails(t.words(got, end), "end of file")
+	}}
+}

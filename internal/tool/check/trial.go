@@ -1,0 +1,239 @@
+//go:build linux
+
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"lesson/internal/client"
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/sockets"
+)
+
+// A step is one line of a script: what it says, and what it does.
+type step struct {
+	text string
+	do   func(*trial) error
+	once string // what it says of a server for one client, where that differs
+}
+
+// A failure is a step that came to something else than it must.
+type failure struct {
+	got, want string
+	cause     string // when that says more than the case's own
+}
+
+func fails(got, want string) *failure { return &failure{got: got, want: want} }
+
+func (f *failure) Error() string { return fmt.Sprintf("got %s, want %s", f.got, f.want) }
+
+// unable says why a case cannot be judged here. It is nobody's fault.
+type unable struct{ reason string }
+
+func (u unable) Error() string { return u.reason }
+
+// A trial is one case on its way, with its own server and clients.
+type trial struct {
+	ctx      context.Context
+	server   *server
+	model    Model
+	patience time.Duration
+	timeout  time.Duration // the server's own for unfinished requests
+	answer   []byte        // what this server answers to a whole request
+
+	clients map[string]*client.Client
+	filled  map[string]int // bytes that were put before a client's answer
+	fits    int            // bytes that fit into a send buffer
+	crowd   []*client.Client
+	flood   *flood
+	before  proc.Usage // what the server had used when it was last looked at
+	held    int        // descriptors it had then
+	mayEnd  bool       // the script ends the server
+	notes   []string
+	restart func() (*server, error) // a second server in the place of the first
+}
+
+func (t *trial) note(format string, args ...any) {
+	t.notes = append(t.notes, fmt.Sprintf(format, args...))
+}
+
+// until waits for a condition, for as long as a client would wait. It is false
+// when that was too long.
+func (t *trial) until(holds func() (bool, error)) (bool, error) {
+	return until(t.ctx, t.patience, holds)
+}
+
+func until(
+	ctx context.Context, patience time.Duration, holds func() (bool, error),
+) (bool, error) {
+	deadline := time.Now().Add(patience)
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		ok, err := holds()
+		if ok || err != nil {
+			return ok, err
+		}
+		if time.Now().After(deadline) {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// dial connects. A server that cannot be reached has failed, whatever the case
+// is about.
+func (t *trial) dial() (*client.Client, error) {
+	c, err := client.Dial(t.server.addr)
+	if err != nil {
+		return nil, fails("no connection: "+err.Error(), "a connection")
+	}
+	return c, nil
+}
+
+// theirs is the server's end of a client's connection. ErrNone when the server
+// has closed it, or runs on another machine.
+func (t *trial) theirs(c *client.Client) (sockets.Socket, error) {
+	s, err := sockets.Connection(t.server.addr, c.LocalAddr())
+	if err != nil || s.Inode != 0 {
+		return s, err
+	}
+	// Nobody has a descriptor for it. In one of these states it waits in the
+	// accept queue; in any other it has been closed and only says goodbye.
+	if s.State == sockets.Established || s.State == sockets.CloseWait {
+		return s, nil
+	}
+	return s, sockets.ErrNone
+}
+
+// listener is the server's listener as the kernel sees it.
+func (t *trial) listener() (sockets.Socket, error) {
+	return listenerAt(t.server.addr)
+}
+
+func listenerAt(addr netip.AddrPort) (sockets.Socket, error) {
+	listeners, err := sockets.Listeners(addr.Port())
+	if err != nil {
+		return sockets.Socket{}, err
+	}
+	for _, l := range listeners {
+		if at := l.Local.Addr(); at == addr.Addr() || at.IsUnspecified() {
+			return l, nil
+		}
+	}
+	return sockets.Socket{}, sockets.ErrNone
+}
+
+// read reads the rest of a conversation and says what came in words.
+func (t *trial) read(name string) (got []byte, end error) {
+	got, end = t.clients[name].ReadAll(t.patience)
+	if filled := t.filled[name]; filled > 0 {
+		got = got[min(filled, len(got)):]
+	}
+	return got, end
+}
+
+// words says what a client has read, and how the conversation ended.
+func (t *trial) words(got []byte, end error) string {
+	var what string
+	switch {
+	case len(got) == 0:
+		what = "not a byte"
+	case bytes.Equal(got, t.answer):
+		what = "the answer"
+	case bytes.HasPrefix(t.answer, got):
+		what = fmt.Sprintf("%d of the answer's %d bytes", len(got), len(t.answer))
+	case bytes.HasPrefix(got, t.answer):
+		what = fmt.Sprintf("the answer and %d bytes more: %s",
+			len(got)-len(t.answer), quote(got[len(t.answer):]))
+	default:
+		what = fmt.Sprintf("%d bytes: %s", len(got), quote(got))
+	}
+	switch {
+	case end == nil:
+		return what + ", then end of file"
+	case errors.Is(end, client.ErrReset):
+		return what + ", then a reset"
+	case errors.Is(end, client.ErrTimeout):
+		return fmt.Sprintf("%s, and then nothing for %v; the connection is open", what, t.patience)
+	default:
+		return fmt.Sprintf("%s, then: %v", what, end)
+	}
+}
+
+// quotedBytes bounds what a report shows of what was sent or received.
+const quotedBytes = 60
+
+func quote(p []byte) string {
+	if len(p) <= quotedBytes {
+		return fmt.Sprintf("%q", p)
+	}
+	return fmt.Sprintf("%q…", p[:quotedBytes])
+}
+
+// evidence is what the kernel says about a connection on which nothing happens.
+func (t *trial) evidence(c *client.Client) string {
+	var words []string
+	theirs, err := t.theirs(c)
+	switch {
+	case err != nil: // closed, or on another machine
+	case theirs.Inode == 0:
+		words = append(words, "the server has not accepted the connection")
+	case theirs.Unread > 0:
+		words = append(words, plural(int(theirs.Unread), "byte lies unread in the server's"+
+			" receive buffer", "bytes lie unread in the server's receive buffer"))
+	}
+	if doing, ok := t.server.doing(t.ctx); ok {
+		words = append(words, doing)
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "; the kernel says: " + strings.Join(words, ", and ")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// expectAnswer reads a whole answer and then end of file, and nothing else.
+func (t *trial) expectAnswer(name string) error {
+	got, end := t.read(name)
+	return t.judgeAnswer(t.clients[name], got, end)
+}
+
+func (t *trial) judgeAnswer(c *client.Client, got []byte, end error) error {
+	if end == nil && bytes.Equal(got, t.answer) {
+		return nil
+	}
+	words := t.words(got, end)
+	if errors.Is(end, client.ErrTimeout) {
+		words += t.evidence(c)
+	}
+	return fails(words, fmt.Sprintf("the answer (%d bytes), then end of file", len(t.answer)))
+}
+
+// close ends whatever the trial has begun.
+func (t *trial) close() error {
+	if t.flood != nil {
+		t.flood.stop()
+	}
+	for _, c := range t.clients {
+		_ = c.Close() // what it says is not of interest any more
+	}
+	for _, c := range t.crowd {
+		_ = c.Close()
+	}
+	return t.server.end()
+}

@@ -1,0 +1,60 @@
+//go:build linux
+
+package check
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Files is what the command names that is a file or a folder: the program, and
+// what it is written in.
+func (target Target) Files() ([]string, error) {
+	var files []string
+	for i, arg := range target.Command {
+		if i == 0 && !strings.Contains(arg, "/") {
+			continue // found on the PATH: python3, go
+		}
+		path := arg
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(target.Dir, path)
+		}
+		if _, err := os.Stat(path); err == nil {
+			files = append(files, path)
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no part of %q is a file to watch", target.name())
+	}
+	return files, nil
+}
+
+// Watch judges the target, and again whenever one of its files changes, until
+// ctx ends. A change ends a run that has not: it judges what is no more.
+// Everything that comes of a run goes to show; then Watch waits.
+func Watch(ctx context.Context, target Target, o Options, show func(*Report, error)) error {
+	files, err := target.Files()
+	if err != nil {
+		return err
+	}
+	for before := LookAt(files...); ctx.Err() == nil; {
+		run, end := context.WithCancel(ctx)
+		next := make(chan Look, 1)
+		go func() {
+			defer close(next)
+			defer end()
+			if now, err := AwaitChange(ctx, before, files...); err == nil {
+				next <- now // else ctx has ended
+			}
+		}()
+		report, err := Run(run, target, o)
+		if run.Err() == nil {
+			show(report, err)
+		}
+		before = <-next
+	}
+	return nil
+}

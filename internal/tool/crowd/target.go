@@ -1,0 +1,152 @@
+//go:build linux
+
+package crowd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/child"
+	"lesson/internal/lesson"
+)
+
+// A Target is a server to measure.
+type Target struct {
+	child.Program
+	Most int    // it serves so many at a time; 0 is any number
+	Why  string // why no more
+	// One at a time: it accepts the next client when it is done with one.
+	OneByOne bool
+	silent   bool // it answers nobody: no probes
+}
+
+// acceptOnly is the name of the server that all others are compared with.
+const acceptOnly = "accept only"
+
+// Lessons is the lessons to measure: those named, or all that can be.
+func Lessons(only []string) ([]Target, error) {
+	names := only
+	if len(names) == 0 {
+		names = []string{"loop", "threaded", "netpoll", "epoll", "edgetriggered"}
+	}
+	var targets []Target
+	for _, name := range names {
+		if slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name }) {
+			continue
+		}
+		t, err := lessonTarget(name)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+func lessonTarget(name string) (Target, error) {
+	if _, err := lesson.Find(name); err != nil {
+		return Target{}, err
+	}
+	var t Target
+	flags := []string{"--quiet", "--timeout", "0"} // else it would close the idle ones
+	switch name {
+	case "blocking":
+		return t, errors.New("lesson blocking serves one client and ends: it has no crowd;" +
+			" try loop")
+	case "loop":
+		t.OneByOne = true
+	case "threaded":
+		var err error
+		if t.Most, t.Why, err = mostThreads(); err != nil {
+			return t, err
+		}
+		flags = append(flags, "--max-conns", strconv.Itoa(t.Most))
+	}
+	var err error
+	t.Program, err = child.Lesson(name, flags...)
+	return t, err
+}
+
+// lessonThreads is the most that `lesson threaded --max-conns` takes; it keeps
+// below the 10,000 threads at which the Go runtime ends a program.
+const lessonThreads = 8000
+
+// mostThreads is how many connections the lesson threaded can have here, with a
+// thread for each.
+func mostThreads() (n int, why string, err error) {
+	n = lessonThreads
+	why = fmt.Sprintf("--max-conns %d is the most that it takes:"+
+		" at 10,000 threads the Go runtime ends a program", lessonThreads)
+	const others = 500 // its own threads, our own, and those of the whole machine
+	for _, limit := range threadLimits() {
+		allowed, err := limit.read()
+		if err != nil {
+			return 0, "", err
+		}
+		if allowed-others < n {
+			n = max(1, allowed-others)
+			why = fmt.Sprintf("it may have only %d threads here: %s is %d", n, limit.name, allowed)
+		}
+	}
+	return n, why, nil
+}
+
+type threadLimit struct {
+	name string
+	read func() (int, error)
+}
+
+// threadLimits is what bounds the threads of a program: clone(2), EAGAIN; cgroups(7).
+func threadLimits() []threadLimit {
+	limits := []threadLimit{
+		{"kernel.threads-max", numberIn("/proc/sys/kernel/threads-max")},
+		{"kernel.pid_max", numberIn("/proc/sys/kernel/pid_max")},
+		{"RLIMIT_NPROC (ulimit -u)", userProcesses},
+	}
+	cgroups, _ := os.ReadFile("/proc/self/cgroup") // without: there is nothing to bound us
+	for line := range strings.Lines(string(cgroups)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) < 3 || parts[1] != "" && parts[1] != "pids" {
+			continue
+		}
+		file := filepath.Join("/sys/fs/cgroup", parts[1], parts[2], "pids.max")
+		limits = append(limits, threadLimit{file, numberIn(file)})
+	}
+	return limits
+}
+
+// unbounded stands for no limit.
+const unbounded = 1 << 30
+
+func numberIn(file string) func() (int, error) {
+	return func() (int, error) {
+		text, err := os.ReadFile(file)
+		word := strings.TrimSpace(string(text))
+		if errors.Is(err, fs.ErrNotExist) || word == "max" {
+			return unbounded, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(word)
+	}
+}
+
+func userProcesses() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &limit); err != nil {
+		return 0, fmt.Errorf("getrlimit: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		return unbounded, nil // root is not held to it
+	}
+	return int(min(limit.Cur, unbounded)), nil
+}

@@ -1,0 +1,270 @@
+//go:build linux
+
+package exercise
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"lesson/internal/report"
+	"lesson/internal/tool/check"
+)
+
+// A Desk is where a learner works at the exercises: each method is what one
+// subcommand of `lesson exercise` does.
+type Desk struct {
+	Gallery *Gallery
+	Record  Record
+	Judge   Judge
+
+	Out   io.Writer          // what was asked for
+	Print check.PrintOptions // how it looks
+	Log   io.Writer          // what happens meanwhile
+	// Progress, when not nil, is told how far a check has come.
+	Progress func(done, all int, r check.Result)
+}
+
+// A listed exercise is what List shows of one.
+type listed struct {
+	Name    string `json:"name"`
+	Number  int    `json:"number"`
+	Title   string `json:"title"`
+	Symptom string `json:"symptom"`
+	Server  string `json:"server"`
+	Chapter string `json:"chapter"` // its file in the repository
+	Stage   Stage  `json:"stage"`
+	Progress
+}
+
+func (d *Desk) listed() ([]listed, error) {
+	progress, err := d.Record.All()
+	if err != nil {
+		return nil, err
+	}
+	var all []listed
+	for _, e := range d.Gallery.Exercises {
+		p := progress[e.Name]
+		all = append(all, listed{
+			Name: e.Name, Number: e.Number, Title: e.Title, Symptom: e.Symptom,
+			Server: e.Kind.Name, Chapter: "docs/" + e.Kind.Chapter,
+			Stage: p.Stage(), Progress: p,
+		})
+	}
+	return all, nil
+}
+
+// List shows all exercises, and how far the learner has come with each.
+func (d *Desk) List() error {
+	all, err := d.listed()
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(d.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "EXERCISE\tSERVER\tCHAPTER\tHINTS\tPROGRESS")
+	solved := 0
+	for _, l := range all {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", l.Name, l.Server, l.Chapter, l.Hints, l.Stage)
+		if l.Stage == Solved {
+			solved++
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(d.Out, "\n%d of %d solved\n", solved, len(all))
+	return err
+}
+
+// ListJSON is List for machines.
+func (d *Desk) ListJSON() error {
+	all, err := d.listed()
+	if err != nil {
+		return err
+	}
+	return d.json(all)
+}
+
+func (d *Desk) json(value any) error {
+	encoder := json.NewEncoder(d.Out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// Start makes the learner's copy, in a folder of the exercise's name in parent,
+// which is made when it is not there. Hints that were seen stay seen.
+func (d *Desk) Start(name, parent string) error {
+	e, err := d.Gallery.Find(name)
+	if err != nil {
+		return err
+	}
+	p, err := d.Record.Of(e.Name)
+	if err != nil {
+		return err // nothing is begun that cannot be remembered
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	dir, err := d.Gallery.copyOut(e, parent)
+	if errors.Is(err, fs.ErrExist) {
+		where := ""
+		if dir != p.Dir {
+			where = " --dir " + shown(dir)
+		}
+		return fmt.Errorf("%s is there already, and stays as it is; to judge it, type: lesson exercise "+
+			"check %s%s; to start over: lesson exercise reset %[2]s%[3]s", shown(dir), e.Name, where)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot copy %s: %w", e.Name, err)
+	}
+	err = d.Record.Update(e.Name, func(p *Progress) { p.Dir, p.Started = dir, time.Now() })
+	if err != nil {
+		return fmt.Errorf("the copy is in %s, but %w", dir, err)
+	}
+	_, err = fmt.Fprintf(d.Out, `%s
+
+%s
+
+Your copy is in %s. Read README.md there first.
+
+  lesson exercise check %[4]s    is it right?
+  lesson exercise watch %[4]s    the same, whenever you save
+  lesson exercise hint %[4]s     how to go on
+`, e.readme.quote, e.about(), shown(dir), e.Name)
+	return err
+}
+
+// shown is a path as short as it can be typed from here.
+func shown(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if short, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(short) {
+		return short
+	}
+	return path
+}
+
+// copyOf is the folder with the learner's copy: where it was started, or, when
+// dir is not "", dir itself or the folder of the exercise's name in it.
+func (d *Desk) copyOf(e Exercise, dir string) (string, error) {
+	p, err := d.Record.Of(e.Name)
+	if err != nil {
+		return "", err
+	}
+	if dir == "" {
+		if p.Dir == "" {
+			return "", fmt.Errorf("%s is not started; type: lesson exercise start %[1]s", e.Name)
+		}
+		if len(goFiles(p.Dir)) == 0 {
+			return "", fmt.Errorf("there are no Go files in %s any more; type: lesson exercise start %s, "+
+				"or say with --dir where the copy is", p.Dir, e.Name)
+		}
+		return p.Dir, nil
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, folder := range []string{dir, filepath.Join(dir, e.Name)} {
+		if len(goFiles(folder)) > 0 {
+			return folder, nil
+		}
+	}
+	return "", fmt.Errorf("there are no Go files in %s, nor in its folder %s", dir, e.Name)
+}
+
+// Hint shows the next hint, or again those that were seen.
+func (d *Desk) Hint(name string, again bool) error {
+	e, err := d.Gallery.Find(name)
+	if err != nil {
+		return err
+	}
+	p, err := d.Record.Of(e.Name)
+	if err != nil {
+		return err
+	}
+	seen := min(p.Hints, len(e.Hints))
+	switch {
+	case again && seen == 0:
+		_, err = fmt.Fprintf(d.Out, "You have seen none yet. The first: lesson exercise hint %s\n", e.Name)
+	case again:
+		for i := range seen {
+			err = errors.Join(err, d.hint(e, i))
+		}
+	case seen == len(e.Hints):
+		_, err = fmt.Fprintf(d.Out, `There are no more hints.
+
+  lesson exercise hint %[1]s --again    the %[2]d again
+  lesson exercise solution %[1]s        the change, and why it works
+`, e.Name, seen)
+	default:
+		// What cannot be remembered is shown all the same, and said.
+		err = errors.Join(d.hint(e, seen), d.Record.Update(e.Name, func(p *Progress) { p.Hints = seen + 1 }))
+	}
+	return err
+}
+
+func (d *Desk) hint(e Exercise, i int) error {
+	_, err := fmt.Fprintf(d.Out, "Hint %d of %d\n\n%s\n\n", i+1, len(e.Hints), e.Hints[i])
+	return err
+}
+
+// Solution shows the change as a diff, and says why it works.
+func (d *Desk) Solution(name string) error {
+	e, err := d.Gallery.Find(name)
+	if err != nil {
+		return err
+	}
+	patched, err := e.Patched()
+	if err != nil {
+		return err
+	}
+	difference := report.Unified(
+		report.Text{Name: "a/main.go", Body: e.Source},
+		report.Text{Name: "b/main.go", Body: patched}, d.Print.Colour)
+	_, err = fmt.Fprintf(d.Out, "%s\n%s\n", difference, e.Solution)
+	return err
+}
+
+// Reset starts an exercise over: with the original main.go, and as if no hint
+// had been seen and nothing checked. The learner's main.go is kept beside it.
+func (d *Desk) Reset(name, dir string) error {
+	e, err := d.Gallery.Find(name)
+	if err != nil {
+		return err
+	}
+	dir, err = d.copyOf(e, dir)
+	if err != nil {
+		return err
+	}
+	kept, err := e.restore(dir)
+	if err != nil {
+		return fmt.Errorf("cannot put main.go back: %w", err)
+	}
+	err = d.Record.Update(e.Name, func(p *Progress) { *p = Progress{Dir: dir, Started: time.Now()} })
+	if err != nil {
+		return err
+	}
+	said := "It was the original one."
+	if kept != "" {
+		said = "Yours is now " + shown(kept) + "."
+	}
+	_, err = fmt.Fprintf(d.Out, "%s is the original again. %s\n", shown(filepath.Join(dir, "main.go")), said)
+	if err != nil {
+		return err
+	}
+	for _, other := range goFiles(dir) {
+		if filepath.Base(other) != "main.go" {
+			_, err = fmt.Fprintf(d.Out, "%s stays, and is a part of the program.\n", shown(other))
+		}
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+//go:build linux
+
+package exercise
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"lesson/internal/tool/check"
+)
+
+// uncaught are the cases that no exercise fails, and why there is none. That
+// they can fail is proven in internal/tool/check.
+var uncaught = map[string]string{
+	"requests/whole":                       "Who fails it serves nobody.",
+	"requests/answer":                      "The answer is misspelt: there is nothing to find.",
+	"requests/bare-newlines":               "A form of the terminator was not thought of, and the report says which.",
+	"requests/mixed-newlines":              "A form of the terminator was not thought of, and the report says which.",
+	"requests/any-bytes":                   "In languages whose strings end at NUL, or must be UTF-8. These servers are in Go.",
+	"requests/printed-safely":              "A matter of printing, not of waiting.",
+	"disconnects/half-close-after-request": "One comes by it with EPOLLRDHUP, and no server here asks for that.",
+	"disconnects/second-request":           "To answer each request is another protocol, and not wrong in itself.",
+	"disconnects/reset-after-answer":       "The fault of exercise 3, at another call.",
+	"slow/silent-client":                   "The fault of exercise 15, at another call: a first read that blocks.",
+	"slow/timeout":                         "The servers here have no timeout.",
+	"slow/timeout-dripping":                "The servers here have no timeout.",
+	"crowds/patient":                       "Who closes what is idle fails it: a decision, and the wrong one, but no slip.",
+	"signals/restart":                      "One socket option is missing, and the error message leads to it.",
+	"resources/descriptors-answered":       "No close at all. In exercise 12 it is missing where it hides.",
+	"resources/descriptors-never-closes":   "A bound that is missing: one would mend it with a constant.",
+	"resources/descriptors-keeps-sending":  "A bound that is missing: one would mend it with a constant.",
+	"resources/idle":                       "Who polls does so on purpose. Exercises 2, 5 and 11 spin where it hides.",
+	"resources/memory":                     "In Go one has to keep every request on purpose.",
+}
+
+// Page is docs/exercises/README.md: the exercises, and which of the cases fails
+// with which of them.
+func (g *Gallery) Page(cases []check.Case) string {
+	var page strings.Builder
+	page.WriteString(`<!-- go generate ./docs makes this page of the folders beside it. -->
+
+# Exercises
+
+Every folder here is a small server, complete and readable, with one fault: one that a real project
+has shipped. You are told what its users see. Find the fault, mend it, and let the checker say
+whether that was all:
+
+` + "```console" + `
+$ go run ./cmd/lesson exercise list
+$ go run ./cmd/lesson exercise start 1         # your copy, in a folder of its own
+$ go run ./cmd/lesson exercise check 1         # does it hold now?
+$ go run ./cmd/lesson exercise hint 1          # the next of three hints
+$ go run ./cmd/lesson exercise solution 1      # the change, and why it works
+` + "```" + `
+
+The names give a little away. The symptoms do not.
+
+| | exercise | server | chapter | what its users say |
+|---|---|---|---|---|
+`)
+	for _, e := range g.Exercises {
+		chapter, _, _ := strings.Cut(e.Kind.Chapter, "-")
+		fmt.Fprintf(&page, "| %d | [%s](%s/) | %s | [%s](../%s) | %s |\n", e.Number, cell(e.Title),
+			e.Name, e.Kind.Name, strings.TrimLeft(chapter, "0"), e.Kind.Chapter, cell(e.Symptom))
+	}
+	page.WriteString(`
+## What catches which
+
+The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that
+an exercise is about, ○ is another one that fails for the same fault. A server that is mended fails none.
+A test runs all of them, and finds exactly this.
+`)
+	for _, group := range groups(cases) {
+		g.matrix(&page, group)
+	}
+	g.reasons(&page, cases)
+	return page.String()
+}
+
+// A group is the cases whose addresses begin with its name.
+type group struct {
+	name  string
+	cases []check.Case
+}
+
+// groups keeps the order of the cases.
+func groups(cases []check.Case) []group {
+	var found []group
+	for _, c := range cases {
+		name, _, _ := strings.Cut(c.Address, "/")
+		i := slices.IndexFunc(found, func(g group) bool { return g.name == name })
+		if i < 0 {
+			found, i = append(found, group{name: name}), len(found)
+		}
+		found[i].cases = append(found[i].cases, c)
+	}
+	return found
+}
+
+// matrix is the table of one group. It has only the columns and rows that have
+// something in them: all exercises side by side would not fit on a page.
+func (g *Gallery) matrix(page *strings.Builder, of group) {
+	var columns []Exercise
+	for _, e := range g.Exercises {
+		if slices.ContainsFunc(of.cases, func(c check.Case) bool { return e.mark(c) != "" }) {
+			columns = append(columns, e)
+		}
+	}
+	if len(columns) == 0 {
+		return
+	}
+	fmt.Fprintf(page, "\n### %s\n\n| case |", of.name)
+	for _, e := range columns {
+		fmt.Fprintf(page, " [%d](%s/) |", e.Number, e.Name)
+	}
+	page.WriteString("\n|---|" + strings.Repeat(":-:|", len(columns)) + "\n")
+	for _, c := range of.cases {
+		row := ""
+		for _, e := range columns {
+			row += strings.TrimRight(" "+e.mark(c), " ") + " |"
+		}
+		if strings.Trim(row, " |") != "" {
+			_, name, _ := strings.Cut(c.Address, "/")
+			fmt.Fprintf(page, "| %s |%s\n", name, row)
+		}
+	}
+}
+
+// mark is what stands in the matrix where exercise and case meet.
+func (e Exercise) mark(c check.Case) string {
+	switch {
+	case c.Address == e.Cases[0]:
+		return "●"
+	case slices.Contains(e.Cases, c.Address):
+		return "○"
+	}
+	return ""
+}
+
+// caught says whether an exercise fails that case.
+func (g *Gallery) caught(c check.Case) bool {
+	return slices.ContainsFunc(g.Exercises, func(e Exercise) bool { return e.mark(c) != "" })
+}
+
+// reasons says of the cases that no exercise fails why there is none.
+func (g *Gallery) reasons(page *strings.Builder, cases []check.Case) {
+	if len(uncaught) == 0 {
+		return
+	}
+	page.WriteString(`
+## Cases without an exercise
+
+These can fail, too: the tests of [internal/tool/check](../../internal/tool/check) have servers that do. As
+exercises they would not be worth your time.
+
+| case | why |
+|---|---|
+`)
+	for _, c := range cases {
+		if reason := uncaught[c.Address]; reason != "" {
+			fmt.Fprintf(page, "| %s | %s |\n", c.Address, cell(reason))
+		}
+	}
+}
+
+// cell keeps a text in its cell of a table.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }

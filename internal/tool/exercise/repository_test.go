@@ -1,0 +1,306 @@
+//go:build linux
+
+package exercise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"lesson/docs"
+	"lesson/internal/proof"
+	"lesson/internal/tool/check"
+)
+
+// root is the repository, from this folder.
+const root = "../../.."
+
+// carried is the gallery of the repository. That it loads is proof that every
+// README has the shape that it must have.
+func carried(t *testing.T) *Gallery {
+	t.Helper()
+	g, err := Carried()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// A copy is built with the version of golang.org/x/sys that the exercises are
+// built and judged with here.
+func TestCopiesHaveTheRepositorysVersions(t *testing.T) {
+	version := func(file, pattern string) string {
+		found := regexp.MustCompile(pattern).FindStringSubmatch(read(t, root, file))
+		if found == nil {
+			t.Fatalf("%s has no line %s", file, pattern)
+		}
+		return found[1]
+	}
+	const goLine, sysLine = `(?m)^go (\S+)$`, `(?m)^(?:require )?\s*golang\.org/x/sys (\S+)`
+	for _, pattern := range []string{goLine, sysLine} {
+		ours, copies := version("go.mod", pattern), version("docs/exercises/go.mod.txt", pattern)
+		if ours != copies {
+			t.Errorf("docs/exercises/go.mod.txt has %s, go.mod %s", copies, ours)
+		}
+	}
+	sys := "golang.org/x/sys " + version("go.mod", sysLine)
+	var sums string
+	for line := range strings.Lines(read(t, root, "go.sum")) {
+		if strings.HasPrefix(line, sys+" ") || strings.HasPrefix(line, sys+"/") {
+			sums += line
+		}
+	}
+	if got := read(t, root, "docs/exercises/go.sum.txt"); got != sums {
+		t.Errorf("docs/exercises/go.sum.txt is\n%s\nwant, from go.sum,\n%s", got, sums)
+	}
+}
+
+// What one can read of an exercise before it is built.
+func TestExercises(t *testing.T) {
+	known := check.Cases()
+	for i, e := range carried(t).Exercises {
+		if e.Number != i+1 {
+			t.Errorf("%s: number %d is missing", e.Name, i+1)
+		}
+		patched, err := e.Patched()
+		if err != nil {
+			t.Error(err)
+		} else if patched == e.Source {
+			t.Errorf("%s/solution.patch changes nothing", e.Name)
+		}
+		for _, header := range []string{"--- a/main.go\n", "+++ b/main.go\n"} {
+			if !strings.Contains(e.Patch, header) {
+				t.Errorf("%s/solution.patch has no line %q", e.Name, header)
+			}
+		}
+		if _, err := docs.Chapters.ReadFile(e.Kind.Chapter); err != nil {
+			t.Error(err)
+		}
+		for j, address := range e.Cases {
+			at := slices.IndexFunc(known, func(c check.Case) bool { return c.Address == address })
+			switch {
+			case at < 0:
+				t.Errorf("%s/cases.txt: there is no case %s", e.Name, address)
+			case !slices.Contains(known[at].Models, e.Kind.Model):
+				t.Errorf("%s/cases.txt: %s is not asked of a %s server", e.Name, address, e.Kind.Model)
+			case slices.Contains(e.Cases[:j], address):
+				t.Errorf("%s/cases.txt: %s is there twice", e.Name, address)
+			}
+		}
+	}
+}
+
+// A link in a README of an exercise leads to a file.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	for _, e := range carried(t).Exercises {
+		folder := filepath.Join(root, "docs", "exercises", e.Name)
+		for _, m := range link.FindAllStringSubmatch(read(t, folder, "README.md"), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(folder, m[1])); err != nil {
+				t.Errorf("%s/README.md: the link to %s leads nowhere", e.Name, m[1])
+			}
+		}
+	}
+}
+
+func TestPageIsUpToDate(t *testing.T) {
+	if got := read(t, root, "docs/exercises/README.md"); got != carried(t).Page(check.Cases()) {
+		t.Error("docs/exercises/README.md is out of date; run: go generate ./docs")
+	}
+}
+
+// Every case catches something: it is proven by an exercise that fails it, or
+// there is a reason why there is none.
+func TestEveryCaseIsProven(t *testing.T) {
+	g := carried(t)
+	known := make(map[string]bool)
+	for _, c := range check.Cases() {
+		known[c.Address] = true
+		switch reason := uncaught[c.Address]; {
+		case g.caught(c) && reason != "":
+			t.Errorf("%s is in uncaught, and an exercise fails it", c.Address)
+		case !g.caught(c) && reason == "":
+			t.Errorf("no exercise fails %s, and uncaught has no reason", c.Address)
+		}
+	}
+	for address := range uncaught {
+		if !known[address] {
+			t.Errorf("uncaught has %s, which is no case", address)
+		}
+	}
+}
+
+// A suspect is a server to judge, with the exercises that it is in.
+type suspect struct {
+	names  []string // "06-one-read-per-edge", or with " (patched)"
+	source string
+	model  check.Model
+	folder string   // and name of its program
+	fails  []string // these cases, and no others
+	mended bool
+}
+
+// suspects are all servers of the gallery, each once: two exercises with servers
+// of the same kind may become the same when they are mended.
+func suspects(t *testing.T, g *Gallery) []*suspect {
+	t.Helper()
+	var all []*suspect
+	mended := make(map[string]*suspect) // by model and source
+	for _, e := range g.Exercises {
+		patched, err := e.Patched()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, &suspect{
+			names: []string{e.Name}, source: e.Source, model: e.Kind.Model, folder: e.Name, fails: e.Cases,
+		})
+		key := string(e.Kind.Model) + "\n" + patched
+		if mended[key] == nil {
+			mended[key] = &suspect{source: patched, model: e.Kind.Model, folder: e.Name + "-patched", mended: true}
+			all = append(all, mended[key])
+		}
+		mended[key].names = append(mended[key].names, e.Name+" (patched)")
+	}
+	// A case that fails takes long. Who has most of them comes first, so that
+	// nobody else waits for it in the end.
+	slices.SortStableFunc(all, func(a, b *suspect) int { return len(b.fails) - len(a.fails) })
+	return all
+}
+
+// buildAll builds the suspects in one go, as a learner's copy is built: in a
+// module of its own. It returns the folder of the programs.
+func buildAll(t *testing.T, g *Gallery, all []*suspect) string {
+	t.Helper()
+	module, programs := t.TempDir(), t.TempDir()
+	write(t, g.goMod, module, "go.mod")
+	write(t, g.goSum, module, "go.sum")
+	for _, s := range all {
+		if err := os.MkdirAll(filepath.Join(module, s.folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, s.source, module, s.folder, "main.go")
+	}
+	cmd := exec.Command("go", "build", "-o", programs+"/", "./...")
+	cmd.Dir = module
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return programs
+}
+
+// skipJudging skips what takes long.
+func skipJudging(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("judges real servers")
+	}
+	if proof.Detector {
+		t.Skip("the servers are other programs, and the race detector sees only this one")
+	}
+}
+
+// sideBySide is how many servers are judged at a time. A check mostly waits.
+const sideBySide = 3
+
+// TestVerdicts is the proof of the checker and of the exercises: a server with a
+// fault fails the cases that its exercise names and no others, and a server
+// that has been mended fails none.
+func TestVerdicts(t *testing.T) {
+	skipJudging(t)
+	g := carried(t)
+	all := suspects(t, g)
+	programs := buildAll(t, g, all)
+	var judged sync.WaitGroup
+	places := make(chan struct{}, sideBySide)
+	for _, s := range all {
+		places <- struct{}{}
+		judged.Go(func() {
+			defer func() { <-places }()
+			target := check.Target{Command: []string{filepath.Join(programs, s.folder), "{addr}"}, Dir: programs}
+			report, err := check.Run(context.Background(), target, check.Options{Model: s.model})
+			if err != nil {
+				t.Errorf("%s: %v", strings.Join(s.names, ", "), err)
+				return
+			}
+			t.Logf("%s: %.1f s", strings.Join(s.names, ", "), report.Took.Seconds())
+			for _, complaint := range s.compare(report) {
+				t.Errorf("%s:\n%s", strings.Join(s.names, ", "), complaint)
+			}
+		})
+	}
+	judged.Wait()
+}
+
+// A learner's way with the real judge: the copy fails, is mended, and holds.
+func TestSolveOne(t *testing.T) {
+	skipJudging(t)
+	s := newScene(t)
+	s.Gallery, s.Judge = carried(t), Checker{}
+	e := slices.MinFunc(s.Gallery.Exercises, func(a, b Exercise) int { return len(a.Cases) - len(b.Cases) })
+	if err := s.Start(e.Name, s.parent); err != nil {
+		t.Fatal(err)
+	}
+	s.out.take()
+	if err := s.Check(t.Context(), e.Name, "", CheckOptions{}); !errors.Is(err, ErrFails) {
+		t.Fatalf("%v, want %v", err, ErrFails)
+	}
+	wants(t, "as it was", s.out.take(), "FAILS  "+e.Cases[0], "The rest: ", ", 0 fail")
+
+	patched, err := e.Patched()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, patched, s.parent, e.Name, "main.go")
+	if err := s.Check(t.Context(), e.Name, "", CheckOptions{}); err != nil {
+		t.Errorf("mended: %v\n%s", err, s.out.take())
+	}
+	if got := s.stage(t, e.Name); got != Solved {
+		t.Errorf("mended: stage %q", got)
+	}
+}
+
+// compare says where the report is not what it must be.
+func (s *suspect) compare(report *check.Report) []string {
+	var complaints []string
+	seen := make(map[string]bool)
+	for _, r := range report.Results {
+		seen[r.Address] = true
+		switch {
+		case slices.Contains(s.fails, r.Address):
+			if r.Verdict != check.Fails {
+				complaints = append(complaints, fmt.Sprintf("%s: %s %s; cases.txt says that it fails",
+					r.Address, r.Verdict, r.Reason))
+			}
+		case r.Verdict == check.Fails:
+			var text strings.Builder
+			check.PrintResult(&text, r, check.PrintOptions{})
+			complaints = append(complaints, "not in cases.txt: "+text.String())
+		case r.Verdict == check.NotJudged && s.mended && slices.Contains(r.Models, s.model) && !excused(r):
+			complaints = append(complaints, fmt.Sprintf("%s is not judged: %s", r.Address, r.Reason))
+		}
+	}
+	for _, address := range s.fails {
+		if !seen[address] {
+			complaints = append(complaints, address+" is not in the report")
+		}
+	}
+	return complaints
+}
+
+// excused says whether a case may stay without a verdict: the servers of the
+// gallery have no timeout for requests.
+func excused(r check.Result) bool {
+	return slices.Contains([]string{"slow/timeout", "slow/timeout-dripping"}, r.Address)
+}

@@ -1,0 +1,165 @@
+//go:build linux
+
+package quiz
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"lesson/internal/report"
+)
+
+// A Session asks somebody who reads what it writes, and types.
+type Session struct {
+	In      io.Reader
+	Out     io.Writer
+	Width   int                              // columns; 0 is 80
+	Shuffle func(n int, swap func(i, j int)) // mixes the choices; nil leaves them
+}
+
+// A Score is how it went.
+type Score struct{ Right, Answered, Asked int }
+
+// errEnds says that whoever answers has had enough.
+var errEnds = errors.New("no more")
+
+// Ask asks all questions of these chapters, until "q" or the end of the input. The
+// error is one of reading or writing.
+func (s *Session) Ask(chapters []Chapter) (Score, error) {
+	if s.Width == 0 {
+		s.Width = 80
+	}
+	out := bufio.NewWriter(s.Out)
+	in := bufio.NewReader(s.In)
+	var score Score
+	for _, c := range chapters {
+		fmt.Fprintf(out, "%s\n", c.Title)
+		for i, q := range c.Questions {
+			fmt.Fprintf(out, "\n%d of %d  ", i+1, len(c.Questions))
+			score.Asked++
+			right, err := s.one(in, out, q)
+			switch {
+			case err == nil && right:
+				score.Answered++
+				score.Right++
+			case err == nil:
+				score.Answered++
+			case errors.Is(err, errEnds):
+				return score, out.Flush()
+			case !errors.Is(err, errSkipped):
+				return score, errors.Join(err, out.Flush())
+			}
+			s.explain(out, c, q)
+		}
+		fmt.Fprintln(out)
+	}
+	return score, out.Flush()
+}
+
+var errSkipped = errors.New("skipped")
+
+// one asks one question.
+func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bool, err error) {
+	fmt.Fprintln(out, indented(q.Text, s.Width, "        "))
+	fmt.Fprintln(out)
+	order := make([]int, len(q.Choices))
+	for i := range order {
+		order[i] = i
+	}
+	if s.Shuffle != nil {
+		s.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	}
+	correct := ""
+	var letters []string
+	for i, choice := range order {
+		letter := string(rune('a' + i))
+		letters = append(letters, letter)
+		if choice == q.Right {
+			correct = letter
+		}
+		fmt.Fprintf(out, "  %s  %s\n", letter, indented(q.Choices[choice], s.Width, "     "))
+	}
+	fmt.Fprintln(out)
+	for {
+		fmt.Fprintf(out, "%s (enter: tell me; q: end) ", strings.Join(letters, ", "))
+		if err := out.Flush(); err != nil {
+			return false, err
+		}
+		line, err := in.ReadString('\n')
+		typed := strings.ToLower(strings.TrimSpace(line))
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			return false, err
+		case typed == "" && err != nil, typed == "q":
+			fmt.Fprintln(out)
+			return false, errEnds
+		case typed == "":
+			fmt.Fprintf(out, "\nIt is %s.", correct)
+			return false, errSkipped
+		case typed == correct:
+			fmt.Fprint(out, "\nYes.")
+			return true, nil
+		case strings.Contains(" "+strings.Join(letters, " ")+" ", " "+typed+" "):
+			fmt.Fprintf(out, "\nNo, it is %s.", correct)
+			return false, nil
+		default:
+			fmt.Fprintf(out, "\n%q is none of the answers.\n", typed)
+		}
+	}
+}
+
+func (s *Session) explain(out io.Writer, c Chapter, q Question) {
+	fmt.Fprintf(out, "\n\n%s\n\n", plain(q.Reason, s.Width))
+	if q.Proof != "" {
+		fmt.Fprintf(out, "  see it   $ %s\n", q.Proof)
+	}
+	fmt.Fprintf(out, "  read     %s\n", c.File)
+}
+
+var link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+
+// plain is Markdown made fit for a terminal: paragraphs wrapped, links without their
+// target, blocks of code and tables as they are.
+func plain(markdown string, width int) string {
+	const indent = "  "
+	var lines []string
+	var paragraph []string
+	flush := func() {
+		if len(paragraph) > 0 {
+			lines = append(lines, indent+indented(strings.Join(paragraph, " "), width, indent))
+			paragraph = nil
+		}
+	}
+	code := false
+	for line := range strings.SplitSeq(markdown, "\n") {
+		fence := strings.HasPrefix(line, "```")
+		if fence {
+			code = !code
+		}
+		line = strings.TrimSpace(line)
+		switch {
+		case fence:
+			flush()
+		case code || strings.HasPrefix(line, "|"):
+			flush()
+			lines = append(lines, indent+line)
+		case line == "":
+			flush()
+			lines = append(lines, "")
+		default:
+			paragraph = append(paragraph, link.ReplaceAllString(line, "$1"))
+		}
+	}
+	flush()
+	return strings.Join(lines, "\n")
+}
+
+// indented is text in lines that fit into width columns with indent before each but
+// the first, which follows what is there.
+func indented(text string, width int, indent string) string {
+	return strings.Join(report.Wrap(text, width-len(indent)), "\n"+indent)
+}

@@ -1,0 +1,487 @@
+//go:build linux
+
+package race
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"lesson/internal/play"
+	"lesson/internal/report"
+)
+
+// PrintOptions say how a report looks on a terminal.
+type PrintOptions struct {
+	Colour bool
+	Width  int // columns; 0 is 80
+}
+
+const (
+	narrowest = 60
+	widest    = 200
+	noteWidth = 16 // the column behind a row of time
+	indent    = "  "
+)
+
+// A glyph is how a phase looks: a character that tells it without its colour.
+type glyph struct {
+	phase  Phase
+	symbol rune
+	colour string // a code of ECMA-48
+	legend string
+}
+
+// The client's phases, the one that wins where several share a cell first.
+var clientGlyphs = []glyph{
+	{Served, '█', "32", "reading the answer"},
+	{Waiting, '▒', "33", "accepted, waiting"},
+	{Unserved, '▓', "33", "waiting"},
+	{Queued, '░', "33", "waiting in the accept queue"},
+	{Connecting, '-', "2", "connecting"},
+	{Own, '·', "2", "has not asked, or does not read yet"},
+}
+
+// The server's: where it stood for the whole of a cell.
+var serverGlyphs = []glyph{
+	{"accept4", 'a', "36", "stands in accept4"},
+	{"read", 'r', "31", "in read"},
+	{"send", 's', "31", "in send"},
+	{"epoll_wait", 'e', "36", "in epoll_wait"},
+	{"nanosleep", 'n', "36", "in nanosleep"},
+	{Stopped, 'z', "2", "stopped by SIGSTOP"},
+	{Running, '▪', "32", "several calls"},
+}
+
+func glyphOf(glyphs []glyph, p Phase) glyph {
+	for _, g := range glyphs {
+		if g.phase == p {
+			return g
+		}
+	}
+	return glyphs[len(glyphs)-1]
+}
+
+// A printer writes a report. An error of the terminal is the terminal's.
+type printer struct {
+	w     io.Writer
+	o     PrintOptions
+	until time.Duration // the end of the axis
+	names int           // the width of the names
+	cells int           // the width of the rows of time
+}
+
+// Print writes the report for a terminal.
+func (r *Report) Print(w io.Writer, o PrintOptions) {
+	if o.Width == 0 {
+		o.Width = 80
+	}
+	o.Width = min(max(o.Width, narrowest), widest)
+	p := printer{w: w, o: o, until: max(r.Lasted, 1), names: len("threads")}
+	for _, s := range r.Servers {
+		shown, folded := fold(s.Rows, mostRows)
+		for _, row := range shown {
+			p.names = max(p.names, utf8.RuneCountInString(row.Name))
+		}
+		p.names = max(p.names, len(more(folded)))
+	}
+	p.cells = o.Width - len(indent) - p.names - 1 - 2 - noteWidth
+
+	title := report.Wrap(r.Scenario.Name+": "+r.Scenario.Title, o.Width)
+	title[0] = p.bold(r.Scenario.Name) + strings.TrimPrefix(title[0], r.Scenario.Name)
+	fmt.Fprintln(w, strings.Join(title, "\n"))
+	p.text("", r.Scenario.Text)
+	p.text("", r.Scenario.Question)
+	fmt.Fprintln(w)
+	p.legend(r)
+	for i := range r.Servers {
+		fmt.Fprintln(w)
+		p.server(&r.Servers[i])
+	}
+}
+
+func (p printer) coloured(code, text string) string {
+	if !p.o.Colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p printer) bold(text string) string { return p.coloured("1", text) }
+
+// text writes a text of any length, wrapped.
+func (p printer) text(lead, text string) {
+	for _, line := range report.Wrap(text, p.o.Width-len(lead)) {
+		if utf8.RuneCountInString(lead+line) > p.o.Width {
+			lead = indent
+		}
+		fmt.Fprintln(p.w, lead+line)
+	}
+}
+
+// legend explains the symbols that occur.
+func (p printer) legend(r *Report) {
+	used := map[Phase]bool{}
+	threads, folds := false, false
+	for _, s := range r.Servers {
+		for _, row := range s.Rows {
+			for _, span := range row.Spans {
+				used[span.What] = true
+			}
+		}
+		for _, lane := range s.Lanes {
+			for _, span := range lane.Spans {
+				used[span.What] = true
+				threads = threads || span.Many > 0
+			}
+		}
+		_, folded := fold(s.Rows, mostRows)
+		folds = folds || len(folded) > 0
+	}
+	used["send"] = false // no answer of these servers has ever filled a send buffer
+	p.glyphs("clients  ", clientGlyphs, used)
+	p.glyphs("server   ", serverGlyphs, used)
+	if threads {
+		p.text("         ", "1 to 9, +  so many threads stand in read")
+	}
+	if folds {
+		p.text("         ", "▁ to █  in the row of many: which part of them waits")
+	}
+}
+
+func (p printer) glyphs(lead string, glyphs []glyph, used map[Phase]bool) {
+	line, length := lead, utf8.RuneCountInString(lead)
+	for _, g := range glyphs {
+		if !used[g.phase] {
+			continue
+		}
+		item := 4 + utf8.RuneCountInString(g.legend)
+		if length+item-2 > p.o.Width && length > len(lead) {
+			fmt.Fprintln(p.w, strings.TrimRight(line, " "))
+			line, length = strings.Repeat(" ", len(lead)), len(lead)
+		}
+		line += p.coloured(g.colour, string(g.symbol)) + " " + g.legend + "  "
+		length += item
+	}
+	if length > len(lead) {
+		fmt.Fprintln(p.w, strings.TrimRight(line, " "))
+	}
+}
+
+// server writes one server's rows, and what they mean.
+func (p printer) server(s *Server) {
+	title := s.Name + "  " + s.Title
+	if room := p.o.Width - noteWidth; utf8.RuneCountInString(title) > room {
+		title = string([]rune(title)[:room-1]) + "…"
+	}
+	gap := p.o.Width - noteWidth - utf8.RuneCountInString(title)
+	title = p.bold(s.Name) + strings.TrimPrefix(title, s.Name)
+	fmt.Fprintln(p.w, title+strings.Repeat(" ", gap)+"waited")
+	shown, folded := fold(s.Rows, mostRows)
+	for _, row := range shown {
+		p.row(row.Name, p.client(row.Spans), note(row))
+	}
+	if len(folded) > 0 {
+		p.row(more(folded), p.share(folded, s.Lasted), "")
+	}
+	for _, lane := range s.Lanes {
+		p.row(lane.Name, p.lane(lane, s.Lasted), "")
+	}
+	p.axis()
+	if len(folded) > 0 {
+		p.text(indent, distribution(folded))
+	}
+	if !s.Untraced {
+		p.places(s)
+	}
+	p.text(indent, s.Sentence)
+}
+
+func (p printer) row(name, cells, note string) {
+	pad := strings.Repeat(" ", p.names-utf8.RuneCountInString(name))
+	fmt.Fprintln(p.w, strings.TrimRight(indent+name+pad+" "+cells+"  "+note, " "))
+}
+
+// cell is the part of the time that one cell stands for.
+func (p printer) cell(i int) (from, to time.Duration) {
+	n := time.Duration(p.cells)
+	return p.until * time.Duration(i) / n, p.until * time.Duration(i+1) / n
+}
+
+// within says whether a part of the span lies in the cell; one that is too short
+// to have a length lies in the cell in which it begins.
+func (s Span) within(from, to time.Duration) bool {
+	return s.From < to && s.To > from || s.From == s.To && from <= s.From && s.From < to
+}
+
+// client is a client's row: in each cell what wins there.
+func (p printer) client(spans []Span) string {
+	var out strings.Builder
+	for i := range p.cells {
+		from, to := p.cell(i)
+		best := len(clientGlyphs)
+		for _, s := range spans {
+			if s.within(from, to) {
+				best = min(best, slices.IndexFunc(clientGlyphs,
+					func(g glyph) bool { return g.phase == s.What }))
+			}
+		}
+		p.put(&out, clientGlyphs, best)
+	}
+	return out.String()
+}
+
+func (p printer) put(out *strings.Builder, glyphs []glyph, i int) {
+	if i < 0 || i >= len(glyphs) {
+		out.WriteByte(' ')
+		return
+	}
+	out.WriteString(p.coloured(glyphs[i].colour, string(glyphs[i].symbol)))
+}
+
+// lane is a server's row: where it stood in one call for the whole of a cell, that
+// call; where it made several, that.
+func (p printer) lane(l Lane, lasted time.Duration) string {
+	var out strings.Builder
+	for i := range p.cells {
+		from, to := p.cell(i)
+		to = min(to, lasted)
+		if from >= to {
+			out.WriteByte(' ')
+			continue
+		}
+		symbol, colour := ' ', ""
+		threads := 0
+		for _, s := range l.Spans {
+			if !s.within(from, to) {
+				continue
+			}
+			threads = max(threads, s.Many)
+			g := glyphOf(serverGlyphs, Running)
+			if s.From <= from && s.To >= to {
+				g = glyphOf(serverGlyphs, s.What)
+			}
+			symbol, colour = g.symbol, g.colour
+		}
+		if threads > 0 {
+			symbol, colour = digit(threads), "31"
+		}
+		if symbol == ' ' {
+			out.WriteByte(' ')
+			continue
+		}
+		out.WriteString(p.coloured(colour, string(symbol)))
+	}
+	return out.String()
+}
+
+func digit(n int) rune {
+	if n > 9 {
+		return '+'
+	}
+	return rune('0' + n)
+}
+
+// share is which part of many clients waits, from an eighth to all.
+func (p printer) share(rows []Row, lasted time.Duration) string {
+	bars := []rune("▁▂▃▄▅▆▇█")
+	var out strings.Builder
+	for i := range p.cells {
+		from, to := p.cell(i)
+		waiting, there := 0, 0
+		for _, r := range rows {
+			waits, here := false, false
+			for _, s := range r.Spans {
+				if s.within(from, to) {
+					here = true
+					waits = waits || s.What == Queued || s.What == Waiting || s.What == Unserved
+				}
+			}
+			if waits {
+				waiting++
+			}
+			if here {
+				there++
+			}
+		}
+		switch {
+		case waiting > 0:
+			eighths := (8*waiting + len(rows) - 1) / len(rows)
+			out.WriteString(p.coloured("33", string(bars[eighths-1])))
+		case there > 0 && from < lasted:
+			out.WriteString(p.coloured("2", "·"))
+		default:
+			out.WriteByte(' ')
+		}
+	}
+	return out.String()
+}
+
+// axis writes the time below the rows.
+func (p printer) axis() {
+	line := []rune(strings.Repeat(" ", p.cells))
+	end := 0 // of the last label
+	for _, at := range ticks(p.until) {
+		label := []rune(tick(at, p.until))
+		i := min(int(at*time.Duration(p.cells)/p.until), len(line)-len(label))
+		if i >= end {
+			copy(line[i:], label)
+			end = i + len(label) + 1
+		}
+	}
+	p.row("", p.coloured("2", strings.TrimRight(string(line), " ")), "")
+}
+
+// ticks is at most seven round times.
+func ticks(until time.Duration) []time.Duration {
+	step := time.Microsecond
+	for until/step > 6 {
+		step *= 10
+	}
+	switch {
+	case until/(step/5) <= 6:
+		step /= 5
+	case until/(step/2) <= 6:
+		step /= 2
+	}
+	var all []time.Duration
+	for at := time.Duration(0); at <= until; at += step {
+		all = append(all, at)
+	}
+	return all
+}
+
+// tick is a time on an axis that ends there, always in the same unit.
+func tick(at, until time.Duration) string {
+	switch {
+	case until >= 2*time.Second:
+		return fmt.Sprintf("%g s", at.Seconds())
+	case until >= 2*time.Millisecond:
+		return fmt.Sprintf("%g ms", float64(at)/1e6)
+	}
+	return fmt.Sprintf("%g µs", float64(at)/1e3)
+}
+
+// mostPlaces is how many lines of source are listed.
+const mostPlaces = 3
+
+// places lists the lines where the server stood, those that matter.
+func (p printer) places(s *Server) {
+	for i, place := range s.Stood {
+		lead := indent + strings.Repeat(" ", p.names+1)
+		if i == mostPlaces || place.Stood*100 < s.Lasted {
+			break
+		}
+		calls := fmt.Sprintf("%d calls", place.Calls)
+		if place.Calls == 1 {
+			calls = "1 call"
+		}
+		line := fmt.Sprintf("%s in %s, %s", length(place.Stood), place.Call, place.At)
+		if len(s.Lanes) > 1 && place.Call != "accept4" {
+			calls += " of all threads"
+		}
+		for _, more := range []string{forWhom(place), ", " + calls} {
+			if utf8.RuneCountInString(line+more) <= p.o.Width-len(lead) {
+				line += more
+			}
+		}
+		if utf8.RuneCountInString(lead+line) > p.o.Width {
+			lead = indent
+		}
+		fmt.Fprintln(p.w, lead+line)
+	}
+}
+
+func forWhom(place Place) string {
+	if len(place.For) == 0 {
+		return ""
+	}
+	const most = 2
+	if len(place.For) > most {
+		return fmt.Sprintf(", for %s and %d others", place.For[0], len(place.For)-1)
+	}
+	return ", for " + list(place.For, most)
+}
+
+// mostRows is how many clients a terminal shows before it folds.
+const mostRows = 12
+
+// fold chooses the clients to show, in their order: those who are not quick, a few
+// of them, and of the quick ones the slowest and the fastest.
+func fold(rows []Row, most int) (shown, folded []Row) {
+	if len(rows) <= most {
+		return rows, nil
+	}
+	var quick, others []Row
+	for _, r := range rows {
+		if r.Role == play.Quick {
+			quick = append(quick, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	keep := map[string]bool{}
+	for _, r := range others[:min(len(others), most/4)] {
+		keep[r.Name] = true
+	}
+	slices.SortStableFunc(quick, func(a, b Row) int { return int(b.Waited - a.Waited) })
+	room := most/2 - 1
+	for i, r := range quick {
+		if i < room || i == len(quick)-1 {
+			keep[r.Name] = true
+		}
+	}
+	for _, r := range rows {
+		if keep[r.Name] {
+			shown = append(shown, r)
+		} else {
+			folded = append(folded, r)
+		}
+	}
+	return shown, folded
+}
+
+func more(folded []Row) string {
+	if len(folded) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d more", len(folded))
+}
+
+// distribution is how long those who are not shown have waited.
+func distribution(folded []Row) string {
+	var waits []time.Duration
+	for _, r := range folded {
+		if r.Waited > 0 {
+			waits = append(waits, r.Waited)
+		}
+	}
+	if len(waits) == 0 {
+		return more(folded) + ": none of them has asked."
+	}
+	slices.Sort(waits)
+	last := len(waits) - 1
+	return fmt.Sprintf("%s: waited %s; half of them at most %s, nine in ten at most %s.",
+		more(folded), span(waits[0], waits[last]), length(waits[last/2]), length(waits[last*9/10]))
+}
+
+// note is what stands behind a client's row.
+func note(r Row) string {
+	switch r.How {
+	case play.Answered:
+		return length(r.Waited)
+	case play.GaveUp, play.WasReset, play.Closed, play.Left:
+		if r.Waited > 0 {
+			return length(r.Waited) + ", " + string(r.How)
+		}
+		return string(r.How)
+	case play.TooLarge:
+		return "refused (431)"
+	case play.Open:
+		return "unfinished"
+	}
+	return string(r.How)
+}

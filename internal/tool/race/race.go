@@ -1,0 +1,119 @@
+//go:build linux
+
+// Package race shows who waits for whom: the same clients against every lesson at
+// the same time, each lesson a process of its own, and what happened as rows of time:
+// one for each client, seen from the client, and below them the server's own, from
+// its trace.
+package race
+
+import (
+	"net/netip"
+	"time"
+
+	"lesson/internal/observe/proc"
+	"lesson/internal/play"
+)
+
+// Options say what to run.
+type Options struct {
+	Scenario play.Scenario
+	Only     []string // names of lessons; none is all
+	// Progress, when not nil, is told now and then how long the play has lasted
+	// and how many servers are done with it. Calls do not overlap.
+	Progress func(lasted time.Duration, done, all int)
+}
+
+// A Report is what happened. All times in it are from the beginning of the play.
+type Report struct {
+	Scenario    play.Scenario `json:"scenario"`
+	Machine     proc.Machine  `json:"machine"`
+	Lasted      time.Duration `json:"lasted"` // the longest of the servers' plays
+	Interrupted bool          `json:"interrupted,omitempty"`
+	Servers     []Server      `json:"servers"`
+}
+
+// A Server is one lesson and what happened there.
+type Server struct {
+	Name    string `json:"name"`
+	Title   string `json:"title"`
+	Command string `json:"command"`
+	Chapter string `json:"chapter"`
+	// Untraced says that package net makes its calls, out of sight: Lanes and
+	// Stood are empty.
+	Untraced bool          `json:"untraced,omitempty"`
+	Lasted   time.Duration `json:"lasted"`
+	// Frozen is until when it was stopped, by SIGSTOP.
+	Frozen time.Duration `json:"frozen,omitempty"`
+	Ended  bool          `json:"ended,omitempty"` // it had ended by itself: nobody listens there
+	Rows   []Row         `json:"clients"`
+	Lanes  []Lane        `json:"lanes,omitempty"`
+	Stood  []Place       `json:"stood,omitempty"` // the longest first
+	// Kept is who had to wait while the server stood still for another.
+	Kept     []Kept `json:"kept,omitempty"`
+	Sentence string `json:"sentence"`
+}
+
+// A Row is one client.
+type Row struct {
+	Name   string         `json:"name"`
+	Role   string         `json:"role"`
+	Addr   netip.AddrPort `json:"addr,omitzero"`
+	How    play.Outcome   `json:"how"`
+	Waited time.Duration  `json:"waited"` // for its answer, from when it could have come
+	Spans  []Span         `json:"spans"`
+}
+
+// A Lane is a row of the server's own.
+type Lane struct {
+	Name  string `json:"name"`
+	Spans []Span `json:"spans"`
+}
+
+// A Span is a time in which one thing went on.
+type Span struct {
+	From time.Duration `json:"from"`
+	To   time.Duration `json:"to"`
+	What Phase         `json:"what"`
+	At   string        `json:"at,omitempty"`    // the line of source: "blocking/once.go:110"
+	For  string        `json:"for,omitempty"`   // the client that a call is about
+	Many int           `json:"many,omitempty"`  // how many threads do this at the time
+	Note string        `json:"note,omitempty"`  // what a call has returned
+	Err  string        `json:"error,omitempty"` // "EAGAIN"
+}
+
+// A Phase is what goes on in a Span.
+type Phase string
+
+// The phases of a client. A server's are names of system calls, and these below.
+const (
+	Connecting Phase = "connecting"
+	Own        Phase = "its own time" // it has not asked yet, or does not read yet
+	Queued     Phase = "in the accept queue"
+	Waiting    Phase = "waiting, accepted"
+	Served     Phase = "reading the answer"
+	Unserved   Phase = "waiting" // and where, the server does not tell
+)
+
+// The phases of a server besides its system calls.
+const (
+	Running Phase = "running"
+	Stopped Phase = "stopped by SIGSTOP"
+)
+
+// A Place is a line of source, and how long the server stood there.
+type Place struct {
+	Call  string        `json:"call"`
+	At    string        `json:"at"`
+	For   []string      `json:"for,omitempty"` // clients, the longest first
+	Stood time.Duration `json:"stood"`         // of all threads
+	Calls int           `json:"calls"`
+}
+
+// Kept is one client that waited while the server stood still for another.
+type Kept struct {
+	Client string        `json:"client"`
+	By     []string      `json:"by"`     // for whom, the longest first
+	Call   string        `json:"call"`   // in which the server stood longest: "read"
+	At     string        `json:"at"`     // and where
+	Waited time.Duration `json:"waited"` // in all
+}

@@ -1,0 +1,302 @@
+//go:build linux
+
+package race
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/child"
+	"lesson/internal/lesson"
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/sockets"
+	"lesson/internal/observe/trace"
+	"lesson/internal/play"
+)
+
+// Lessons is the lessons of those names; all of them when there are none.
+func Lessons(only []string) ([]lesson.Lesson, error) {
+	if len(only) == 0 {
+		return lesson.WithVariants(), nil
+	}
+	var lessons []lesson.Lesson
+	for _, name := range only {
+		l, err := lesson.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		lessons = append(lessons, l)
+	}
+	return lessons, nil
+}
+
+// A runner is one server in the race.
+type runner struct {
+	lesson lesson.Lesson
+	server *child.Server
+	trace  string // the file; "" for none
+	record play.Record
+	frozen time.Duration
+	ended  bool
+}
+
+// Run starts the lessons, lets the same clients play against all of them at the
+// same time, and stops them. When ctx ends, it returns what has been seen so far,
+// marked as interrupted, and no error. An error beside a report is about servers
+// that could not be started, or whose trace could not be read.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	lessons, err := Lessons(o.Only)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Scenario: o.Scenario}
+	if report.Machine, err = proc.This(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "lesson-race")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+
+	runners, failed := start(ctx, lessons, dir)
+	if ctx.Err() != nil {
+		report.Interrupted = true
+		return report, end(runners)
+	}
+	playAll(ctx, runners, o)
+	report.Interrupted = ctx.Err() != nil
+	failed = errors.Join(failed, end(runners))
+	for _, r := range runners {
+		s, err := r.seen()
+		failed = errors.Join(failed, err)
+		report.Servers = append(report.Servers, s)
+		report.Lasted = max(report.Lasted, s.Lasted)
+	}
+	return report, failed
+}
+
+// start starts a process for each lesson, side by side.
+func start(ctx context.Context, lessons []lesson.Lesson, dir string) ([]*runner, error) {
+	started := make([]*runner, len(lessons))
+	failed := make([]error, len(lessons))
+	var starting sync.WaitGroup
+	for i, l := range lessons {
+		starting.Go(func() {
+			r := &runner{lesson: l}
+			flags := []string{"--quiet"}
+			if !l.Untraced {
+				r.trace = filepath.Join(dir, fmt.Sprintf("%d-%s.json", i, l.Name))
+				flags = append(flags, "--trace-json", r.trace)
+			}
+			program, err := child.Lesson(l.Name, flags...)
+			if err == nil {
+				r.server, err = program.Start(ctx)
+			}
+			if err != nil {
+				failed[i] = err
+				return
+			}
+			started[i] = r
+		})
+	}
+	starting.Wait()
+	var runners []*runner
+	for _, r := range started {
+		if r != nil {
+			runners = append(runners, r)
+		}
+	}
+	return runners, errors.Join(failed...)
+}
+
+// playAll lets the clients play against all servers, and tells of the progress.
+func playAll(ctx context.Context, runners []*runner, o Options) {
+	if o.Scenario.Frozen > 0 {
+		for _, r := range runners {
+			r.freeze(ctx)
+		}
+	}
+	var playing sync.WaitGroup
+	var done atomic.Int64
+	for _, r := range runners {
+		playing.Go(func() {
+			r.play(ctx, o.Scenario)
+			done.Add(1)
+		})
+	}
+	over := make(chan struct{})
+	go func() {
+		playing.Wait()
+		close(over)
+	}()
+	began := time.Now()
+	ticks := time.NewTicker(100 * time.Millisecond)
+	defer ticks.Stop()
+	for {
+		if o.Progress != nil {
+			o.Progress(time.Since(began), int(done.Load()), len(runners))
+		}
+		select {
+		case <-over:
+			return
+		case <-ticks.C:
+		}
+	}
+}
+
+// playAll lets the clients play against one server.
+func (r *runner) play(ctx context.Context, s play.Scenario) {
+	player := play.NewPlayer(s, r.server.Addr)
+	defer player.Close()
+	if s.Frozen == 0 {
+		r.record = player.Play(ctx)
+	} else {
+		var thawing sync.WaitGroup
+		over := make(chan struct{})
+		thawing.Go(func() { r.thaw(s, player, over) })
+		r.record = player.Play(ctx)
+		close(over)
+		thawing.Wait()
+	}
+	r.ended = r.hasEnded() // before Close lets it come to an end
+}
+
+// hasEnded says whether the server has ended by itself: nobody listens there any
+// more. Its process may take a moment longer.
+func (r *runner) hasEnded() bool {
+	if !r.server.Proc.Running() {
+		return true
+	}
+	listeners, err := sockets.Listeners(r.server.Addr.Port())
+	return err == nil && len(listeners) == 0
+}
+
+// freeze stops the server and returns when all of it stands.
+func (r *runner) freeze(ctx context.Context) {
+	for _, pid := range r.server.Pids {
+		_ = child.Signal(pid, unix.SIGSTOP) // one that is gone will be found out
+		for ctx.Err() == nil {
+			stopped, err := proc.Stopped(pid)
+			if stopped || err != nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// lateThaw is how much later than its scenario says a server goes on, at the most.
+const lateThaw = 2 * time.Second
+
+// thaw lets the server go on when its time has come and everybody has done what
+// the scenario has for them until then: on a busy machine, that can be later, and
+// where the accept queue is short, some cannot before.
+func (r *runner) thaw(s play.Scenario, player *play.Player, over <-chan struct{}) {
+	due := 0
+	for _, a := range s.Acts {
+		if a.At < s.Frozen {
+			due++
+		}
+	}
+	for {
+		record, done := player.Record(), 0
+		for _, c := range record.Clients {
+			done += len(c.Acts)
+		}
+		if record.Lasted >= s.Frozen && done >= due || record.Lasted >= s.Frozen+lateThaw {
+			break
+		}
+		select {
+		case <-over:
+		case <-time.After(5 * time.Millisecond):
+			continue
+		}
+		break
+	}
+	r.frozen = player.Record().Lasted
+	for _, pid := range r.server.Pids {
+		_ = child.Signal(pid, unix.SIGCONT) // one that is gone will be found out
+	}
+}
+
+// end stops all servers. That one had to be killed is an error; that it had ended
+// by itself is not.
+func end(runners []*runner) error {
+	failed := make([]error, len(runners))
+	var ending sync.WaitGroup
+	for i, r := range runners {
+		ending.Go(func() {
+			if r.ended {
+				failed[i] = r.server.End()
+				return
+			}
+			if err := r.server.Stop(); err != nil {
+				failed[i] = fmt.Errorf("%s: %w", r.lesson.Name, err)
+			}
+		})
+	}
+	ending.Wait()
+	return errors.Join(failed...)
+}
+
+// seen is what happened at one server.
+func (r *runner) seen() (Server, error) {
+	l := r.lesson
+	s := Server{
+		Name: l.Name, Title: l.Title, Command: l.Command, Chapter: l.Chapter,
+		Untraced: l.Untraced, Lasted: r.record.Lasted, Frozen: r.frozen, Ended: r.ended,
+	}
+	var events []trace.Event
+	var err error
+	if r.trace != "" {
+		if events, err = readTrace(r.trace); err != nil {
+			err = fmt.Errorf("%s: its trace: %w", l.Name, err)
+		}
+	}
+	newView(r.record, events, !l.Untraced, r.frozen).fill(&s)
+	return s, err
+}
+
+// fill says of a server all that can be seen.
+func (v *view) fill(s *Server) {
+	for _, c := range v.record.Clients {
+		s.Rows = append(s.Rows, v.row(c))
+	}
+	s.Lanes, s.Stood, s.Kept = v.lanes(), v.stood(), v.kept()
+	s.Sentence = v.sentence(s)
+}
+
+// readTrace reads the events of a trace. Its last line may not be whole: then the
+// server was killed while it wrote.
+func readTrace(name string) ([]trace.Event, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var events []trace.Event
+	lines := json.NewDecoder(bufio.NewReader(file))
+	for {
+		var e trace.Event
+		err := lines.Decode(&e)
+		switch {
+		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
+			return events, nil
+		case err != nil:
+			return events, err
+		}
+		events = append(events, e)
+	}
+}

@@ -1,0 +1,279 @@
+//go:build linux
+
+package tour
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/lesson"
+	"lesson/internal/observe/trace"
+	"lesson/internal/server"
+)
+
+// The states of a server.
+const (
+	starting  = "starting"
+	listening = "listening"
+	ended     = "ended" // by itself, as step 1 does
+	failed    = "failed"
+	removed   = "removed" // it is shown no more
+)
+
+// A serverEvent says how a server is.
+type serverEvent struct {
+	header
+	Server   string   `json:"server"`
+	Lesson   string   `json:"lesson"` // as it was asked for
+	Title    string   `json:"title"`
+	Addr     string   `json:"addr,omitempty"`
+	Files    []string `json:"files"`
+	Untraced bool     `json:"untraced,omitempty"` // its calls cannot be seen
+	Lines    bool     `json:"lines"`              // its calls come with file and line
+	State    string   `json:"state"`
+	Error    string   `json:"error,omitempty"`
+	Hint     string   `json:"hint,omitempty"`
+}
+
+// A running server is a lesson in this process, or a program of its own.
+type running interface {
+	addr() netip.AddrPort
+	pid() int     // whose descriptors are the server's
+	stop()        // asks it to end; safe at any time
+	end() error   // waits until it has ended, and says why if that is a fault
+	threads() int // how many it has; -1 when that cannot be told
+}
+
+// A column is one server that is shown.
+type column struct {
+	id      string
+	journal *journal
+	start   func(*column) (running, error)
+
+	mu      sync.Mutex
+	about   serverEvent
+	run     running       // nil while it does not run
+	gone    chan struct{} // closed when run has ended
+	addr    netip.AddrPort
+	stopped bool // it was asked to end
+
+	// What its calls have told of descriptors.
+	listener, epoll int
+	fds             map[netip.AddrPort]int // of connections, by client
+}
+
+func newColumn(id, name, title string, files []string, j *journal) *column {
+	c := &column{id: id, journal: j, listener: -1, epoll: -1, fds: map[netip.AddrPort]int{}}
+	c.about = serverEvent{Server: id, Lesson: name, Title: title, Files: files, Lines: true}
+	return c
+}
+
+// tell tells the pages how the server is now. The lock is held.
+func (c *column) tell(state string, err error) {
+	c.about.State, c.about.Error, c.about.Hint = state, "", ""
+	if err != nil {
+		c.about.Error, c.about.Hint = err.Error(), hintOf(err)
+	}
+	e := c.about
+	c.journal.tell("server/"+c.id, "server", &e)
+}
+
+// launch starts the server, anew when it has ended.
+func (c *column) launch() error {
+	c.mu.Lock()
+	if c.run != nil || c.about.State == starting {
+		c.mu.Unlock()
+		return nil
+	}
+	c.listener, c.epoll = -1, -1
+	clear(c.fds)
+	c.tell(starting, nil)
+	c.mu.Unlock()
+
+	run, err := c.start(c) // it makes calls already, and call takes the lock
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.tell(failed, err)
+		return err
+	}
+	c.run, c.addr, c.gone = run, run.addr(), make(chan struct{})
+	c.about.Addr = c.addr.String()
+	c.tell(listening, nil)
+	if c.stopped {
+		run.stop() // somebody did not wait for it to start
+	}
+	go c.await(run, c.gone)
+	return nil
+}
+
+// await waits for the server's end.
+func (c *column) await(run running, gone chan struct{}) {
+	err := run.end()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run = nil
+	close(gone)
+	switch {
+	case c.stopped: // nobody looks any more
+	case err != nil:
+		c.tell(failed, err)
+	default:
+		c.tell(ended, nil)
+	}
+}
+
+// stop ends the server and returns when it has ended.
+func (c *column) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	run, gone := c.run, c.gone
+	c.mu.Unlock()
+	if run != nil {
+		run.stop()
+		<-gone
+	}
+}
+
+// call notes half a call of the server, on its own thread.
+func (c *column) call(e trace.Event) {
+	c.mu.Lock()
+	switch {
+	case e.Name == "listen" && e.Left && e.Err == "":
+		c.listener = e.FD
+	case e.Name == "epoll_create1" && e.Left && e.Err == "":
+		c.epoll = e.Result
+	case e.Name == "accept4" && e.Left && e.Err == "":
+		if e.Peer.IsValid() {
+			c.fds[e.Peer] = e.Result
+		}
+	case e.Name == "close" && !e.Left:
+		delete(c.fds, e.Peer)
+	}
+	c.mu.Unlock()
+	c.journal.call(c.id, e)
+}
+
+// cannotBeTraced says that the kernel lets nobody watch the server's calls.
+func (c *column) cannotBeTraced() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.about.Untraced, c.about.Lines = true, false
+}
+
+// address is where the server listens; not valid when it does not run.
+func (c *column) address() netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil && c.about.State != ended {
+		return netip.AddrPort{}
+	}
+	return c.addr // of one that has ended, so that a client is refused there
+}
+
+// A lessonRun is a lesson that runs in this process.
+type lessonRun struct {
+	lesson.Server
+	column *column
+	ended  chan error
+}
+
+// lessonColumn is a column with one of the lessons.
+func lessonColumn(id string, l lesson.Lesson, j *journal) *column {
+	c := newColumn(id, l.Name, l.Title, l.Files, j)
+	c.about.Untraced, c.about.Lines = l.Untraced, !l.Untraced
+	c.start = func(c *column) (running, error) { return startLesson(c, l) }
+	return c
+}
+
+func startLesson(c *column, l lesson.Lesson) (running, error) {
+	var k kernel.Kernel = &kernel.Linux{Nonblocking: l.Nonblocking}
+	if !l.Untraced {
+		k = &kernel.Traced{
+			Kernel:   &rationed{Kernel: k, left: maxOutsiders + maxClients},
+			Observer: trace.NewRecorder(c.call),
+		}
+	}
+	options := server.Options{
+		Addr: netip.AddrPortFrom(loopback, c.addr.Port()), Backlog: 4096,
+		MaxConns: maxOutsiders + maxClients,
+	}
+	s, err := l.Start(k, options)
+	if err != nil && options.Addr.Port() != 0 { // somebody else has its old port now
+		options.Addr = netip.AddrPortFrom(loopback, 0)
+		s, err = l.Start(k, options)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", l.Name, err)
+	}
+	run := &lessonRun{Server: s, column: c, ended: make(chan error, 1)}
+	go func() { run.ended <- s.Serve() }()
+	return run, nil
+}
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+func (r *lessonRun) addr() netip.AddrPort { return r.Addr() }
+func (r *lessonRun) pid() int             { return self }
+func (r *lessonRun) stop()                { r.Stop() }
+func (r *lessonRun) end() error           { return <-r.ended }
+
+// threads is how many threads stand in a call of the server, or run between two:
+// the process has many servers, and Go keeps more threads than it needs.
+func (r *lessonRun) threads() int {
+	if r.column.about.Untraced {
+		return -1
+	}
+	threads := map[int]bool{}
+	for _, call := range r.column.journal.standing(r.column.id) {
+		threads[call.Thread] = true
+	}
+	return len(threads)
+}
+
+// A rationed kernel has descriptors for so many connections. Beyond it says EMFILE,
+// as Linux does at RLIMIT_NOFILE: a whole process with many servers in it must
+// not come to that.
+type rationed struct {
+	kernel.Kernel
+	mu    sync.Mutex
+	left  int
+	given map[int]bool
+}
+
+func (r *rationed) Accept4(fd, flags int) (int, error) {
+	r.mu.Lock()
+	if r.left == 0 {
+		r.mu.Unlock()
+		return -1, unix.EMFILE
+	}
+	r.left--
+	r.mu.Unlock()
+
+	conn, err := r.Kernel.Accept4(fd, flags)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.left++
+		return conn, err
+	}
+	if r.given == nil {
+		r.given = map[int]bool{}
+	}
+	r.given[conn] = true
+	return conn, nil
+}
+
+func (r *rationed) Close(fd int) error {
+	r.mu.Lock()
+	if r.given[fd] {
+		delete(r.given, fd)
+		r.left++
+	}
+	r.mu.Unlock()
+	return r.Kernel.Close(fd)
+}

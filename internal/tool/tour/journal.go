@@ -1,0 +1,311 @@
+//go:build linux
+
+package tour
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"lesson/internal/kernel"
+	"lesson/internal/observe/trace"
+)
+
+// clock is CLOCK_MONOTONIC as the lessons' traces have it: see kernel.Kernel.
+var clock kernel.Linux
+
+// An event is something that a page is told. Every event has a header.
+type event interface{ head() *header }
+
+type header struct {
+	Seq  int64         `json:"seq"` // numbers the events of a session, from 1
+	At   time.Duration `json:"t"`
+	Type string        `json:"type"`
+}
+
+func (h *header) head() *header { return h }
+
+// A callEvent is one half of a system call of a server.
+type callEvent struct {
+	header
+	Server string      `json:"server"`
+	Call   trace.Event `json:"e"`
+}
+
+// A missedEvent says that calls of a server were left out, and which calls are
+// open now: all others that a page takes for open have been left.
+type missedEvent struct {
+	header
+	Server string        `json:"server"`
+	Calls  int64         `json:"calls"`
+	Open   []trace.Event `json:"open"`
+}
+
+// Bounds of what is kept of a session.
+const (
+	keptNews  = 4096
+	keptCalls = 4096 // per server
+)
+
+// A ring keeps the last so many.
+type ring[T any] struct {
+	items  []T
+	most   int
+	pushed int64 // ever
+}
+
+func (r *ring[T]) push(item T) {
+	if len(r.items) < r.most {
+		r.items = append(r.items, item)
+	} else {
+		r.items[r.pushed%int64(r.most)] = item
+	}
+	r.pushed++
+}
+
+// since is the newest items of those after the first n ever pushed, at most so
+// many, and how many were left out.
+func (r *ring[T]) since(n int64, most int) (items []T, lost int64) {
+	from := max(n, r.pushed-int64(len(r.items)), r.pushed-int64(most))
+	for i := from; i < r.pushed; i++ {
+		items = append(items, r.items[i%int64(r.most)])
+	}
+	return items, from - n
+}
+
+// A callRing is the calls of one server.
+type callRing struct {
+	ring[callEvent]
+	open map[int64]trace.Event // entered and not left, by number
+}
+
+// A journal keeps what has happened in a session, as far as there is room: a page
+// that reads too slowly loses calls, and no server ever waits for it.
+type journal struct {
+	mu      sync.Mutex
+	seq     int64
+	news    ring[event] // all but calls
+	calls   map[string]*callRing
+	state   map[string]event       // the newest news of each thing
+	readers map[chan struct{}]bool // told that there is something to read
+}
+
+func newJournal() *journal {
+	return &journal{
+		news:  ring[event]{most: keptNews},
+		calls: map[string]*callRing{}, state: map[string]event{},
+		readers: map[chan struct{}]bool{},
+	}
+}
+
+// tell adds news. Only the newest with a key describes how things are; "" is for
+// what has merely happened.
+func (j *journal) tell(key, kind string, e event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seq++
+	*e.head() = header{Seq: j.seq, At: clock.Now(), Type: kind}
+	j.news.push(e)
+	if key != "" {
+		j.state[key] = e
+	}
+	j.wake()
+}
+
+// forget drops the state of something that is no more.
+func (j *journal) forget(key string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.state, key)
+}
+
+// call adds half a call of a server. It is called on the server's own thread.
+func (j *journal) call(server string, call trace.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.calls[server]
+	if r == nil {
+		r = &callRing{ring: ring[callEvent]{most: keptCalls}, open: map[int64]trace.Event{}}
+		j.calls[server] = r
+	}
+	if call.Left {
+		delete(r.open, call.Call)
+	} else {
+		r.open[call.Call] = call
+	}
+	j.seq++
+	r.push(callEvent{header{Seq: j.seq, At: call.At, Type: "call"}, server, call})
+	j.wake()
+}
+
+// removed forgets the calls of a server that is shown no more.
+func (j *journal) removed(server string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.calls, server)
+}
+
+// standing is the calls of a server that have been entered and not left.
+func (j *journal) standing(server string) []trace.Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r := j.calls[server]; r != nil {
+		return r.standing()
+	}
+	return nil
+}
+
+func (r *callRing) standing() []trace.Event {
+	open := make([]trace.Event, 0, len(r.open))
+	for _, call := range r.open {
+		open = append(open, call)
+	}
+	slices.SortFunc(open, func(a, b trace.Event) int { return cmp.Compare(a.Call, b.Call) })
+	return open
+}
+
+func (j *journal) wake() {
+	for reader := range j.readers {
+		select {
+		case reader <- struct{}{}:
+		default: // it knows already
+		}
+	}
+}
+
+// A reader is how far one stream has come.
+type reader struct {
+	journal *journal
+	more    chan struct{} // there is something to read
+	news    int64         // how many it has had
+	calls   map[string]*allowance
+	seq     int64 // the last that it has been given
+
+	unbounded bool // it may have all calls that are kept
+}
+
+// An allowance bounds the calls of one server that a page is given: many at once,
+// and then so many a second. A browser can draw no more.
+type allowance struct {
+	had  int64 // how many calls are behind it
+	left float64
+	at   time.Duration
+}
+
+const (
+	callsAtOnce    = 2000
+	callsPerSecond = 800
+)
+
+// newReader reads on after an event, as far as it is kept; 0 is from the beginning.
+func (j *journal) newReader(after int64) *reader {
+	r := &reader{
+		journal: j, more: make(chan struct{}, 1), calls: map[string]*allowance{}, seq: after,
+	}
+	r.more <- struct{}{}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.readers[r.more] = true
+	r.news = behind(&j.news, after, func(e event) int64 { return e.head().Seq })
+	for server, calls := range j.calls {
+		had := behind(&calls.ring, after, func(e callEvent) int64 { return e.Seq })
+		r.calls[server] = &allowance{had: had, left: callsAtOnce, at: clock.Now()}
+	}
+	return r
+}
+
+// behind is how many of all that was pushed are not after that event. When some that
+// are not kept any more may have been, one of them at least counts as not read.
+func behind[T any](r *ring[T], after int64, seq func(T) int64) int64 {
+	if after == 0 {
+		return 0
+	}
+	n, oldest := r.pushed, r.pushed-int64(len(r.items))
+	for n > oldest && seq(r.items[(n-1)%int64(r.most)]) > after {
+		n--
+	}
+	if n == oldest {
+		return max(n-1, 0)
+	}
+	return n
+}
+
+func (r *reader) close() {
+	r.journal.mu.Lock()
+	defer r.journal.mu.Unlock()
+	delete(r.journal.readers, r.more)
+}
+
+// next is what has happened since the last next, in order.
+func (r *reader) next() []event {
+	batch := r.take()
+	slices.SortStableFunc(batch, func(a, b event) int {
+		return cmp.Compare(a.head().Seq, b.head().Seq)
+	})
+	return batch
+}
+
+func (r *reader) take() []event {
+	j := r.journal
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := clock.Now()
+	batch, lost := j.news.since(r.news, keptNews)
+	if lost > 0 {
+		batch = j.withState(batch)
+	}
+	r.news = j.news.pushed
+	for server, calls := range j.calls {
+		a := r.calls[server]
+		if a == nil {
+			a = &allowance{left: callsAtOnce, at: now}
+			r.calls[server] = a
+		}
+		a.left = min(callsAtOnce, a.left+callsPerSecond*(now-a.at).Seconds())
+		a.at = now
+		if r.unbounded {
+			a.left = keptCalls
+		}
+		some, lost := calls.since(a.had, int(a.left))
+		a.left -= float64(len(some))
+		a.had = calls.pushed
+		for i := range some {
+			batch = append(batch, &some[i])
+		}
+		if lost > 0 {
+			batch = append(batch, &missedEvent{
+				header{Seq: j.seq, At: now, Type: "missed"}, server, lost, calls.standing(),
+			})
+		}
+	}
+	for server := range r.calls {
+		if j.calls[server] == nil {
+			delete(r.calls, server)
+		}
+	}
+	r.seq = j.seq
+	return batch
+}
+
+// withState adds how things are to news of which the first are lost.
+func (j *journal) withState(news []event) []event {
+	known := map[event]bool{}
+	for _, e := range news {
+		known[e] = true
+	}
+	for _, e := range j.state {
+		if !known[e] {
+			news = append(news, e)
+		}
+	}
+	return news
+}
+
+// all is everything that is kept, in order, for a recording.
+func (j *journal) all() []event {
+	r := j.newReader(0)
+	defer r.close()
+	r.unbounded = true
+	return r.next()
+}

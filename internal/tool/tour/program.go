@@ -1,0 +1,233 @@
+//go:build linux
+
+package tour
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/docs"
+	"lesson/internal/book"
+	"lesson/internal/child"
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/program"
+	"lesson/internal/observe/trace"
+)
+
+// A childRun is a server that is a process of its own.
+type childRun struct {
+	server *child.Server
+	once   sync.Once
+	killed atomic.Bool
+}
+
+// startProgram starts a program whose calls are the column's. name makes the name by
+// which a source file is shown of where it lies.
+func startProgram(p child.Program, c *column, name func(file string) string) (running, error) {
+	p.Born = func(pid int) error {
+		recorder := trace.NewRecorder(c.call)
+		recorder.PeerOf = program.PeerOf
+		_, err := program.Watch(recorder, name, pid) // until it ends
+		if errors.Is(err, unix.EPERM) {
+			c.cannotBeTraced() // as in many a container: the kernel's side is left
+			return nil
+		}
+		return err
+	}
+	s, err := p.Start(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &childRun{server: s}, nil
+}
+
+func (r *childRun) addr() netip.AddrPort { return r.server.Addr }
+func (r *childRun) pid() int             { return r.server.Pids[0] }
+
+// stop kills it: that it may not know how to stop is no matter of the tour.
+func (r *childRun) stop() {
+	r.once.Do(func() {
+		r.killed.Store(true)
+		_ = r.server.End() // end says whether it has ended
+	})
+}
+
+func (r *childRun) end() error {
+	how, success := r.server.Proc.Status()
+	if success || r.killed.Load() {
+		return nil
+	}
+	words := child.LastWords(r.server.Proc.Output())
+	return fmt.Errorf("it ended: %s; its last words: %s", how, words)
+}
+
+func (r *childRun) threads() int {
+	n, err := proc.Threads(r.pid())
+	if err != nil {
+		return -1 // it has just ended
+	}
+	return n
+}
+
+// ownSources is the source files of the program that the tour was started with: where
+// each lies, by the name by which it is shown. They are the only files of this
+// machine that a page can read.
+type ownSources map[string]string
+
+// findSources asks the program itself. A program that Go has not built has none; one
+// that is not there is an error.
+func findSources(command []string) (ownSources, error) {
+	path, err := exec.LookPath(command[0])
+	if err != nil {
+		return nil, fmt.Errorf("there is no program to start: %w", err)
+	}
+	sources := ownSources{}
+	for _, file := range program.Sources(path) {
+		sources[shownAs(file)] = file
+	}
+	return sources, nil
+}
+
+// shownAs is a file with its folder: "server/main.go".
+func shownAs(file string) string {
+	return ownProgram + "/" + path.Join(path.Base(path.Dir(file)), path.Base(file))
+}
+
+// programColumn is a column with the server that the tour was started with.
+func (t *Tour) programColumn(id string, j *journal) *column {
+	command := t.options.Program
+	files := slices.Sorted(maps.Keys(t.sources))
+	c := newColumn(id, ownProgram, strings.Join(command, " "), files, j)
+	c.about.Lines = len(files) > 0
+	c.start = func(c *column) (running, error) {
+		return startProgram(child.Program{Name: ownProgram, Command: command}, c, shownAs)
+	}
+	return c
+}
+
+// exerciseColumn is a column with one of the servers that are wrong on purpose.
+func (t *Tour) exerciseColumn(id, name string, j *journal) (*column, error) {
+	page, err := book.Find("exercises/" + name)
+	if err != nil {
+		return nil, notFound("no exercise %q", name).hint("lesson exercise list shows them all")
+	}
+	file := "exercise/" + name + "/main.go"
+	c := newColumn(id, "exercise/"+name, page.Title, []string{file}, j)
+	c.start = func(c *column) (running, error) {
+		binary, err := t.builds.exercise(name)
+		if err != nil {
+			return nil, err
+		}
+		program := child.Program{Name: name, Command: []string{binary, "{addr}"}}
+		return startProgram(program, c, func(string) string { return file })
+	}
+	return c, nil
+}
+
+// text is the source of a file that may be shown.
+func (t *Tour) text(file string) (string, error) {
+	if where, own := t.sources[file]; own {
+		text, err := os.ReadFile(where)
+		return string(text), err
+	}
+	return book.Source(file)
+}
+
+func languageOf(file string) string { return strings.TrimPrefix(path.Ext(file), ".") }
+
+// builds is the exercises that have been built, each once, in a folder that is
+// removed at the end.
+type builds struct {
+	mu    sync.Mutex
+	dir   string
+	built map[string]func() (string, error)
+}
+
+// buildWithin bounds a build: the first may have to download golang.org/x/sys.
+const buildWithin = 2 * time.Minute
+
+// exercise is the program of an exercise.
+func (b *builds) exercise(name string) (string, error) {
+	b.mu.Lock()
+	if b.dir == "" {
+		dir, err := os.MkdirTemp("", "lesson-tour-*")
+		if err != nil {
+			b.mu.Unlock()
+			return "", err
+		}
+		b.dir, b.built = dir, map[string]func() (string, error){}
+	}
+	build := b.built[name]
+	if build == nil {
+		dir := filepath.Join(b.dir, name)
+		build = sync.OnceValues(func() (string, error) { return buildExercise(name, dir) })
+		b.built[name] = build
+	}
+	b.mu.Unlock()
+	return build()
+}
+
+func (b *builds) close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	dir := b.dir
+	b.dir = ""
+	if dir == "" {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
+func buildExercise(name, dir string) (string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", badRequest("an exercise has to be built, and there is no go command").
+			hint("install Go, https://go.dev/dl/, and start the tour where `go version` answers")
+	}
+	files := map[string]string{
+		"main.go": "exercises/" + name + "/main.go",
+		"go.mod":  "exercises/go.mod.txt",
+		"go.sum":  "exercises/go.sum.txt",
+	}
+	err := os.Mkdir(dir, 0o755)
+	for to, from := range files {
+		if err == nil {
+			var text []byte
+			if text, err = fs.ReadFile(docs.Exercises, from); err == nil {
+				err = os.WriteFile(filepath.Join(dir, to), text, 0o644)
+			}
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildWithin)
+	defer cancel()
+	binary := filepath.Join(dir, "server")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", binary, ".")
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		err = errors.Join(err, ctx.Err())
+		return "", badRequest("%s does not build: %v\n%s", name, err, out.String()).
+			hint("it needs golang.org/x/sys, from the module cache or the network")
+	}
+	return binary, nil
+}

@@ -1,0 +1,317 @@
+//go:build linux
+
+package tour
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lesson/internal/observe/trace"
+)
+
+// patience bounds every wait for a condition: only a test that fails waits so long.
+const patience = 30 * time.Second
+
+// half and rest are declared with the scenarios.
+
+// A rig is a tour that is served, and one page of it.
+type rig struct {
+	t    *testing.T
+	tour *Tour
+	url  string
+	http *http.Client
+}
+
+func newRig(t *testing.T, options Options) *rig {
+	t.Helper()
+	tour, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- tour.Serve(ctx, listener, "localhost:0") }()
+	r := &rig{t: t, tour: tour, url: "http://" + listener.Addr().String(), http: &http.Client{
+		Transport: &http.Transport{},
+	}}
+	t.Cleanup(func() {
+		cancel()
+		r.http.CloseIdleConnections()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return r
+}
+
+// ask makes a request as the page makes it, and returns what came.
+func (r *rig) ask(method, path string, body any, change ...func(*http.Request)) (int, string) {
+	r.t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request, err := http.NewRequest(method, r.url+path, bytes.NewReader(text))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set(ourHeader, "1")
+	for _, c := range change {
+		c(request)
+	}
+	response, err := r.http.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return response.StatusCode, string(answer)
+}
+
+// must is ask, for an answer that is expected to be good.
+func (r *rig) must(method, path string, body, into any) {
+	r.t.Helper()
+	status, answer := r.ask(method, path, body)
+	if status != http.StatusOK {
+		r.t.Fatalf("%s %s: %d %s", method, path, status, answer)
+	}
+	if into != nil {
+		if err := json.Unmarshal([]byte(answer), into); err != nil {
+			r.t.Fatalf("%s %s: %v in %q", method, path, err, answer)
+		}
+	}
+}
+
+// An anEvent is any event, as a page gets it.
+type anEvent struct {
+	Seq      int64
+	T        int64
+	Type     string
+	Server   string
+	Client   string
+	State    string
+	Error    string
+	Addr     string
+	Got      string
+	Peer     string
+	Name     string
+	Next     int
+	Calls    int64
+	Threads  int
+	Sent     int
+	E        trace.Event
+	Open     []trace.Event
+	Act      Act
+	Listener *queue
+	Conns    []connection
+	Interest []interest
+	Stands   *stance
+}
+
+// A page is a session, and what its stream has told.
+type aPage struct {
+	*rig
+	id    string
+	base  string
+	leave context.CancelFunc
+	left  chan struct{}
+
+	mu     sync.Mutex
+	events []anEvent
+	ids    []string
+}
+
+func (r *rig) open() *aPage {
+	r.t.Helper()
+	var began struct{ ID string }
+	r.must("POST", "/api/sessions", nothing{}, &began)
+	p := &aPage{rig: r, id: began.ID, base: "/api/sessions/" + began.ID}
+	p.follow("")
+	return p
+}
+
+// follow reads the stream until leave.
+func (p *aPage) follow(after string) {
+	p.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.leave, p.left = cancel, make(chan struct{})
+	request, err := http.NewRequestWithContext(ctx, "GET", p.url+p.base+"/events", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	request.Header.Set(ourHeader, "1")
+	if after != "" {
+		request.Header.Set("Last-Event-ID", after)
+	}
+	response, err := p.http.Do(request)
+	if err != nil || response.StatusCode != http.StatusOK {
+		p.t.Fatalf("events: %v %v", response, err)
+	}
+	left := p.left
+	go func() {
+		defer close(left)
+		defer response.Body.Close()
+		p.read(ctx, response.Body)
+	}()
+	p.t.Cleanup(func() { cancel(); <-left })
+}
+
+// read takes what comes; what is cut off by the page's own leaving does not count.
+func (p *aPage) read(ctx context.Context, body io.Reader) {
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		id, isID := strings.CutPrefix(lines.Text(), "id: ")
+		data, isData := strings.CutPrefix(lines.Text(), "data: ")
+		p.mu.Lock()
+		if isID {
+			p.ids = append(p.ids, id)
+		}
+		if isData {
+			var batch []anEvent
+			if err := json.Unmarshal([]byte(data), &batch); err != nil && ctx.Err() == nil {
+				p.t.Errorf("events: %v in %q", err, data)
+			}
+			p.events = append(p.events, batch...)
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *aPage) all() []anEvent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.events)
+}
+
+// await waits until the events so far fulfil a condition.
+func (p *aPage) await(what string, is func([]anEvent) bool) {
+	p.t.Helper()
+	eventually(p.t, what, func() bool { return is(p.all()) })
+}
+
+// awaitOne waits for one event.
+func (p *aPage) awaitOne(what string, is func(anEvent) bool) anEvent {
+	p.t.Helper()
+	var found anEvent
+	p.await(what, func(events []anEvent) bool {
+		i := slices.IndexFunc(events, is)
+		if i >= 0 {
+			found = events[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for began := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// add shows a server and waits until it listens.
+func (p *aPage) add(name string) string {
+	p.t.Helper()
+	var added struct{ Server string }
+	p.must("POST", p.base+"/servers", map[string]string{"add": name}, &added)
+	p.awaitOne(name+" listens", func(e anEvent) bool {
+		return e.Type == "server" && e.Server == added.Server && e.State == listening
+	})
+	return added.Server
+}
+
+func (p *aPage) act(client, do, bytes string) {
+	p.t.Helper()
+	p.must("POST", p.base+"/acts", Act{Client: client, Do: do, Bytes: bytes}, nil)
+}
+
+// awaitStanding waits until the server stands in a call, in each of the threads
+// named: "read blocking/once.go".
+func (p *aPage) awaitStanding(server string, want ...string) {
+	p.t.Helper()
+	var got []string
+	defer func() {
+		if p.t.Failed() {
+			p.t.Logf("%s stands in %q, not in %q", server, got, want)
+		}
+	}()
+	slices.Sort(want)
+	p.await(fmt.Sprintf("%s stands in %q", server, want), func(events []anEvent) bool {
+		got = nil
+		for _, call := range standing(events, server) {
+			got = append(got, call.Name+" "+call.File)
+		}
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
+}
+
+// standing is the calls that a page takes for open.
+func standing(events []anEvent, server string) map[int64]trace.Event {
+	open := map[int64]trace.Event{}
+	for _, e := range events {
+		switch {
+		case e.Server != server:
+		case e.Type == "missed":
+			clear(open)
+			for _, call := range e.Open {
+				open[call.Call] = call
+			}
+		case e.Type == "call" && e.E.Left:
+			delete(open, e.E.Call)
+		case e.Type == "call":
+			open[e.E.Call] = e.E
+		}
+	}
+	return open
+}
+
+// state is the newest state of a client at a server.
+func state(events []anEvent, server, client string) (last anEvent) {
+	for _, e := range events {
+		if e.Type == "client" && e.Server == server && e.Client == client {
+			last = e
+		}
+	}
+	return last
+}
+
+func (p *aPage) awaitState(server, client, want string) anEvent {
+	p.t.Helper()
+	p.await(fmt.Sprintf("%s of %s is %s", client, server, want), func(events []anEvent) bool {
+		return state(events, server, client).State == want
+	})
+	return state(p.all(), server, client)
+}
+
+// view is the newest of what the kernel says about a server.
+func view(events []anEvent, server string) (last anEvent) {
+	for _, e := range events {
+		if e.Type == "kernel" && e.Server == server {
+			last = e
+		}
+	}
+	return last
+}

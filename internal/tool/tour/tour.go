@@ -1,0 +1,225 @@
+//go:build linux
+
+// Package tour shows the lessons running, side by side, beside the chapters: a
+// page in the browser, and behind it real servers of this process, each watched
+// in every system call. See docs/tour.md.
+//
+// Each page has a session: servers and clients of its own, which end with it. What
+// happens goes to the page as a stream of events; what a learner does comes as
+// acts. A page that is too slow misses events, and is told; no server waits for a
+// page.
+package tour
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"lesson/internal/observe/proc"
+)
+
+//go:embed page
+var embedded embed.FS
+
+// page is index.html and what it loads.
+func page() fs.FS {
+	sub, err := fs.Sub(embedded, "page")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return sub
+}
+
+// ownProgram is the column with the server that the tour was started with.
+const ownProgram = "program"
+
+// Options is what a tour is started with.
+type Options struct {
+	// Columns is the servers that a page begins with: lessons by name, or
+	// "exercise/NAME". nil is the five lessons.
+	Columns []string
+	// Program is the command of a server of the learner's own, as package launch
+	// has it, shown as a column "program"; nil for none.
+	Program []string
+	// Linger is how long a session outlives its last page: 0 is 15 s.
+	Linger time.Duration
+}
+
+// A Tour serves pages.
+type Tour struct {
+	options Options
+	most    int     // sessions at a time
+	speed   float64 // of the scenarios that are exported
+	builds  builds
+	sources ownSources
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*session
+}
+
+// New is a tour without a page. It fails when the columns are none.
+func New(options Options) (*Tour, error) {
+	if options.Linger == 0 {
+		options.Linger = 15 * time.Second
+	}
+	if options.Columns == nil {
+		options.Columns = []string{"blocking", "loop", "threaded", "epoll", "edgetriggered"}
+	}
+	if len(options.Program) > 0 {
+		options.Columns = append([]string{ownProgram}, options.Columns...)
+	}
+	if len(options.Columns) > maxColumns {
+		return nil, fmt.Errorf("%d servers; at most %d fit", len(options.Columns), maxColumns)
+	}
+	t := &Tour{options: options, speed: 1, sessions: map[string]*session{}}
+	if len(options.Program) > 0 {
+		var err error
+		if t.sources, err = findSources(options.Program); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range options.Columns {
+		if _, err := t.column("", name, newJournal()); err != nil {
+			return nil, err
+		}
+	}
+	limits, err := proc.ReadLimits()
+	if err != nil {
+		return nil, err
+	}
+	// Half of the descriptors is left to all else.
+	t.most = max(1, min(maxSessions, limits.Descriptors/2/descriptorsEach))
+	return t, nil
+}
+
+// Serve serves the page at a listener, until the context ends; then it ends all
+// sessions. host is what the listener was asked for, as in "localhost:8090".
+func (t *Tour) Serve(ctx context.Context, listener net.Listener, host string) error {
+	server := &http.Server{
+		Handler:           t.Handler(host, listener.Addr()),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(bounded(listener)) }()
+	select {
+	case err := <-served:
+		return errors.Join(err, t.Close())
+	case <-ctx.Done():
+	}
+	err := t.Close() // its streams end with it
+	closing, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if server.Shutdown(closing) != nil {
+		err = errors.Join(err, server.Close())
+	}
+	<-served
+	return err
+}
+
+// Close ends all sessions, and returns when they have ended.
+func (t *Tour) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	var all []*session
+	for _, s := range t.sessions {
+		all = append(all, s)
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.end()
+	}
+	for _, s := range all {
+		<-s.ended
+	}
+	return t.builds.close()
+}
+
+// begin begins a session.
+func (t *Tour) begin() (*session, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return nil, gone("the tour ends")
+	case len(t.sessions) >= t.most:
+		return nil, tooMany("%d pages are open already", t.most).hint("close one, and wait a moment")
+	}
+	s := newSession(t, rand.Text())
+	t.sessions[s.id] = s
+	return s, nil
+}
+
+// session is the session with that id.
+func (t *Tour) session(id string) (*session, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.sessions[id]; s != nil && s.ctx.Err() == nil {
+		return s, nil
+	}
+	return nil, notFound("no session %q", id).hint("it has ended; load the page again")
+}
+
+// forget drops a session that has ended.
+func (t *Tour) forget(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.sessions, s.id)
+}
+
+// mostConnections bounds the connections that pages have open to the tour.
+const mostConnections = 256
+
+// bounded is a listener that has so many connections at a time, and leaves the rest in
+// the accept queue.
+func bounded(l net.Listener) net.Listener {
+	return &boundedListener{Listener: l, places: make(chan struct{}, mostConnections),
+		closed: make(chan struct{})}
+}
+
+type boundedListener struct {
+	net.Listener
+	places chan struct{}
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *boundedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &boundedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+func (l *boundedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type boundedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *boundedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}

@@ -1,0 +1,918 @@
+//go:build linux
+
+package tour
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lesson/internal/book"
+	"lesson/internal/client"
+	"lesson/internal/observe/trace"
+	"lesson/internal/protocol"
+)
+
+var five = []string{"blocking", "loop", "threaded", "epoll", "edgetriggered"}
+
+func TestBookTellsWhatThereIs(t *testing.T) {
+	r := newRig(t, Options{})
+	var b contents
+	r.must("GET", "/api/book", nil, &b)
+	if len(b.Chapters) == 0 || len(b.Lessons) != 6 || len(b.Exercises) < 20 || len(b.Scenarios) == 0 {
+		t.Errorf("%d chapters, %d lessons, %d exercises, %d scenarios",
+			len(b.Chapters), len(b.Lessons), len(b.Exercises), len(b.Scenarios))
+	}
+	if !slices.Equal(b.Columns, five) {
+		t.Errorf("it begins with %q", b.Columns)
+	}
+	ids := map[string]bool{}
+	for _, c := range b.Chapters {
+		ids[c.ID] = true
+		var chapter struct{ HTML string }
+		r.must("GET", "/api/chapter/"+c.ID, nil, &chapter)
+		if chapter.HTML == "" {
+			t.Errorf("%s is empty", c.ID)
+		}
+	}
+	for _, l := range b.Lessons {
+		if !ids[l.Chapter] {
+			t.Errorf("%s: no chapter %q", l.Name, l.Chapter)
+		}
+		for _, file := range l.Files {
+			var s source
+			r.must("GET", "/api/source?file="+file, nil, &s)
+			if s.File != file || len(s.Lines) < 10 {
+				t.Errorf("%s: %q, %d lines", file, s.File, len(s.Lines))
+			}
+		}
+	}
+}
+
+func TestOnlyItsOwnPagesMayAsk(t *testing.T) {
+	r := newRig(t, Options{})
+	port := r.url[strings.LastIndex(r.url, ":"):]
+	header := func(name, value string) func(*http.Request) {
+		return func(request *http.Request) { request.Header.Set(name, value) }
+	}
+	host := func(h string) func(*http.Request) {
+		return func(request *http.Request) { request.Host = h }
+	}
+	for _, c := range []struct {
+		what   string
+		path   string
+		change func(*http.Request)
+		want   int
+	}{
+		{"as the page asks", "/api/book", func(*http.Request) {}, 200},
+		{"by the name of this machine", "/api/book", host("localhost" + port), 200},
+		{"in IPv6", "/api/book", host("[::1]" + port), 200},
+		{"by another name", "/api/book", host("attacker.example" + port), 403},
+		{"the page by another name", "/", host("attacker.example" + port), 403},
+		{"by a name that begins alike", "/api/book", host("localhost.attacker.example" + port), 403},
+		{"at another port", "/api/book", host("localhost:1"), 403},
+		{"without a port", "/api/book", host("localhost"), 403},
+		{"from another site", "/api/book", header("Origin", "http://attacker.example"), 403},
+		{"from another port of this machine", "/api/book", header("Origin", "http://127.0.0.1:1"), 403},
+		{"from a file", "/api/book", header("Origin", "null"), 403},
+		{"from the page", "/api/book", header("Origin", r.url), 200},
+		{"across sites", "/api/book", header("Sec-Fetch-Site", "cross-site"), 403},
+		{"without the header", "/api/book", header(ourHeader, ""), 403},
+		{"the page, without the header", "/", header(ourHeader, ""), 200},
+		{"a link on another site", "/", header("Sec-Fetch-Site", "cross-site"), 200},
+	} {
+		if status, answer := r.ask("GET", c.path, nil, c.change); status != c.want {
+			t.Errorf("%s: %d %s, want %d", c.what, status, answer, c.want)
+		}
+	}
+	for _, path := range []string{"", "/x/end", "/x/acts", "/x/servers", "/x/scenario"} {
+		status, _ := r.ask("POST", "/api/sessions"+path, nothing{}, header(ourHeader, ""))
+		if status != http.StatusForbidden {
+			t.Errorf("a form posts to %q: %d", path, status)
+		}
+	}
+}
+
+func TestEveryAnswerIsFencedIn(t *testing.T) {
+	r := newRig(t, Options{})
+	for _, path := range []string{"/", "/assets/none", "/api/book", "/nowhere"} {
+		request, err := http.NewRequest("GET", r.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := r.http.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		for name, want := range map[string]string{
+			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; ",
+			"X-Content-Type-Options":  "nosniff",
+			"Referrer-Policy":         "no-referrer",
+		} {
+			if !strings.HasPrefix(response.Header.Get(name), want) {
+				t.Errorf("%s: %s is %q", path, name, response.Header.Get(name))
+			}
+		}
+	}
+}
+
+func TestAssetsAreThoseOfThePage(t *testing.T) {
+	r := newRig(t, Options{})
+	err := fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			if status, _ := r.ask("GET", "/assets/"+name, nil); status != http.StatusOK {
+				t.Errorf("%s: %d", name, status)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/assets/", "/assets/../tour.go", "/assets/..%2ftour.go"} {
+		if status, _ := r.ask("GET", path, nil); status == http.StatusOK {
+			t.Errorf("%s is served", path)
+		}
+	}
+}
+
+func TestHalfARequestShowsWhereEachStands(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	want := map[string][]string{
+		"blocking":      {"read blocking/once.go"},
+		"loop":          {"read blocking/once.go"},
+		"threaded":      {"accept4 blocking/once.go", "read blocking/once.go"},
+		"epoll":         {"epoll_wait epoll/eventloop.go"},
+		"edgetriggered": {"epoll_wait edgetriggered/eventloop.go"},
+	}
+	servers := map[string]string{}
+	for _, name := range five {
+		servers[name] = p.add(name)
+	}
+	for name, server := range servers {
+		if first := want[name][0]; strings.HasPrefix(first, "read") {
+			first = "accept4 blocking/once.go"
+			p.awaitStanding(server, first)
+		}
+	}
+	p.act("a", "connect", "")
+	p.act("a", "send", half)
+	for name, server := range servers {
+		p.awaitState(server, "a", "waiting")
+		p.awaitStanding(server, want[name]...)
+	}
+	p.act("a", "send", rest)
+	for name, server := range servers {
+		if got := p.awaitState(server, "a", "answered"); got.Got != string(protocol.Response) {
+			t.Errorf("%s answered %q", name, got.Got)
+		}
+	}
+}
+
+func TestTheSecondClientWaitsInLoopAndNotInEpoll(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	loop, epoll := p.add("loop"), p.add("epoll")
+	p.act("a", "connect", "")
+	p.act("a", "send", half)
+	p.awaitStanding(loop, "read blocking/once.go")
+	p.act("b", "connect", "")
+	p.act("b", "send", half+rest)
+	p.awaitState(epoll, "b", "answered")
+	p.await("b waits in loop's accept queue, with its bytes", func(events []anEvent) bool {
+		v := view(events, loop)
+		i := slices.IndexFunc(v.Conns, func(c connection) bool { return c.Client == "b" })
+		return i >= 0 && !v.Conns[i].Accepted && v.Conns[i].FD == -1 &&
+			v.Conns[i].Unread == uint32(len(half+rest)) && v.Listener.Queue == 1
+	})
+	if s := state(p.all(), loop, "b").State; s != "waiting" {
+		t.Errorf("b is %s in loop", s)
+	}
+	p.act("a", "close", "")
+	p.awaitState(loop, "b", "answered")
+}
+
+func TestTheKernelsSideIsShown(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	for name, events := range map[string]string{
+		"epoll": "EPOLLIN", "edgetriggered": "EPOLLIN|EPOLLET",
+		"netpoll": "EPOLLIN|EPOLLOUT|EPOLLRDHUP|EPOLLET",
+	} {
+		server := p.add(name)
+		p.act("a", "connect", "")
+		p.await(name+"'s interest list has the listener and a", func(all []anEvent) bool {
+			v := view(all, server)
+			return len(v.Interest) == 2 && len(v.Conns) == 1 && v.Conns[0].FD >= 0 &&
+				slices.ContainsFunc(v.Interest, func(i interest) bool {
+					return i.Client == "a" && i.What == "connection" && i.FD == v.Conns[0].FD &&
+						i.Events == events
+				})
+		})
+		p.act("a", "close", "")
+		p.must("POST", p.base+"/servers", map[string]string{"remove": server}, nil)
+	}
+}
+
+func TestACallerFromOutsideIsSeen(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	server := p.add("loop")
+	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
+	outsider, err := client.Dial(netip.MustParseAddrPort(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outsider.Close()
+	if err := outsider.Send([]byte(half)); err != nil {
+		t.Fatal(err)
+	}
+	peer := outsider.LocalAddr()
+	p.await("the outsider's call and connection", func(events []anEvent) bool {
+		v := view(events, server)
+		return slices.ContainsFunc(events, func(e anEvent) bool {
+			return e.Type == "call" && e.E.Name == "read" && e.E.Peer == peer
+		}) && len(v.Conns) == 1 && v.Conns[0].Peer == peer.String() && v.Conns[0].Client == ""
+	})
+}
+
+func TestStepOneEndsAndIsStartedAgain(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	server := p.add("blocking")
+	ends := func(n int) {
+		t.Helper()
+		p.await(fmt.Sprintf("it ends %d times", n), func(events []anEvent) bool {
+			count := 0
+			for _, e := range events {
+				if e.Type == "server" && e.State == ended {
+					count++
+				}
+			}
+			return count == n
+		})
+	}
+	for n := range 2 {
+		p.act("a", "connect", "")
+		p.act("a", "send", half+rest)
+		p.awaitState(server, "a", "answered")
+		p.act("a", "close", "")
+		ends(n + 1)
+		p.act("b", "connect", "")
+		p.awaitState(server, "b", "refused")
+		p.must("POST", p.base+"/servers", map[string]string{"again": server}, nil)
+	}
+	p.await("it has listened three times", func(events []anEvent) bool {
+		count := 0
+		for _, e := range events {
+			if e.Type == "server" && e.State == listening {
+				count++
+			}
+		}
+		return count == 3
+	})
+}
+
+func TestWhatAClientCanDo(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	server := p.add("epoll")
+	p.act("half", "connect", "")
+	p.act("half", "send", half+rest)
+	p.act("half", "half-close", "")
+	p.awaitState(server, "half", "answered")
+	p.act("gone", "connect", "")
+	p.act("gone", "reset", "")
+	p.awaitState(server, "gone", "closed")
+	p.awaitOne("read fails with ECONNRESET", func(e anEvent) bool {
+		return e.Type == "call" && e.E.Err == "ECONNRESET"
+	})
+	p.act("big", "connect", "")
+	p.act("big", "send", strings.Repeat("x", protocol.MaxRequest+1))
+	if got := p.awaitState(server, "big", "answered").Got; !strings.HasPrefix(got, "HTTP/1.0 431") {
+		t.Errorf("a request that is too large is answered %q", got)
+	}
+	p.must("POST", p.base+"/acts", Act{Client: "slow", Do: "connect", Slow: true}, nil)
+	p.act("slow", "send", half+rest)
+	p.awaitOne("the slow one is served", func(e anEvent) bool {
+		return e.Type == "call" && e.E.Left && e.E.Name == "send" &&
+			e.E.Peer.String() == state(p.all(), server, "slow").Peer
+	})
+	if got := state(p.all(), server, "slow").Got; got != "" {
+		t.Errorf("the slow one has read %q", got)
+	}
+	p.act("slow", "read", "")
+	p.awaitState(server, "slow", "answered")
+	p.act("slow", "connect", "") // once more, when the server has closed or not
+}
+
+func TestWhatIsWrongIsRefused(t *testing.T) {
+	r := newRig(t, Options{})
+	p := r.open()
+	for _, c := range []struct {
+		path string
+		body any
+		want int
+	}{
+		{"/acts", Act{Client: "a", Do: "dance"}, 400},
+		{"/acts", Act{Client: "", Do: "connect"}, 400},
+		{"/acts", Act{Client: "<b>", Do: "connect"}, 400},
+		{"/acts", Act{Client: "a", Do: "send", Bytes: "x"}, 400},
+		{"/acts", Act{Client: "a", Do: "connect", Bytes: strings.Repeat("x", maxBytes+1)}, 400},
+		{"/acts", strings.Repeat("x", maxBody), 400},
+		{"/acts", []int{1}, 400},
+		{"/servers", map[string]string{"add": "none"}, 404},
+		{"/servers", map[string]string{"add": "exercise/none"}, 404},
+		{"/servers", map[string]string{"add": "exercise/../../x"}, 404},
+		{"/servers", map[string]string{"add": "program"}, 404},
+		{"/servers", map[string]string{"remove": "s9"}, 404},
+		{"/servers", map[string]string{"again": "s9"}, 404},
+		{"/servers", nothing{}, 400},
+		{"/scenario", map[string]string{"name": "none"}, 404},
+		{"/scenario", map[string]bool{"step": true}, 400},
+		{"/scenario", map[string]any{"name": "burst", "speed": -1}, 400},
+	} {
+		status, answer := r.ask("POST", p.base+c.path, c.body)
+		if status != c.want || !strings.Contains(answer, `"error"`) {
+			t.Errorf("%s %.80v: %d %s, want %d", c.path, c.body, status, answer, c.want)
+		}
+	}
+	for _, path := range []string{"/api/sessions/none/recording", "/api/sessions/none/events",
+		"/api/chapter/none", "/api/source?file=../../etc/passwd", "/api/source"} {
+		if status, _ := r.ask("GET", path, nil); status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+}
+
+func TestBounds(t *testing.T) {
+	r := newRig(t, Options{})
+	r.tour.most = 2
+	p := r.open()
+	for range maxColumns {
+		p.add("epoll")
+	}
+	if status, _ := r.ask("POST", p.base+"/servers", map[string]string{"add": "epoll"}); status != 429 {
+		t.Errorf("one column too many: %d", status)
+	}
+	q := r.open()
+	q.add("loop")
+	for i := range maxClients {
+		q.act(fmt.Sprint("c", i), "connect", "")
+	}
+	if status, _ := r.ask("POST", q.base+"/acts", Act{Client: "more", Do: "connect"}); status != 429 {
+		t.Errorf("one client too many: %d", status)
+	}
+	if status, _ := r.ask("POST", "/api/sessions", nothing{}); status != 429 {
+		t.Errorf("one session too many: %d", status)
+	}
+	r.must("DELETE", p.base, nil, nil)
+	eventually(t, "there is room for a session again", func() bool {
+		status, _ := r.ask("POST", "/api/sessions", nothing{})
+		return status == http.StatusOK
+	})
+}
+
+func TestAServerHasSoManyDescriptors(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	p.add("epoll")
+	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range maxOutsiders + maxClients + 1 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	p.awaitOne("accept4 fails with EMFILE", func(e anEvent) bool {
+		return e.Type == "call" && e.E.Name == "accept4" && e.E.Err == "EMFILE"
+	})
+}
+
+func TestSessionsDoNotDisturbEachOther(t *testing.T) {
+	r := newRig(t, Options{})
+	one, two := r.open(), r.open()
+	a, b := one.add("loop"), two.add("loop")
+	one.act("a", "connect", "")
+	one.act("a", "send", half)
+	one.awaitStanding(a, "read blocking/once.go")
+	two.act("a", "connect", "")
+	two.act("a", "send", half+rest)
+	two.awaitState(b, "a", "answered")
+	r.must("POST", two.base+"/end", nothing{}, nil)
+	<-two.left
+	one.act("a", "send", rest)
+	one.awaitState(a, "a", "answered")
+}
+
+func TestASessionEndsWithItsPage(t *testing.T) {
+	for _, how := range []string{"its stream goes", "it says so"} {
+		t.Run(how, func(t *testing.T) {
+			r := newRig(t, Options{Linger: time.Second})
+			r.must("GET", "/api/book", nil, nil)
+			r.http.CloseIdleConnections()
+			goroutines, descriptors := settled(t)
+			p := r.open()
+			for _, name := range append(slices.Clone(five), "netpoll") {
+				p.add(name)
+			}
+			for _, c := range []string{"a", "b", "c"} {
+				p.act(c, "connect", "")
+				p.act(c, "send", half)
+			}
+			p.must("POST", p.base+"/scenario", scenarioOrder{Name: "slow-client", Paused: true}, nil)
+			p.act("z", "connect", "")
+			if how == "it says so" {
+				r.must("POST", p.base+"/end", nothing{}, nil)
+			} else {
+				p.leave()
+			}
+			<-p.left
+			r.http.CloseIdleConnections()
+			eventually(t, "the session is gone", func() bool {
+				status, _ := r.ask("GET", p.base+"/recording", nil)
+				r.http.CloseIdleConnections()
+				r.tour.mu.Lock()
+				defer r.tour.mu.Unlock()
+				return status == http.StatusNotFound && len(r.tour.sessions) == 0
+			})
+			eventually(t, "nothing is left of it", func() bool {
+				g, d := runtime.NumGoroutine(), openDescriptors(t)
+				return g <= goroutines && d <= descriptors
+			})
+		})
+	}
+}
+
+// settled is how many goroutines and descriptors there are, when that has not changed
+// for a while.
+func settled(t *testing.T) (goroutines, descriptors int) {
+	t.Helper()
+	same := 0
+	eventually(t, "the process comes to rest", func() bool {
+		g, d := runtime.NumGoroutine(), openDescriptors(t)
+		if g == goroutines && d == descriptors {
+			same++
+		} else {
+			same = 0
+		}
+		goroutines, descriptors = g, d
+		return same >= 10
+	})
+	return goroutines, descriptors
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestAStreamIsTakenUpWhereItBrokeOff(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	p.add("epoll")
+	p.act("a", "connect", "")
+	p.leave()
+	<-p.left
+	p.mu.Lock()
+	last := p.ids[len(p.ids)-1]
+	before := len(p.events)
+	p.mu.Unlock()
+	p.act("b", "connect", "")
+	p.follow(last)
+	p.awaitOne("b's act", func(e anEvent) bool { return e.Type == "act" && e.Act.Client == "b" })
+	seen := map[int64]bool{}
+	for i, e := range p.all() {
+		if e.Type == "now" {
+			continue
+		}
+		if seen[e.Seq] {
+			t.Errorf("event %d came twice (%s, at %d of %d)", e.Seq, e.Type, i, before)
+		}
+		seen[e.Seq] = true
+	}
+	for seq := range int64(len(seen)) {
+		if !seen[seq+1] {
+			t.Errorf("event %d never came", seq+1)
+		}
+	}
+}
+
+// load makes clients outside call the server, until the function that it returns is
+// called; that says how many were answered.
+func load(t *testing.T, addr string) (stop func() int) {
+	t.Helper()
+	quit := make(chan struct{})
+	var mu sync.Mutex
+	answered := 0
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-quit:
+					return
+				default:
+				}
+				c, err := client.Dial(netip.MustParseAddrPort(addr))
+				if err != nil {
+					t.Errorf("dial: %v", err)
+					return
+				}
+				err = c.Send([]byte(half + rest))
+				answer, failed := c.ReadAll(patience)
+				c.Close()
+				if err != nil || failed != nil || string(answer) != string(protocol.Response) {
+					t.Errorf("answered %q: %v, %v", answer, err, failed)
+					return
+				}
+				mu.Lock()
+				answered++
+				mu.Unlock()
+			}
+		})
+	}
+	return func() int {
+		close(quit)
+		callers.Wait()
+		return answered
+	}
+}
+
+func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	server := p.add("epoll")
+	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
+	s, err := p.tour.session(p.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A second page that has read nothing yet, and does not read.
+	slow := s.journal.newReader(s.journal.newest())
+	defer slow.close()
+	before := slow.calls[server].had
+	stop := load(t, addr)
+	eventually(t, "more calls than are kept", func() bool { return s.journal.made(server) > before+3*keptCalls })
+	if n := stop(); n == 0 {
+		t.Error("nobody was answered")
+	}
+	eventually(t, "all clients are gone, and it waits for ever", func() bool {
+		open := s.journal.standing(server)
+		return len(open) == 1 && strings.HasSuffix(open[0].Args, "for ever")
+	})
+	made := s.journal.made(server)
+	got, missed := int64(0), int64(0)
+	for _, e := range slow.next() {
+		switch e := e.(type) {
+		case *callEvent:
+			got++
+		case *missedEvent:
+			missed += e.Calls
+			if len(e.Open) != 1 || e.Open[0].Name != "epoll_wait" {
+				t.Errorf("it stands in %v", e.Open)
+			}
+		}
+	}
+	if got == 0 || got > callsAtOnce || got+missed != made-before {
+		t.Errorf("%d calls came and %d were missed, of %d", got, missed, made-before)
+	}
+	p.awaitOne("the page that reads is told, too", func(e anEvent) bool { return e.Type == "missed" })
+}
+
+func TestMemoryStaysFlatUnderLoad(t *testing.T) {
+	j := newJournal()
+	fill := func(n int) {
+		for i := range n {
+			e := trace.Event{Call: int64(i), Name: "read", Args: "7, 1024 bytes", Left: i%2 == 1}
+			e.Call = int64(i / 2)
+			j.call("s1", e)
+			j.tell("kernel/s1", "kernel", &kernelEvent{Server: "s1", Conns: make([]connection, 8)})
+		}
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	fill(2 * keptCalls)
+	before := heap()
+	fill(20 * keptCalls)
+	if after := heap(); after > before+1<<20 {
+		t.Errorf("%d bytes, and then %d", before, after)
+	}
+	runtime.KeepAlive(j)
+}
+
+func TestAScenarioPlaysActByAct(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	loop, epoll := p.add("loop"), p.add("epoll")
+	p.act("z", "connect", "")
+	p.must("POST", p.base+"/scenario", scenarioOrder{Name: "slow-client", Paused: true}, nil)
+	at := func(state string, next int) {
+		t.Helper()
+		p.awaitOne(fmt.Sprintf("%s before act %d", state, next), func(e anEvent) bool {
+			return e.Type == "scenario" && e.State == state && e.Next == next
+		})
+	}
+	at(paused, 0)
+	p.awaitState(epoll, "z", "closed") // a fresh start
+	for i := range 4 {
+		p.must("POST", p.base+"/scenario", scenarioOrder{Step: true}, nil)
+		at(paused, i+1)
+	}
+	p.awaitState(epoll, "b", "answered")
+	p.awaitStanding(loop, "read blocking/once.go")
+	on := false
+	p.must("POST", p.base+"/scenario", scenarioOrder{Pause: &on}, nil)
+	at(playing, 4)
+	p.must("POST", p.base+"/scenario", scenarioOrder{Stop: true}, nil)
+	p.awaitOne("it is stopped", func(e anEvent) bool { return e.Type == "scenario" && e.State == stopped })
+
+	p.must("POST", p.base+"/scenario", scenarioOrder{Name: "slow-client", Speed: 20}, nil)
+	at(done, 7)
+	acts := 0
+	for _, e := range p.all() {
+		if e.Type == "act" {
+			acts++
+		}
+	}
+	if acts != 1+4+7 {
+		t.Errorf("%d acts", acts)
+	}
+}
+
+func TestARecordingHoldsWhatHappened(t *testing.T) {
+	p := newRig(t, Options{}).open()
+	server := p.add("epoll")
+	p.act("a", "connect", "")
+	p.act("a", "send", half+rest)
+	p.awaitState(server, "a", "answered")
+	var got struct {
+		Version int
+		Machine struct{ Kernel string }
+		Servers []serverEvent
+		Sources map[string]string
+		Log     []anEvent
+	}
+	p.must("GET", p.base+"/recording", nil, &got)
+	if got.Version != 1 || got.Machine.Kernel == "" || len(got.Servers) != 1 {
+		t.Errorf("version %d, machine %+v, servers %+v", got.Version, got.Machine, got.Servers)
+	}
+	if !strings.HasPrefix(got.Sources["epoll/eventloop.go"], "//go:build linux\n") {
+		t.Errorf("sources: %d files", len(got.Sources))
+	}
+	if !slices.IsSortedFunc(got.Log, func(a, b anEvent) int { return int(a.Seq - b.Seq) }) {
+		t.Error("not in order")
+	}
+	if s := state(got.Log, server, "a").State; s != "answered" {
+		t.Errorf("in the recording, a is %q", s)
+	}
+	for _, e := range p.all() { // what a page has seen is in it
+		if e.Type == "now" {
+			continue
+		}
+		if !slices.ContainsFunc(got.Log, func(o anEvent) bool { return o.Seq == e.Seq }) &&
+			e.Seq <= got.Log[len(got.Log)-1].Seq {
+			t.Errorf("event %d, %s, is missing", e.Seq, e.Type)
+		}
+	}
+}
+
+func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
+	tour, err := New(Options{Columns: []string{"loop", "edgetriggered"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tour.speed = 20 // a recording should last as long as it says; a test need not
+	dir := t.TempDir()
+	var names []string
+	if err := tour.Export(t.Context(), dir, func(name string) { names = append(names, name) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := tour.Close(); err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string, into any) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil && into != nil {
+			err = json.Unmarshal(text, into)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	index, err := os.ReadFile(filepath.Join(dir, "index.html"))
+	if err != nil || !strings.Contains(string(index), `<meta name="tour" content="static">`) {
+		t.Errorf("index.html is not static: %v", err)
+	}
+	var b contents
+	read("data/book.json", &b)
+	for _, c := range b.Chapters {
+		var chapter struct{ HTML string }
+		read("data/chapter/"+c.ID+".json", &chapter)
+	}
+	if len(names) != len(b.Scenarios) {
+		t.Errorf("recorded %q", names)
+	}
+	for _, s := range b.Scenarios {
+		var r struct {
+			Servers []serverEvent
+			Sources map[string]string
+			Log     []anEvent
+		}
+		read("data/recording/"+s.Name+".json", &r)
+		acts := 0
+		for _, e := range r.Log {
+			if e.Type == "act" {
+				acts++
+			}
+		}
+		if len(r.Servers) != 2 || acts != len(s.Acts) {
+			t.Errorf("%s: %d servers, %d acts of %d", s.Name, len(r.Servers), acts, len(s.Acts))
+		}
+		for _, server := range r.Servers {
+			for _, file := range server.Files {
+				var source source
+				read("data/source/"+file+".json", &source)
+			}
+		}
+	}
+}
+
+func TestTheLostEdgeIsSeen(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("an exercise is built with the go command")
+	}
+	p := newRig(t, Options{}).open()
+	broken, right := p.add("exercise/06-one-read-per-edge"), p.add("edgetriggered")
+	p.act("a", "connect", "")
+	p.act("a", "send", half+"Cookie: "+strings.Repeat("7", 2000)+"\r\n"+rest)
+	p.awaitState(right, "a", "answered")
+	p.await("the broken one stands in epoll_wait, and bytes lie unread", func(events []anEvent) bool {
+		v := view(events, broken)
+		return len(v.Conns) == 1 && v.Conns[0].Client == "a" && v.Conns[0].Unread > 0 &&
+			v.Conns[0].Accepted && v.Conns[0].FD > 0 && len(v.Interest) == 2
+	})
+	last := lastCall(p.all(), broken)
+	if last.Left || last.Name != "epoll_wait" || last.File != "exercise/06-one-read-per-edge/main.go" {
+		t.Errorf("it stands in %+v", last)
+	}
+	text, err := book.Source(last.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := strings.Split(text, "\n")[last.Line-1]; !strings.Contains(line, "unix.EpollWait(") {
+		t.Errorf("it stands on line %d, %q", last.Line, line)
+	}
+	if s := state(p.all(), broken, "a").State; s != "waiting" {
+		t.Errorf("a is %s", s)
+	}
+}
+
+// lastCall is the last half of a call that is made in the source of the server.
+func lastCall(events []anEvent, server string) trace.Event {
+	var last trace.Event
+	for _, e := range events {
+		if e.Type == "call" && e.Server == server && e.E.File != "" {
+			last = e.E
+		}
+	}
+	return last
+}
+
+// A server that somebody else has written stands on its own lines, and these can
+// be read, and no others of this machine.
+func TestAServerOfOnesOwn(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("a server is built with the go command")
+	}
+	dir := filepath.Join(t.TempDir(), "mine")
+	if err := buildMine(dir); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, Options{Program: []string{filepath.Join(dir, "server"), "{addr}"}})
+	p := r.open()
+	mine := p.add("program")
+	p.act("a", "connect", "")
+	p.act("a", "send", half)
+	p.await("it stands in read", func(events []anEvent) bool {
+		last := lastCall(events, mine)
+		return last.Name == "read" && !last.Left && last.File == "program/mine/main.go"
+	})
+	var s source
+	r.must("GET", "/api/source?file=program/mine/main.go", nil, &s)
+	if line := lastCall(p.all(), mine).Line; line < 1 || !strings.Contains(s.Lines[line-1], "Read") {
+		t.Errorf("line %d of %d", line, len(s.Lines))
+	}
+	if status, _ := p.ask("GET", "/api/source?file=program/mine/go.mod", nil); status != http.StatusNotFound {
+		t.Errorf("a file that is none of its sources: %d", status)
+	}
+}
+
+// buildMine builds a server that reads once, in a blocking call.
+func buildMine(dir string) error {
+	const main = `package main
+
+import (
+	"net"
+	"os"
+)
+
+func main() {
+	l, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		file, err := c.(*net.TCPConn).File()
+		if err != nil {
+			panic(err)
+		}
+		file.Fd() // from now on, a read blocks its thread
+		serve(file)
+	}
+}
+
+func serve(file *os.File) {
+	var buffer [100]byte
+	for {
+		if n, err := file.Read(buffer[:]); n == 0 || err != nil {
+			return
+		}
+	}
+}
+`
+	err := errors.Join(os.Mkdir(dir, 0o755),
+		os.WriteFile(filepath.Join(dir, "main.go"), []byte(main), 0o644),
+		os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module mine\n"), 0o644))
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("go", "build", "-o", "server", ".")
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func TestAServerOfOnesOwnThatDoesNotStart(t *testing.T) {
+	p := newRig(t, Options{Program: []string{"sh", "-c", "exit 3", "{addr}"}}).open()
+	status, answer := p.ask("POST", p.base+"/servers", map[string]string{"add": "program"})
+	if status != http.StatusUnprocessableEntity || !strings.Contains(answer, "exit status 3") {
+		t.Errorf("%d %s", status, answer)
+	}
+	p.awaitOne("it has failed", func(e anEvent) bool {
+		return e.Type == "server" && e.State == failed && strings.Contains(e.Error, "exit status 3")
+	})
+}
+
+func TestColumnsThatDoNotExist(t *testing.T) {
+	for _, columns := range [][]string{{"none"}, {"exercise/none"}, slices.Repeat([]string{"epoll"}, 9)} {
+		if _, err := New(Options{Columns: columns}); err == nil {
+			t.Errorf("%q is no fault", columns)
+		}
+	}
+}
+
+// newest is the number of the last event.
+func (j *journal) newest() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seq
+}
+
+// made is how many halves of calls a server has made.
+func (j *journal) made(server string) int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r := j.calls[server]; r != nil {
+		return r.pushed
+	}
+	return 0
+}

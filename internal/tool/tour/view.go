@@ -1,0 +1,230 @@
+//go:build linux
+
+package tour
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+
+	"lesson/internal/kernel"
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/ptrace"
+	"lesson/internal/observe/sockets"
+)
+
+var self = os.Getpid()
+
+// A kernelEvent is what the kernel says about a server.
+type kernelEvent struct {
+	header
+	Server   string       `json:"server"`
+	Listener *queue       `json:"listener"` // null when nobody listens
+	Conns    []connection `json:"conns"`
+	Interest []interest   `json:"interest"` // null without epoll
+	Threads  int          `json:"threads"`  // -1 when that cannot be told
+	Stands   *stance      `json:"stands"`   // null where every call is told of
+}
+
+// A stance is the call that a program stood in when the kernel was asked.
+type stance struct {
+	Call string `json:"call"` // "epoll_pwait"
+	FD   int    `json:"fd"`   // its first argument
+}
+
+// A queue is the accept queue of a listener.
+type queue struct {
+	Queue   uint32 `json:"queue"`
+	Backlog uint32 `json:"backlog"`
+}
+
+// A connection is the server's end of one.
+type connection struct {
+	Client   string `json:"client"` // "" for an outsider
+	Peer     string `json:"peer"`
+	FD       int    `json:"fd"` // -1 when it has none, or that is not known
+	State    string `json:"state"`
+	Unread   uint32 `json:"unread"` // bytes received that the server has not read
+	Unsent   uint32 `json:"unsent"` // bytes sent that the client's kernel has not acknowledged
+	Accepted bool   `json:"accepted"`
+}
+
+// An interest is an entry of an epoll interest list.
+type interest struct {
+	FD     int    `json:"fd"`
+	Events string `json:"events"`
+	Client string `json:"client"`
+	What   string `json:"what"` // "listener", "connection" or ""
+}
+
+// shownConns bounds how many connections of a server are shown.
+const shownConns = 64
+
+// look asks the kernel about all servers, and tells what has changed.
+func (s *session) look() error {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	all, err := sockets.Open(0)
+	if err != nil {
+		return fmt.Errorf("cannot ask the kernel: %w", err)
+	}
+	for _, c := range s.shown() {
+		e := c.view(all, s.nameOf)
+		if last := s.seen[c.id]; last != nil && same(last, e) {
+			continue
+		}
+		s.seen[c.id] = e
+		s.journal.tell("kernel/"+c.id, "kernel", e)
+	}
+	return nil
+}
+
+// same says whether two views show the same.
+func same(a, b *kernelEvent) bool {
+	x, y := *a, *b
+	x.header, y.header = header{}, header{}
+	return reflect.DeepEqual(x, y)
+}
+
+// view is what the kernel says about one server. What cannot be read in this
+// moment, because the server is just ending, is left out.
+func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) *kernelEvent {
+	c.mu.Lock()
+	run, addr, epoll, listener := c.run, c.addr, c.epoll, c.listener
+	fds := make(map[netip.AddrPort]int, len(c.fds))
+	for peer, fd := range c.fds {
+		fds[peer] = fd
+	}
+	c.mu.Unlock()
+
+	e := &kernelEvent{Server: c.id, Conns: []connection{}, Threads: -1}
+	if run == nil && !addr.IsValid() {
+		return e
+	}
+	var byInode map[string]int
+	if run != nil {
+		e.Threads = run.threads()
+		if run.pid() != self || c.about.Untraced {
+			byInode = descriptors(run.pid())
+		}
+		if run.pid() != self {
+			e.Stands = standsIn(run.pid())
+		}
+	}
+	byFD := map[int]string{} // the client at the other end
+	for _, socket := range all {
+		if socket.Local.Port() != addr.Port() {
+			continue
+		}
+		fd, known := byInode[proc.SocketLink(socket.Inode)]
+		if socket.State == sockets.Listen {
+			e.Listener = &queue{socket.Unread, socket.Unsent}
+			if known {
+				listener = fd
+			}
+			continue
+		}
+		conn := connection{
+			Client: nameOf(socket.Remote), Peer: socket.Remote.String(), FD: -1,
+			State: socket.State.String(), Unread: socket.Unread, Unsent: socket.Unsent,
+			Accepted: socket.Inode != 0,
+		}
+		if !known {
+			fd, known = fds[socket.Remote]
+		}
+		if known && conn.Accepted {
+			conn.FD = fd
+			byFD[fd] = conn.Client
+		}
+		e.Conns = append(e.Conns, conn)
+	}
+	slices.SortFunc(e.Conns, func(a, b connection) int { return cmp.Compare(a.Peer, b.Peer) })
+	e.Conns = e.Conns[:min(len(e.Conns), shownConns)]
+	if run != nil {
+		e.Interest = interests(run.pid(), epoll, listener, byFD, byInode)
+	}
+	return e
+}
+
+// standsIn is where a program stands, or nil: it runs, or we may not look.
+func standsIn(pid int) *stance {
+	call, argument, err := proc.StandsIn(pid)
+	if err != nil {
+		return nil
+	}
+	return &stance{ptrace.Name(call), argument}
+}
+
+// descriptors is the descriptors of a process by what they are.
+func descriptors(pid int) map[string]int {
+	byLink := map[string]int{}
+	links, err := proc.Descriptors(pid)
+	if err != nil {
+		return byLink // it has just ended
+	}
+	for fd, link := range links {
+		byLink[link] = fd
+	}
+	return byLink
+}
+
+// interests is the entries of the interest list in which the listener is, that have
+// to do with the server: in a Go program, the runtime's own list holds more. epoll is
+// its descriptor, or -1 when that is not known.
+func interests(pid, epoll, listener int, clients map[int]string, byInode map[string]int) []interest {
+	if listener < 0 {
+		return nil
+	}
+	candidates := []int{epoll}
+	if byInode != nil {
+		candidates = nil
+		links, err := proc.Descriptors(pid)
+		if err != nil {
+			return nil
+		}
+		for fd, link := range links {
+			if link == "anon_inode:[eventpoll]" {
+				candidates = append(candidates, fd)
+			}
+		}
+	}
+	for _, fd := range candidates {
+		if fd < 0 {
+			continue
+		}
+		entries, err := proc.Interests(pid, fd)
+		if err != nil {
+			continue
+		}
+		if !slices.ContainsFunc(entries, func(i proc.Interest) bool { return i.FD == listener }) {
+			continue
+		}
+		list := []interest{}
+		for _, entry := range entries {
+			i := interest{FD: entry.FD, Events: kernel.EventNames(asked(entry.Events))}
+			name, connected := clients[entry.FD]
+			switch {
+			case entry.FD == listener:
+				i.What = "listener"
+			case connected:
+				i.What, i.Client = "connection", name
+			default:
+				continue
+			}
+			list = append(list, i)
+		}
+		slices.SortFunc(list, func(a, b interest) int { return cmp.Compare(a.FD, b.FD) })
+		return list
+	}
+	return nil
+}
+
+// asked is the events that were asked for: the kernel adds EPOLLERR and EPOLLHUP to
+// every entry.
+func asked(events uint32) uint32 {
+	const always = 0x008 | 0x010 // EPOLLERR, EPOLLHUP
+	return events &^ always
+}
