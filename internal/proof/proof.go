@@ -1,6 +1,6 @@
-// Package proof is for tests whose servers are the test program itself, started
-// again. Under go test -race these servers must do without the race detector: it
-// keeps a shadow of all memory, and a measurement would be one of that.
+// Package proof has what the tests of several packages share: a wait for a condition,
+// the switch between the run of a minute and the exhaustive one, and a test program
+// without the race detector.
 package proof
 
 import (
@@ -8,11 +8,53 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"testing"
+	"time"
 )
 
-// Program is the test program of the package whose tests run, without the race
-// detector: itself, where it has none, and else built anew. remove removes what was
-// built.
+// Patience bounds how long Eventually waits. It is long: on a busy machine a process
+// may not run for seconds, and a test that waits for a condition loses nothing by it.
+const Patience = 20 * time.Second
+
+// Must fails the test at once if err is not nil.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Eventually waits until holds returns true, and fails the test at once if that
+// takes longer than Patience. what completes the sentence "waited for …".
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(Patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v for %s", Patience, what)
+		}
+	}
+}
+
+// exhaustive is the environment variable that asks for the exhaustive run.
+const exhaustive = "EXHAUSTIVE"
+
+// Exhaustive reports whether this is the exhaustive run: EXHAUSTIVE=1 go test ./...
+func Exhaustive() bool { return os.Getenv(exhaustive) == "1" }
+
+// OnlyExhaustive skips the test unless this is the exhaustive run. what says what the
+// test runs and how long that takes; either way it is logged.
+func OnlyExhaustive(t testing.TB, what string) {
+	t.Helper()
+	if !Exhaustive() {
+		t.Skipf("only with %s=1: %s", exhaustive, what)
+	}
+	t.Logf("exhaustive: %s", what)
+}
+
+// Program returns the test program of the package whose tests run, built without the
+// race detector: the running one, where it has none. A server that is this program,
+// started again, can then be measured: the race detector keeps a shadow of all memory.
+// remove removes what was built.
 func Program() (program string, remove func(), err error) {
 	if !Detector {
 		return os.Args[0], func() {}, nil

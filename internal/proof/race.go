@@ -2,5 +2,5 @@
 
 package proof
 
-// Detector says whether this program has the race detector.
+// Detector reports whether this program has the race detector.
 const Detector = true
