@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"lesson/internal/client"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 	"lesson/internal/server"
 )
 
@@ -46,7 +46,7 @@ func cutAnywhere(t *testing.T, l lesson.Lesson) {
 		for at := 1; at < len(whole); at++ {
 			c := r.dial()
 			between := func() { digested(t, c) }
-			must(t, c.SendSlowly(client.Cut([]byte(whole), at), between))
+			must(t, c.SendSlowly(play.Cut([]byte(whole), at), between))
 			answered(t, c, response)
 			must(t, c.Close())
 		}
@@ -81,7 +81,7 @@ func cutAtRandom(t *testing.T, l lesson.Lesson) {
 				digested(t, c)
 			}
 		}
-		must(t, c.SendSlowly(client.Cut(stream, cuts...), between))
+		must(t, c.SendSlowly(play.Cut(stream, cuts...), between))
 		answered(t, c, response)
 		must(t, c.Close())
 		if t.Failed() {
@@ -212,7 +212,7 @@ func sendsLater(t *testing.T, l lesson.Lesson) {
 
 func slowReader(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
-	c, err := client.DialSmall(r.server().Addr())
+	c, err := play.DialSmall(r.server().Addr())
 	must(t, err)
 	defer c.Close()
 	must(t, c.Send([]byte(request+strings.Repeat("x", 10000))))
@@ -264,7 +264,7 @@ func largest(t *testing.T, l lesson.Lesson) {
 	for _, cuts := range [][]int{nil, {1}, {4096}, {maxRequest - 1}, {1000, 2000, 8000}} {
 		c := r.dial()
 		between := func() { digested(t, c) }
-		must(t, c.SendSlowly(client.Cut(sized(maxRequest), cuts...), between))
+		must(t, c.SendSlowly(play.Cut(sized(maxRequest), cuts...), between))
 		answered(t, c, response)
 		must(t, c.Close())
 	}
@@ -274,10 +274,10 @@ func oversize(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	pieces := [][][]byte{
 		{sized(maxRequest + 1)}, // the terminator comes one byte too late
-		client.Cut(sized(maxRequest+1), 1),
-		client.Cut(sized(maxRequest+1), 1000, 2000, 8000),
-		client.Cut(sized(maxRequest+1), maxRequest-1),
-		client.Cut(sized(maxRequest+1), maxRequest),
+		play.Cut(sized(maxRequest+1), 1),
+		play.Cut(sized(maxRequest+1), 1000, 2000, 8000),
+		play.Cut(sized(maxRequest+1), maxRequest-1),
+		play.Cut(sized(maxRequest+1), maxRequest),
 		{bytes.Repeat([]byte("x"), 100<<10)}, // no terminator at all
 	}
 	for _, p := range pieces {

@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 )
 
 // ending is how a client ends the connection, or fails to: B4, B5, B6 by time.
@@ -59,38 +59,38 @@ func halfCloses(t *testing.T, l lesson.Lesson) {
 func resets(t *testing.T, l lesson.Lesson) {
 	moments := []struct {
 		name   string
-		before func(*testing.T, *rig, *client.Client)
+		before func(*testing.T, *rig, *play.Conn)
 	}{
-		{"before any byte", func(t *testing.T, r *rig, c *client.Client) {
+		{"before any byte", func(t *testing.T, r *rig, c *play.Conn) {
 			accepted(t, c)
 		}},
-		{"in mid-request", func(t *testing.T, r *rig, c *client.Client) {
+		{"in mid-request", func(t *testing.T, r *rig, c *play.Conn) {
 			must(t, c.Send([]byte("GET /")))
 			digested(t, c)
 		}},
-		{"with bytes of the request unread", func(t *testing.T, r *rig, c *client.Client) {
+		{"with bytes of the request unread", func(t *testing.T, r *rig, c *play.Conn) {
 			accepted(t, c)
 			must(t, c.Send([]byte("GET /")))
 		}},
-		{"after the request, before the answer", func(t *testing.T, r *rig, c *client.Client) {
+		{"after the request, before the answer", func(t *testing.T, r *rig, c *play.Conn) {
 			accepted(t, c)
 			must(t, c.Send([]byte(request)))
 		}},
-		{"before the answer was read", func(t *testing.T, r *rig, c *client.Client) {
+		{"before the answer was read", func(t *testing.T, r *rig, c *play.Conn) {
 			before := r.counts().served
 			must(t, c.Send([]byte(request)))
 			eventually(t, "it has been answered", func() bool { return r.counts().served > before })
 		}},
-		{"in the middle of the answer", func(t *testing.T, r *rig, c *client.Client) {
+		{"in the middle of the answer", func(t *testing.T, r *rig, c *play.Conn) {
 			must(t, c.Send([]byte(request)))
 			_, err := c.Read(10, patience)
 			must(t, err)
 		}},
-		{"after the answer", func(t *testing.T, r *rig, c *client.Client) {
+		{"after the answer", func(t *testing.T, r *rig, c *play.Conn) {
 			must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 		}},
-		{"after the answer, with a body unread", func(t *testing.T, r *rig, c *client.Client) {
+		{"after the answer, with a body unread", func(t *testing.T, r *rig, c *play.Conn) {
 			must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 			must(t, c.Send([]byte(request)))
@@ -188,7 +188,7 @@ func noTimeout(t *testing.T, l lesson.Lesson) {
 	r.options.Timeout = 0
 	c := r.dial()
 	must(t, c.Send([]byte(request[:5])))
-	if got, err := c.ReadAll(2 * short); err != client.ErrTimeout {
+	if got, err := c.ReadAll(2 * short); err != play.ErrTimeout {
 		t.Fatalf("in mid-request, the client got %q, %v", got, err)
 	}
 	must(t, c.Send([]byte(request[5:])))

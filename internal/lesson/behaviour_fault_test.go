@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 	"lesson/internal/server"
 )
 
@@ -322,14 +322,14 @@ func failuresAtRandom(t *testing.T, l lesson.Lesson) {
 			r.wrap = faulty(kernel.Seeded(seed, share, again))
 			const abreast = 10
 			for first := 0; first < clients; first += abreast {
-				var conns []*client.Client
+				var conns []*play.Conn
 				for range abreast {
 					c := r.dial()
 					conns = append(conns, c)
 				}
 				for i, c := range conns {
 					if i%2 == 0 {
-						must(t, c.SendSlowly(client.Cut([]byte(request), 3, len(request)-1), nil))
+						must(t, c.SendSlowly(play.Cut([]byte(request), 3, len(request)-1), nil))
 					} else {
 						must(t, c.Send([]byte(request+strings.Repeat("x", 3000))))
 					}
@@ -372,7 +372,7 @@ func fatalAccept(t *testing.T, l lesson.Lesson) {
 	broken.Store(true)
 	// A blocked accept4 takes the next client, and fails at the one after. The
 	// others fail so soon that not even the client's connect need succeed.
-	if last, err := client.Dial(r.servers[0].Addr()); err == nil {
+	if last, err := play.Dial(r.servers[0].Addr()); err == nil {
 		defer last.Close()
 		defer ended(t, last)
 	}

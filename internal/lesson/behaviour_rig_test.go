@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"lesson/internal/client"
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 	"lesson/internal/server"
 )
 
@@ -112,14 +112,14 @@ func (r *rig) server() *running {
 }
 
 // dial connects a client, which is closed when the test ends.
-func (r *rig) dial() *client.Client {
+func (r *rig) dial() *play.Conn {
 	r.t.Helper()
 	return dial(r.t, r.server().Addr())
 }
 
-func dial(t testing.TB, addr netip.AddrPort) *client.Client {
+func dial(t testing.TB, addr netip.AddrPort) *play.Conn {
 	t.Helper()
-	c, err := client.Dial(addr)
+	c, err := play.Dial(addr)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -175,7 +175,7 @@ func (r *rig) counted(want counts) {
 }
 
 // answered reads to the end and wants exactly the answer, then end of file.
-func answered(t testing.TB, c *client.Client, want string) {
+func answered(t testing.TB, c *play.Conn, want string) {
 	t.Helper()
 	got, err := c.ReadAll(patience)
 	if string(got) != want {
@@ -187,17 +187,17 @@ func answered(t testing.TB, c *client.Client, want string) {
 }
 
 // unanswered reads to the end and wants nothing, then end of file.
-func unanswered(t testing.TB, c *client.Client) {
+func unanswered(t testing.TB, c *play.Conn) {
 	t.Helper()
 	answered(t, c, "")
 }
 
 // ended waits until the server has closed the connection, by a reset or not,
 // and wants no answer.
-func ended(t testing.TB, c *client.Client) {
+func ended(t testing.TB, c *play.Conn) {
 	t.Helper()
 	got, err := c.ReadAll(patience)
-	if err != nil && !errors.Is(err, client.ErrReset) {
+	if err != nil && !errors.Is(err, play.ErrReset) {
 		t.Errorf("the connection ended with %q, want end of file or a reset", err)
 	}
 	if len(got) > 0 {

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 )
 
 // sharing is how one client's doings touch the others: B10, B11, B17.
@@ -29,7 +29,7 @@ var sharing = []behaviour{
 
 func silentNeighbour(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
-	var silent []*client.Client
+	var silent []*play.Conn
 	for i := range 6 {
 		c := r.dial()
 		must(t, c.Send([]byte("GET /"[:i])))
@@ -143,7 +143,7 @@ func flood(t *testing.T, l lesson.Lesson) {
 				copy(block, request)
 			}
 			for !stop.Load() && blocks.Load() < mostBlocks {
-				c, err := client.Dial(addr)
+				c, err := play.Dial(addr)
 				if err != nil {
 					t.Error(err)
 					return
@@ -172,7 +172,7 @@ func crowd(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.wrap = turns.over(l)
 	s := r.listen()
-	var conns []*client.Client
+	var conns []*play.Conn
 	for range clients {
 		c := dial(t, s.Addr())
 		must(t, c.Send([]byte(request)))
@@ -321,14 +321,14 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	})
 
 	addr := r.servers[0].Addr()
-	var next *client.Client
+	var next *play.Conn
 	var failed error
 	arrived := make(chan struct{})
 	stale.mu.Lock()
 	stale.target = theirs
 	stale.arrive = func() {
 		defer close(arrived)
-		next, failed = client.Dial(addr)
+		next, failed = play.Dial(addr)
 		if failed == nil {
 			failed = next.Send([]byte(request[:5]))
 		}

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 	"lesson/internal/server"
 )
 
@@ -40,7 +40,7 @@ func acceptFails(t *testing.T, l lesson.Lesson) {
 			if r.onlyOne() {
 				waiting = 1
 			}
-			var conns []*client.Client
+			var conns []*play.Conn
 			for range waiting {
 				c := dial(t, s.Addr())
 				must(t, c.Send([]byte(request)))

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
 	"lesson/internal/server"
 )
 
@@ -87,7 +87,7 @@ func idleAfterLinger(t *testing.T, l lesson.Lesson) {
 func fullHouse(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.MaxConns = 3
-	var stuck []*client.Client
+	var stuck []*play.Conn
 	for range 3 {
 		c := r.dial()
 		must(t, c.Send([]byte("GET /")))
@@ -96,7 +96,7 @@ func fullHouse(t *testing.T, l lesson.Lesson) {
 	}
 	fourth := r.dial()
 	must(t, fourth.Send([]byte(request)))
-	if got, err := fourth.Read(1, 100*time.Millisecond); !errors.Is(err, client.ErrTimeout) {
+	if got, err := fourth.Read(1, 100*time.Millisecond); !errors.Is(err, play.ErrTimeout) {
 		t.Errorf("the fourth client got %q, %v", got, err)
 	}
 	r.servers[0].atRest(t)
@@ -107,7 +107,7 @@ func fullHouse(t *testing.T, l lesson.Lesson) {
 	answered(t, fourth, response)
 	must(t, fourth.Close())
 
-	var conns []*client.Client
+	var conns []*play.Conn
 	for range 20 { // and a crowd
 		c := r.dial()
 		must(t, c.Send([]byte(request)))

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/kernel"
+	"lesson/internal/play"
 )
 
 // A ledger is a Kernel that keeps account of a server's descriptors: which are
@@ -209,7 +209,7 @@ const mostDescriptors = 1024
 // ends finds both ends of a client's connection among this process's own
 // descriptors, for server and client are one process here; -1 for an end that
 // is not there: not accepted yet, or closed.
-func ends(c *client.Client) (ours, theirs int) {
+func ends(c *play.Conn) (ours, theirs int) {
 	ours, theirs = -1, -1
 	for fd := range mostDescriptors {
 		peer, err := unix.Getpeername(fd)
@@ -244,7 +244,7 @@ func addrOf(sockaddr unix.Sockaddr) netip.AddrPort {
 }
 
 // accepted waits until the server has taken c from the accept queue.
-func accepted(t testing.TB, c *client.Client) {
+func accepted(t testing.TB, c *play.Conn) {
 	t.Helper()
 	eventually(t, "the server has accepted the client", func() bool {
 		_, theirs := ends(c)
@@ -253,7 +253,7 @@ func accepted(t testing.TB, c *client.Client) {
 }
 
 // gone waits until the server has closed its end. c itself must be open.
-func gone(t testing.TB, c *client.Client) {
+func gone(t testing.TB, c *play.Conn) {
 	t.Helper()
 	eventually(t, "the server has closed the connection", func() bool {
 		_, theirs := ends(c)
@@ -264,7 +264,7 @@ func gone(t testing.TB, c *client.Client) {
 // queued looks at both ends of c's connection: how many bytes the server has
 // not read, and how many are not even known to have reached its kernel. ok is
 // false when an end is not there.
-func queued(c *client.Client) (unread, onTheirWay int, ok bool) {
+func queued(c *play.Conn) (unread, onTheirWay int, ok bool) {
 	ours, theirs := ends(c)
 	if ours < 0 || theirs < 0 {
 		return 0, 0, false
@@ -278,7 +278,7 @@ func queued(c *client.Client) (unread, onTheirWay int, ok bool) {
 }
 
 // digested waits until the server has read everything that c has sent.
-func digested(t testing.TB, c *client.Client) {
+func digested(t testing.TB, c *play.Conn) {
 	t.Helper()
 	eventually(t, "the server has read what was sent", func() bool {
 		unread, onTheirWay, ok := queued(c)
@@ -288,7 +288,7 @@ func digested(t testing.TB, c *client.Client) {
 
 // arrived waits until the last bytes that c has sent are in the server's
 // receive buffer, or have been read from it.
-func arrived(t testing.TB, c *client.Client) {
+func arrived(t testing.TB, c *play.Conn) {
 	t.Helper()
 	eventually(t, "what was sent has arrived", func() bool {
 		unread, onTheirWay, ok := queued(c)

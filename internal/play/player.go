@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/protocol"
 )
 
@@ -89,7 +88,7 @@ type Player struct {
 type actor struct {
 	turn    sync.Mutex // one act at a time
 	seen    Seen
-	conn    *client.Client // nil: not connected, or not any more
+	conn    *Conn // nil: not connected, or not any more
 	request protocol.Request
 	whole   bool // the request has been sent, or is too large
 }
@@ -251,9 +250,9 @@ func (p *Player) connect(c *actor) error {
 	if before != nil || closing {
 		return fmt.Errorf("%s is connected already, or the play is over", c.seen.Name)
 	}
-	dial := client.Dial
+	dial := Dial
 	if c.seen.SmallBuffer {
-		dial = client.DialSmall
+		dial = DialSmall
 	}
 	conn, err := dial(p.addr)
 	p.mu.Lock()
@@ -273,7 +272,7 @@ func (p *Player) connect(c *actor) error {
 	return nil
 }
 
-func (p *Player) send(c *actor, conn *client.Client, text string) error {
+func (p *Player) send(c *actor, conn *Conn, text string) error {
 	began := p.since()
 	err := conn.Send([]byte(text))
 	p.mu.Lock()
@@ -301,7 +300,7 @@ func (p *Player) noteSent(c *actor, sent []byte, began time.Duration) {
 }
 
 // flood sends until the server takes no more.
-func (p *Player) flood(c *actor, conn *client.Client, a Act) error {
+func (p *Player) flood(c *actor, conn *Conn, a Act) error {
 	most := a.Most
 	if most == 0 {
 		most = MostFlooded
@@ -311,7 +310,7 @@ func (p *Player) flood(c *actor, conn *client.Client, a Act) error {
 	for sent := int64(0); sent < most && p.since() < until; sent += int64(len(chunk)) {
 		began := p.since()
 		if err := conn.Send(chunk); err != nil {
-			if errors.Is(err, client.ErrReset) {
+			if errors.Is(err, ErrReset) {
 				p.floodEnds(c, WasReset)
 			}
 			return err
@@ -345,7 +344,7 @@ func (p *Player) patience() time.Duration {
 }
 
 // read reads to end of file, and closes where that is asked for.
-func (p *Player) read(c *actor, conn *client.Client, a Act) error {
+func (p *Player) read(c *actor, conn *Conn, a Act) error {
 	answer, err := conn.Read(1, p.patience())
 	if len(answer) > 0 {
 		p.mu.Lock()
@@ -383,9 +382,9 @@ func outcome(answer []byte, err error) (Outcome, error) {
 	switch {
 	case bytes.Equal(answer, protocol.TooLarge):
 		return TooLarge, err // a reset may follow: it has not stopped sending
-	case errors.Is(err, client.ErrReset):
+	case errors.Is(err, ErrReset):
 		return WasReset, err
-	case errors.Is(err, client.ErrTimeout):
+	case errors.Is(err, ErrTimeout):
 		return GaveUp, err
 	case bytes.Equal(answer, protocol.Response) && err == nil:
 		return Answered, nil

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"lesson/internal/proof"
 	"lesson/internal/protocol"
 )
 
@@ -28,9 +29,7 @@ var verbs = []Verb{
 func serve(t *testing.T, do func(*net.TCPConn)) netip.AddrPort {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	proof.Must(t, err)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -77,25 +76,6 @@ func answers(conn *net.TCPConn) {
 	}
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // on is a player without a scenario, and a function that lets "c" act and fails
 // when that does.
 func on(t *testing.T, addr netip.AddrPort) (*Player, func(Act)) {
@@ -105,7 +85,7 @@ func on(t *testing.T, addr netip.AddrPort) (*Player, func(Act)) {
 	return p, func(a Act) {
 		t.Helper()
 		a.Client = "c"
-		must(t, p.Do(a))
+		proof.Must(t, p.Do(a))
 	}
 }
 
@@ -122,7 +102,7 @@ func TestConnectSendReadClose(t *testing.T) {
 	do(Act{Do: Wait})
 	do(Act{Do: Send, Bytes: secondHalf})
 	do(Act{Do: Read})
-	until(t, "an answer", func() bool { return c(p).How == Answered })
+	proof.Eventually(t, "an answer", func() bool { return c(p).How == Answered })
 	got := c(p)
 	if got.Answer != string(protocol.Response) || got.Got != len(protocol.Response) ||
 		got.Sent != int64(len(request)) {
@@ -131,7 +111,7 @@ func TestConnectSendReadClose(t *testing.T) {
 	if !(got.Connected < got.Asked && got.Asked < got.FirstByte && got.FirstByte <= got.Ended) {
 		t.Errorf("times are not in order: %+v", got)
 	}
-	until(t, "the read is done", func() bool { return c(p).Acts[4].Until > 0 })
+	proof.Eventually(t, "the read is done", func() bool { return c(p).Acts[4].Until > 0 })
 	do(Act{Do: Close})
 	got = c(p)
 	if got.How != Answered {
@@ -170,7 +150,7 @@ func TestReadAndCloseCloses(t *testing.T) {
 	if err := <-ended; !errors.Is(err, io.EOF) {
 		t.Errorf("the server read %v, want end of file", err)
 	}
-	until(t, "answered", func() bool { return c(p).How == Answered })
+	proof.Eventually(t, "answered", func() bool { return c(p).How == Answered })
 }
 
 func TestReadSlowly(t *testing.T) {
@@ -180,9 +160,9 @@ func TestReadSlowly(t *testing.T) {
 		{Do: Connect}, {Do: Send, Bytes: request}, {Do: ReadSlowly, Pause: time.Millisecond},
 	} {
 		a.Client = "c"
-		must(t, p.Do(a))
+		proof.Must(t, p.Do(a))
 	}
-	until(t, "answered", func() bool { return c(p).How == Answered })
+	proof.Eventually(t, "answered", func() bool { return c(p).How == Answered })
 	got := c(p)
 	least := time.Duration(len(protocol.Response)-2) * time.Millisecond
 	if took := got.Ended - got.FirstByte; took < least {
@@ -200,7 +180,7 @@ func TestHalfClose(t *testing.T) {
 	do(Act{Do: Send, Bytes: "hello"})
 	do(Act{Do: HalfClose})
 	do(Act{Do: ReadAndClose})
-	until(t, "an end", func() bool { return c(p).How != Open })
+	proof.Eventually(t, "an end", func() bool { return c(p).How != Open })
 	if got := c(p); got.How != Closed || got.Answer != "hello" {
 		t.Errorf("%+v", got)
 	}
@@ -257,7 +237,7 @@ func TestFlood(t *testing.T) {
 		p, do := on(t, serve(t, func(conn *net.TCPConn) { _, _ = io.Copy(io.Discard, conn) }))
 		do(Act{Do: Connect})
 		do(Act{Do: Flood, Bytes: "xx", Most: 1 << 40})
-		until(t, "something sent", func() bool { return c(p).Sent > 0 })
+		proof.Eventually(t, "something sent", func() bool { return c(p).Sent > 0 })
 		do(Act{Do: Close})
 		p.background.Wait()
 		if got := c(p); got.How != Left {
@@ -300,9 +280,9 @@ func TestTheServersEnds(t *testing.T) {
 
 func TestWhatCannotBeDone(t *testing.T) {
 	l, err := net.ListenTCP("tcp", nil)
-	must(t, err)
+	proof.Must(t, err)
 	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(l.Addr().(*net.TCPAddr).Port))
-	must(t, l.Close())
+	proof.Must(t, l.Close())
 	p := NewPlayer(Scenario{}, addr)
 	defer p.Close()
 	if err := p.Do(Act{Client: "c", Do: Connect}); err == nil {
@@ -416,7 +396,7 @@ func TestScenariosAreWhole(t *testing.T) {
 			}
 		}
 		text, err := json.Marshal(s)
-		must(t, err)
+		proof.Must(t, err)
 		if !strings.Contains(string(text), `"do":"connect"`) {
 			t.Errorf("as JSON: %s", text)
 		}

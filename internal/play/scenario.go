@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package play is plays for clients: who does what, and when, written down as
-// data, so that every server sees the same; and a Player that performs one against
-// an address and notes what became of each client.
+// Package play has the clients' side: a connection and what can be done with it (Conn),
+// what several clients do, and when, as data (Scenario), and what performs that against
+// a server and records what became of each client (Player).
 //
-// It knows nothing of servers, but for the request that ends with an empty line.
+// It knows nothing of servers, except that a request ends with an empty line.
 package play
 
 import (
@@ -36,7 +36,7 @@ type Scenario struct {
 type Client struct {
 	Name string `json:"name"`
 	Role string `json:"role"` // one of the roles below
-	// SmallBuffer is for who reads slowly: see client.DialSmall.
+	// SmallBuffer is for who reads slowly: see DialSmall.
 	SmallBuffer bool `json:"small_buffer,omitempty"`
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"lesson/internal/child"
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
@@ -76,7 +76,7 @@ func learn(addr netip.AddrPort, patience time.Duration) (answer, error) {
 }
 
 func ask(addr netip.AddrPort, patience time.Duration) ([]byte, error) {
-	c, err := client.Dial(addr)
+	c, err := play.Dial(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func ask(addr netip.AddrPort, patience time.Duration) ([]byte, error) {
 	}
 	p, err := c.ReadAll(patience)
 	hint := ""
-	if errors.Is(err, client.ErrTimeout) && len(p) > 0 {
+	if errors.Is(err, play.ErrTimeout) && len(p) > 0 {
 		hint = "; it must close the connection after its answer"
 	}
 	switch {

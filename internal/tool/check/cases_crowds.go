@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 )
 
 // crowdSize is how many clients make a crowd.
@@ -121,13 +121,13 @@ func (t *trial) fillQueue(text string) error {
 // count shows them, at once.
 func queueHolds(t *trial) error {
 	type dialed struct {
-		c   *client.Client
+		c   *play.Conn
 		err error
 	}
 	results := make(chan dialed, crowdSize)
 	for range crowdSize {
 		go func() {
-			c, err := client.Dial(t.server.addr)
+			c, err := play.Dial(t.server.addr)
 			results <- dialed{c, err}
 		}()
 	}
@@ -196,8 +196,8 @@ func mixedCrowd(t *trial) error {
 		if err := t.queue(1, whole); err != nil {
 			return err
 		}
-		for j, leave := range []func(*client.Client) error{
-			(*client.Client).Close, (*client.Client).Reset, (*client.Client).HalfClose,
+		for j, leave := range []func(*play.Conn) error{
+			(*play.Conn).Close, (*play.Conn).Reset, (*play.Conn).HalfClose,
 		} {
 			c, err := t.dial()
 			if err != nil {

@@ -2,7 +2,7 @@
 
 package check
 
-import "lesson/internal/client"
+import "lesson/internal/play"
 
 var fairness = []Case{
 	{
@@ -35,4 +35,4 @@ var fairness = []Case{
 	},
 }
 
-func connectAndReset(_ *flood, c *client.Client) error { return c.Reset() }
+func connectAndReset(_ *flood, c *play.Conn) error { return c.Reset() }

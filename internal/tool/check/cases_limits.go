@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
@@ -172,7 +172,7 @@ func sendsEndlessly(t *trial) error {
 	sent := 0
 	for sent < endless {
 		err := t.clients["a"].Send(bytes)
-		if errors.Is(err, client.ErrReset) || errors.Is(err, client.ErrTimeout) {
+		if errors.Is(err, play.ErrReset) || errors.Is(err, play.ErrTimeout) {
 			break // it does not take more, which is good
 		}
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
@@ -153,7 +153,7 @@ func answeredSomehow(name string) step {
 			return nil
 		}
 		words := t.words(got, end)
-		if end == client.ErrTimeout {
+		if end == play.ErrTimeout {
 			words += t.evidence(t.clients[name])
 		}
 		return fails(words, "a status line with 200, and end of file at the end")

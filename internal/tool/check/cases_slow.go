@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 )
 
 var slow = []Case{
@@ -133,7 +133,7 @@ func timesOut(t *trial) error {
 	began := time.Now()
 	_, end := t.clients["a"].ReadAll(t.timeout + t.patience)
 	took := time.Since(began)
-	if errors.Is(end, client.ErrTimeout) {
+	if errors.Is(end, play.ErrTimeout) {
 		return fails(
 			fmt.Sprintf("open after %v", took.Round(time.Millisecond)),
 			fmt.Sprintf("end of file after %v", t.timeout),
@@ -155,7 +155,7 @@ func timesOutDripping(t *trial) error {
 		if err := c.Send([]byte("x")); err != nil {
 			return nil // closed: it lets nothing more come
 		}
-		if _, err := c.Read(1, t.timeout/10); !errors.Is(err, client.ErrTimeout) {
+		if _, err := c.Read(1, t.timeout/10); !errors.Is(err, play.ErrTimeout) {
 			return nil
 		}
 	}

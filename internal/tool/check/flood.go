@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 )
 
 // A flood is clients that ask for more than their share until they are stopped.
@@ -16,7 +16,7 @@ type flood struct {
 	ending  atomic.Bool
 	clients sync.WaitGroup
 	mu      sync.Mutex
-	open    map[*client.Client]bool
+	open    map[*play.Conn]bool
 	sent    atomic.Int64 // bytes
 	came    atomic.Int64 // connections
 }
@@ -25,15 +25,15 @@ type flood struct {
 const floodClients = 4
 
 // flooding starts clients that do the same thing again and again.
-func flooding(what string, one func(*flood, *client.Client) error) step {
+func flooding(what string, one func(*flood, *play.Conn) error) step {
 	text := fmt.Sprintf("%d clients %s, again and again", floodClients, what)
 	return step{text: text, do: func(t *trial) error {
-		f := &flood{open: map[*client.Client]bool{}}
+		f := &flood{open: map[*play.Conn]bool{}}
 		t.flood = f
 		for range floodClients {
 			f.clients.Go(func() {
 				for !f.ending.Load() {
-					c, err := client.Dial(t.server.addr)
+					c, err := play.Dial(t.server.addr)
 					if err != nil {
 						return // no server any more: the steps that follow will find out
 					}
@@ -50,7 +50,7 @@ func flooding(what string, one func(*flood, *client.Client) error) step {
 	}}
 }
 
-func (f *flood) keep(c *client.Client) bool {
+func (f *flood) keep(c *play.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ending.Load() {
@@ -61,7 +61,7 @@ func (f *flood) keep(c *client.Client) bool {
 	return true
 }
 
-func (f *flood) drop(c *client.Client) {
+func (f *flood) drop(c *play.Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.open, c)
@@ -80,8 +80,8 @@ func (f *flood) stop() {
 
 // pour sends first, and then bytes without end: until the flood is stopped, or
 // the server closes.
-func pour(first string) func(*flood, *client.Client) error {
-	return func(f *flood, c *client.Client) error {
+func pour(first string) func(*flood, *play.Conn) error {
+	return func(f *flood, c *play.Conn) error {
 		if err := c.Send([]byte(first)); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"lesson/internal/child"
-	"lesson/internal/client"
+	"lesson/internal/play"
 )
 
 // Run judges the target. It returns an error when nothing can be judged: the
@@ -209,7 +209,7 @@ func (r *runner) trial(ctx context.Context, s *server) *trial {
 	return &trial{
 		ctx: ctx, server: s, model: r.portrait.model,
 		patience: r.options.Patience, timeout: r.options.Timeout, answer: r.portrait.answer,
-		clients: map[string]*client.Client{}, filled: map[string]int{},
+		clients: map[string]*play.Conn{}, filled: map[string]int{},
 		restart: func() (*server, error) { return r.target.startAt(ctx, s.addr.Port(), elsewhere) },
 	}
 }
@@ -256,7 +256,7 @@ func listening(addr netip.AddrPort) bool {
 	if addr.Addr().IsLoopback() {
 		return false
 	}
-	c, err := client.Dial(addr)
+	c, err := play.Dial(addr)
 	if err != nil {
 		return false
 	}

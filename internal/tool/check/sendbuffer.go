@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 )
 
 // An answer of 114 bytes never fills a send buffer, so no client, however slow,
@@ -71,7 +71,7 @@ func connectSmall(name string) step {
 }
 
 func (t *trial) connectSmall(name string) error {
-	c, err := client.DialSmall(t.server.addr)
+	c, err := play.DialSmall(t.server.addr)
 	if err != nil {
 		return fails("no connection: "+err.Error(), "a connection")
 	}

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 )
 
 // The steps of which the scripts are made. Their texts say "must" where the
@@ -143,7 +143,7 @@ func accepted(names ...string) step {
 	}}
 }
 
-func (t *trial) waitAccepted(c *client.Client) error {
+func (t *trial) waitAccepted(c *play.Conn) error {
 	ok, err := t.until(func() (bool, error) {
 		theirs, err := t.theirs(c)
 		if errors.Is(err, sockets.ErrNone) || t.server.ended() {
@@ -187,11 +187,11 @@ func dropped(name string) step {
 	text := name + " must read end of file, and no answer"
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
-		if len(got) == 0 && (end == nil || errors.Is(end, client.ErrReset)) {
+		if len(got) == 0 && (end == nil || errors.Is(end, play.ErrReset)) {
 			return nil
 		}
 		words := t.words(got, end)
-		if errors.Is(end, client.ErrTimeout) {
+		if errors.Is(end, play.ErrTimeout) {
 			words += t.evidence(t.clients[name])
 		}
 		return fails(words, "no answer, and the connection closed")
@@ -205,12 +205,12 @@ func refused(name string) step {
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
 		granted := bytes.HasPrefix(got, []byte("HTTP/1.")) && bytes.Contains(firstLine(got), []byte(" 200"))
-		if !granted && (end == nil || errors.Is(end, client.ErrReset)) {
+		if !granted && (end == nil || errors.Is(end, play.ErrReset)) {
 			t.note("refused with %s", t.words(got, end))
 			return nil
 		}
 		words := t.words(got, end)
-		if errors.Is(end, client.ErrTimeout) {
+		if errors.Is(end, play.ErrTimeout) {
 			words += t.evidence(t.clients[name])
 		}
 		return fails(words, "a refusal, such as 431, or just the end of the connection")
@@ -229,7 +229,7 @@ func unanswered(name string) step {
 	return step{text: text, do: func(t *trial) error {
 		got, err := t.clients[name].Read(1, long)
 		switch {
-		case errors.Is(err, client.ErrTimeout):
+		case errors.Is(err, play.ErrTimeout):
 			return nil
 		case err == nil:
 			return fails("an answer: "+quote(got)+"…", "nothing: the request is not complete")
@@ -350,7 +350,7 @@ func reads(name string) step {
 		got, err := t.clients[name].Read(len(t.answer), t.patience)
 		if err != nil || !bytes.Equal(got, t.answer) {
 			words := t.words(got, err)
-			if errors.Is(err, client.ErrTimeout) {
+			if errors.Is(err, play.ErrTimeout) {
 				words += t.evidence(t.clients[name])
 			}
 			return fails(words, fmt.Sprintf("the answer (%d bytes)", len(t.answer)))
@@ -441,7 +441,7 @@ func (t *trial) takesAll() error {
 		time.Sleep(pauseUnseen)
 		return nil
 	}
-	var missing *client.Client
+	var missing *play.Conn
 	ok, err := t.until(func() (bool, error) {
 		for _, c := range t.crowd {
 			theirs, err := t.theirs(c)
@@ -527,7 +527,7 @@ func everybody(n int) step {
 
 // converse is a whole conversation of a well-behaved client.
 func (t *trial) converse(request string) error {
-	c, err := client.Dial(t.server.addr)
+	c, err := play.Dial(t.server.addr)
 	if err != nil {
 		return fails("no connection: "+err.Error(), "a connection")
 	}

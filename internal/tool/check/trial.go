@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"lesson/internal/client"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 )
 
 // A step is one line of a script: what it says, and what it does.
@@ -47,10 +47,10 @@ type trial struct {
 	timeout  time.Duration // the server's own for unfinished requests
 	answer   []byte        // what this server answers to a whole request
 
-	clients map[string]*client.Client
+	clients map[string]*play.Conn
 	filled  map[string]int // bytes that were put before a client's answer
 	fits    int            // bytes that fit into a send buffer
-	crowd   []*client.Client
+	crowd   []*play.Conn
 	flood   *flood
 	before  proc.Usage // what the server had used when it was last looked at
 	held    int        // descriptors it had then
@@ -91,8 +91,8 @@ func until(
 
 // dial connects. A server that cannot be reached has failed, whatever the case
 // is about.
-func (t *trial) dial() (*client.Client, error) {
-	c, err := client.Dial(t.server.addr)
+func (t *trial) dial() (*play.Conn, error) {
+	c, err := play.Dial(t.server.addr)
 	if err != nil {
 		return nil, fails("no connection: "+err.Error(), "a connection")
 	}
@@ -101,7 +101,7 @@ func (t *trial) dial() (*client.Client, error) {
 
 // theirs is the server's end of a client's connection. ErrNone when the server
 // has closed it, or runs on another machine.
-func (t *trial) theirs(c *client.Client) (sockets.Socket, error) {
+func (t *trial) theirs(c *play.Conn) (sockets.Socket, error) {
 	s, err := sockets.Connection(t.server.addr, c.LocalAddr())
 	if err != nil || s.Inode != 0 {
 		return s, err
@@ -160,9 +160,9 @@ func (t *trial) words(got []byte, end error) string {
 	switch {
 	case end == nil:
 		return what + ", then end of file"
-	case errors.Is(end, client.ErrReset):
+	case errors.Is(end, play.ErrReset):
 		return what + ", then a reset"
-	case errors.Is(end, client.ErrTimeout):
+	case errors.Is(end, play.ErrTimeout):
 		return fmt.Sprintf("%s, and then nothing for %v; the connection is open", what, t.patience)
 	default:
 		return fmt.Sprintf("%s, then: %v", what, end)
@@ -180,7 +180,7 @@ func quote(p []byte) string {
 }
 
 // evidence is what the kernel says about a connection on which nothing happens.
-func (t *trial) evidence(c *client.Client) string {
+func (t *trial) evidence(c *play.Conn) string {
 	var words []string
 	theirs, err := t.theirs(c)
 	switch {
@@ -213,12 +213,12 @@ func (t *trial) expectAnswer(name string) error {
 	return t.judgeAnswer(t.clients[name], got, end)
 }
 
-func (t *trial) judgeAnswer(c *client.Client, got []byte, end error) error {
+func (t *trial) judgeAnswer(c *play.Conn, got []byte, end error) error {
 	if end == nil && bytes.Equal(got, t.answer) {
 		return nil
 	}
 	words := t.words(got, end)
-	if errors.Is(end, client.ErrTimeout) {
+	if errors.Is(end, play.ErrTimeout) {
 		words += t.evidence(c)
 	}
 	return fails(words, fmt.Sprintf("the answer (%d bytes), then end of file", len(t.answer)))

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"lesson/internal/child"
-	"lesson/internal/client"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 )
 
 // A crowd is one server and its silent clients.
@@ -380,7 +380,7 @@ func (c *crowd) probe() Probe {
 // request is how long one client takes, from connect to the end of the answer.
 func (c *crowd) request() (time.Duration, error) {
 	began := time.Now()
-	one, err := client.Dial(c.server.Addr)
+	one, err := play.Dial(c.server.Addr)
 	if err != nil {
 		return 0, err
 	}

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"time"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 	"lesson/internal/server"
 )
@@ -85,7 +85,7 @@ func (w *watched) serveAsking(ctx context.Context, seen *DeferSeen) error {
 }
 
 func (w *watched) ask(ctx context.Context) error {
-	c, err := client.Dial(w.Addr())
+	c, err := play.Dial(w.Addr())
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (w *watched) ask(ctx context.Context) error {
 	if err := c.Send([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
 		return err
 	}
-	answer, err := c.ReadAll(client.Patience)
+	answer, err := c.ReadAll(play.Patience)
 	if err == nil && len(answer) != len(protocol.Response) {
 		err = fmt.Errorf("an answer of %d bytes", len(answer))
 	}
@@ -108,7 +108,7 @@ func (w *watched) ask(ctx context.Context) error {
 func (w *watched) serveSilent(ctx context.Context, seen *DeferSeen) error {
 	accepted, before := w.Counts().Accepted.Load(), w.kernel.wakes.Load()
 	for range seen.Silent {
-		c, err := client.Dial(w.Addr())
+		c, err := play.Dial(w.Addr())
 		if err != nil {
 			return err
 		}

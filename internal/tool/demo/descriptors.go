@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 	"lesson/internal/server"
 )
@@ -76,12 +76,12 @@ func exhaust(
 }
 
 func (w *watched) exhaust(ctx context.Context, window time.Duration) (*DescriptorsSeen, error) {
-	holder, err := client.Dial(w.Addr())
+	holder, err := play.Dial(w.Addr())
 	if err != nil {
 		return nil, err
 	}
 	defer holder.Close()
-	err = until(ctx, client.Patience, func() (bool, error) {
+	err = until(ctx, play.Patience, func() (bool, error) {
 		return w.Counts().Accepted.Load() == 1, nil
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func (w *watched) exhaust(ctx context.Context, window time.Duration) (*Descripto
 	if _, err := unix.Write(waiting, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
 		return nil, fmt.Errorf("write: %w", err)
 	}
-	err = until(ctx, client.Patience, func() (bool, error) {
+	err = until(ctx, play.Patience, func() (bool, error) {
 		return w.kernel.exhausted.Load() > 0, nil
 	})
 	if err != nil {
@@ -133,7 +133,7 @@ func (w *watched) exhaust(ctx context.Context, window time.Duration) (*Descripto
 	if err := holder.HalfClose(); err != nil {
 		return nil, err
 	}
-	err = until(ctx, client.Patience, func() (bool, error) { return answered(waiting) })
+	err = until(ctx, play.Patience, func() (bool, error) { return answered(waiting) })
 	seen.Served = time.Since(began)
 	return seen, err
 }

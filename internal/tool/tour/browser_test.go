@@ -35,7 +35,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"lesson/internal/book"
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/proof"
 )
 
@@ -465,7 +465,7 @@ func scenarioSteps(t *testing.T, b *chrome, url string) {
 
 func outsider(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
-	c, err := client.Dial(p.addr("epoll"))
+	c, err := play.Dial(p.addr("epoll"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -815,7 +815,7 @@ func request(ctx context.Context, addr netip.AddrPort, answers *atomic.Int64) er
 			return nil
 		case <-every.C:
 		}
-		c, err := client.Dial(addr)
+		c, err := play.Dial(addr)
 		if err != nil {
 			return err
 		}

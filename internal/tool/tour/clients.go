@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
@@ -84,7 +84,7 @@ type link struct {
 
 // A wire is one connection.
 type wire struct {
-	*client.Client
+	*play.Conn
 	slow  bool          // it reads only when told to
 	reads chan struct{} // a slow client's permission to read once
 	left  chan struct{} // closed when the client has closed
@@ -173,7 +173,7 @@ func (l *link) connect(a Act, reading *sync.WaitGroup) {
 	l.tell("connecting", "")
 	l.mu.Unlock()
 
-	dialled, err := client.Dial(addr)
+	dialled, err := play.Dial(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -231,7 +231,7 @@ func (l *link) act(a Act) {
 		return // the reader has seen its end
 	}
 	switch {
-	case errors.Is(err, client.ErrReset):
+	case errors.Is(err, play.ErrReset):
 		l.tell("reset", "the server's side reset the connection")
 	case err != nil:
 		l.tell(l.about.State, err.Error())
@@ -287,7 +287,7 @@ func (l *link) read(conn *wire) {
 			l.tell("answered", "then end of file")
 		case errors.Is(err, io.EOF):
 			l.tell("closed", "the server closed, without an answer")
-		case errors.Is(err, client.ErrReset):
+		case errors.Is(err, play.ErrReset):
 			l.tell("reset", "the server's side reset the connection")
 		default:
 			l.tell("closed", err.Error())

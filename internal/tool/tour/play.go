@@ -34,8 +34,8 @@ type scenarioEvent struct {
 	Next  int    `json:"next"` // the index of the next act
 }
 
-// A play is a scenario that is played to the servers of a session.
-type play struct {
+// A performance is a scenario that is played to the servers of a session.
+type performance struct {
 	session *session
 	script  script
 	speed   float64
@@ -79,7 +79,7 @@ func (s *session) startPlay(order scenarioOrder) error {
 	if order.Speed < 0.01 || order.Speed > 100 {
 		return badRequest("speed %g", order.Speed).hint("1 is as written, 0.25 four times slower")
 	}
-	p := &play{
+	p := &performance{
 		session: s, script: script, speed: order.Speed,
 		orders: make(chan scenarioOrder), over: make(chan struct{}), quit: make(chan struct{}),
 	}
@@ -106,19 +106,19 @@ func (s *session) startPlay(order scenarioOrder) error {
 }
 
 // stop ends the play, and returns when it has ended.
-func (p *play) stop() {
+func (p *performance) stop() {
 	p.once.Do(func() { close(p.quit) })
 	<-p.over
 }
 
-func (p *play) tell(state string, next int) {
+func (p *performance) tell(state string, next int) {
 	p.session.journal.tell("scenario", "scenario", &scenarioEvent{
 		Name: p.script.Name, State: state, Next: next,
 	})
 }
 
 // run does the acts, each at its time.
-func (p *play) run(waits bool) {
+func (p *performance) run(waits bool) {
 	defer close(p.over)
 	next, at := 0, time.Duration(0) // at is the time in the script
 	if !waits {

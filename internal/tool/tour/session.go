@@ -58,7 +58,7 @@ type session struct {
 	peers   map[string]string // whose address that is
 	streams int               // pages that follow
 	leave   *time.Timer       // ends the session when no page follows
-	play    *play             // the scenario that is played, or nil
+	play    *performance      // the scenario that is played, or nil
 }
 
 func newSession(t *Tour, id string) *session {

@@ -21,8 +21,8 @@ import (
 	"time"
 
 	"lesson/internal/book"
-	"lesson/internal/client"
 	"lesson/internal/observe/trace"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
@@ -230,7 +230,7 @@ func TestACallerFromOutsideIsSeen(t *testing.T) {
 	p := newRig(t, Options{}).open()
 	server := p.add("loop")
 	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
-	outsider, err := client.Dial(netip.MustParseAddrPort(addr))
+	outsider, err := play.Dial(netip.MustParseAddrPort(addr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -532,7 +532,7 @@ func load(t *testing.T, addr string) (stop func() int) {
 					return
 				default:
 				}
-				c, err := client.Dial(netip.MustParseAddrPort(addr))
+				c, err := play.Dial(netip.MustParseAddrPort(addr))
 				if err != nil {
 					t.Errorf("dial: %v", err)
 					return

@@ -1,6 +1,6 @@
 //go:build linux
 
-package client_test
+package play_test
 
 import (
 	"bytes"
@@ -13,7 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/client"
+	"lesson/internal/play"
+	"lesson/internal/proof"
 )
 
 const patience = 10 * time.Second
@@ -22,44 +23,29 @@ const patience = 10 * time.Second
 func listen(t *testing.T) (*net.TCPListener, netip.AddrPort) {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	proof.Must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	return l, l.Addr().(*net.TCPAddr).AddrPort()
 }
 
 // connected is a client and the server's end of its connection.
-func connected(t *testing.T) (*client.Client, *net.TCPConn) {
+func connected(t *testing.T) (*play.Conn, *net.TCPConn) {
 	t.Helper()
 	l, addr := listen(t)
-	c, err := client.Dial(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, err := play.Dial(addr)
+	proof.Must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	conn, err := l.AcceptTCP()
-	if err != nil {
-		t.Fatal(err)
-	}
+	proof.Must(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
+	proof.Must(t, conn.SetDeadline(time.Now().Add(patience)))
 	return c, conn
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestReadingTellsTheThreeEndsApart(t *testing.T) {
 	write := func(t *testing.T, conn *net.TCPConn) {
 		_, err := conn.Write([]byte("some"))
-		must(t, err)
+		proof.Must(t, err)
 	}
 	ends := []struct {
 		name   string
@@ -69,24 +55,24 @@ func TestReadingTellsTheThreeEndsApart(t *testing.T) {
 	}{
 		{"end of file", func(t *testing.T, conn *net.TCPConn) {
 			write(t, conn)
-			must(t, conn.Close())
+			proof.Must(t, conn.Close())
 		}, patience, nil},
 		{"reset", func(t *testing.T, conn *net.TCPConn) {
 			write(t, conn)
-			must(t, conn.SetLinger(0))
-			must(t, conn.Close())
-		}, patience, client.ErrReset},
-		{"timeout", write, 50 * time.Millisecond, client.ErrTimeout},
+			proof.Must(t, conn.SetLinger(0))
+			proof.Must(t, conn.Close())
+		}, patience, play.ErrReset},
+		{"timeout", write, 50 * time.Millisecond, play.ErrTimeout},
 	}
 	ways := []struct {
 		name string
-		read func(*client.Client, time.Duration) ([]byte, error)
+		read func(*play.Conn, time.Duration) ([]byte, error)
 	}{
-		{"ReadAll", (*client.Client).ReadAll},
-		{"ReadSlowly", func(c *client.Client, within time.Duration) ([]byte, error) {
+		{"ReadAll", (*play.Conn).ReadAll},
+		{"ReadSlowly", func(c *play.Conn, within time.Duration) ([]byte, error) {
 			return c.ReadSlowly(within, time.Microsecond)
 		}},
-		{"Read", func(c *client.Client, within time.Duration) ([]byte, error) {
+		{"Read", func(c *play.Conn, within time.Duration) ([]byte, error) {
 			p, err := c.Read(5, within)
 			if errors.Is(err, io.EOF) {
 				err = nil
@@ -114,7 +100,7 @@ func TestReadingTellsTheThreeEndsApart(t *testing.T) {
 func TestReadTakesNoMoreThanItIsAskedFor(t *testing.T) {
 	c, conn := connected(t)
 	_, err := conn.Write([]byte("some"))
-	must(t, err)
+	proof.Must(t, err)
 	for _, want := range []string{"so", "m"} {
 		if got, err := c.Read(len(want), patience); string(got) != want || err != nil {
 			t.Errorf("read %q, %v, want %q", got, err, want)
@@ -124,10 +110,10 @@ func TestReadTakesNoMoreThanItIsAskedFor(t *testing.T) {
 
 func TestReadAllIsBounded(t *testing.T) {
 	c, conn := connected(t)
-	go func() { _, _ = conn.Write(make([]byte, 2*client.MaxAnswer)) }() // ends when c closes
+	go func() { _, _ = conn.Write(make([]byte, 2*play.MaxAnswer)) }() // ends when c closes
 	got, err := c.ReadAll(patience)
-	if !errors.Is(err, client.ErrTooMuch) {
-		t.Errorf("read %d bytes, then %v, want %v", len(got), err, client.ErrTooMuch)
+	if !errors.Is(err, play.ErrTooMuch) {
+		t.Errorf("read %d bytes, then %v, want %v", len(got), err, play.ErrTooMuch)
 	}
 }
 
@@ -152,9 +138,9 @@ func TestEachPieceIsASegmentOfItsOwn(t *testing.T) {
 		got = append(got, <-arrived)
 		<-read
 	}
-	must(t, c.SendSlowly(client.Cut([]byte("request"), 1, 3, 6), next))
+	proof.Must(t, c.SendSlowly(play.Cut([]byte("request"), 1, 3, 6), next))
 	next()
-	must(t, c.HalfClose())
+	proof.Must(t, c.HalfClose())
 	if _, more := <-arrived; more {
 		t.Error("after the half-close, more came than was sent")
 	}
@@ -172,7 +158,7 @@ func TestEachPieceIsASegmentOfItsOwn(t *testing.T) {
 func TestCutLosesNothing(t *testing.T) {
 	p := []byte("request")
 	for _, offsets := range [][]int{nil, {0}, {7}, {3}, {1, 2, 3, 4, 5, 6}, {2, 2}} {
-		pieces := client.Cut(p, offsets...)
+		pieces := play.Cut(p, offsets...)
 		if len(pieces) != len(offsets)+1 || !bytes.Equal(bytes.Join(pieces, nil), p) {
 			t.Errorf("cut at %v: %q", offsets, pieces)
 		}
@@ -181,14 +167,14 @@ func TestCutLosesNothing(t *testing.T) {
 
 func TestHalfCloseLeavesTheOtherDirectionOpen(t *testing.T) {
 	c, conn := connected(t)
-	must(t, c.Send([]byte("question")))
-	must(t, c.HalfClose())
+	proof.Must(t, c.Send([]byte("question")))
+	proof.Must(t, c.HalfClose())
 	if got, err := io.ReadAll(conn); string(got) != "question" || err != nil {
 		t.Errorf("the server read %q, %v", got, err)
 	}
 	_, err := conn.Write([]byte("answer"))
-	must(t, err)
-	must(t, conn.Close())
+	proof.Must(t, err)
+	proof.Must(t, conn.Close())
 	if got, err := c.ReadAll(patience); string(got) != "answer" || err != nil {
 		t.Errorf("the client read %q, %v", got, err)
 	}
@@ -196,7 +182,7 @@ func TestHalfCloseLeavesTheOtherDirectionOpen(t *testing.T) {
 
 func TestResetIsOneForTheServer(t *testing.T) {
 	c, conn := connected(t)
-	must(t, c.Reset())
+	proof.Must(t, c.Reset())
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("the server read %v, want %v", err, unix.ECONNRESET)
 	}
@@ -204,7 +190,7 @@ func TestResetIsOneForTheServer(t *testing.T) {
 
 func TestCloseIsEndOfFileForTheServer(t *testing.T) {
 	c, conn := connected(t)
-	must(t, c.Close())
+	proof.Must(t, c.Close())
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the server read %v, want %v", err, io.EOF)
 	}
@@ -212,8 +198,8 @@ func TestCloseIsEndOfFileForTheServer(t *testing.T) {
 
 func TestSendingIntoAResetIsOne(t *testing.T) {
 	c, conn := connected(t)
-	must(t, conn.SetLinger(0))
-	must(t, conn.Close())
+	proof.Must(t, conn.SetLinger(0))
+	proof.Must(t, conn.Close())
 	var err error
 	for range 100 { // the reset may come after the first few
 		if err = c.Send([]byte("anybody there?")); err != nil {
@@ -221,22 +207,22 @@ func TestSendingIntoAResetIsOne(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if !errors.Is(err, client.ErrReset) {
-		t.Errorf("sending ended with %v, want %v", err, client.ErrReset)
+	if !errors.Is(err, play.ErrReset) {
+		t.Errorf("sending ended with %v, want %v", err, play.ErrReset)
 	}
 }
 
 func TestASmallReceiveBufferHoldsTheServerBack(t *testing.T) {
 	l, addr := listen(t)
-	c, err := client.DialSmall(addr)
-	must(t, err)
+	c, err := play.DialSmall(addr)
+	proof.Must(t, err)
 	defer c.Close()
 	conn, err := l.AcceptTCP()
-	must(t, err)
+	proof.Must(t, err)
 	defer conn.Close()
 	// The sender's buffer is bounded too, or it would take everything.
-	must(t, conn.SetWriteBuffer(4096))
-	must(t, conn.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+	proof.Must(t, conn.SetWriteBuffer(4096))
+	proof.Must(t, conn.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
 	sent, err := conn.Write(make([]byte, 1<<20))
 	if err == nil {
 		t.Errorf("the server sent %d bytes that nobody read", sent)
@@ -255,23 +241,23 @@ func TestAddressesAreThoseOfTheConnection(t *testing.T) {
 
 func TestDialSaysWhenNobodyListens(t *testing.T) {
 	l, addr := listen(t)
-	must(t, l.Close())
-	if _, err := client.Dial(addr); !errors.Is(err, unix.ECONNREFUSED) {
+	proof.Must(t, l.Close())
+	if _, err := play.Dial(addr); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("dial: %v, want %v", err, unix.ECONNREFUSED)
 	}
 }
 
 func TestSomeIsWhatThereIs(t *testing.T) {
 	c, conn := connected(t)
-	if _, err := c.Some(10, time.Millisecond); !errors.Is(err, client.ErrTimeout) {
+	if _, err := c.Some(10, time.Millisecond); !errors.Is(err, play.ErrTimeout) {
 		t.Errorf("with nothing there: %v", err)
 	}
 	_, err := conn.Write([]byte("some bytes"))
-	must(t, err)
-	must(t, conn.Close())
+	proof.Must(t, err)
+	proof.Must(t, conn.Close())
 	for _, want := range []string{"some", " byt", "es"} {
 		got, err := c.Some(4, patience)
-		must(t, err)
+		proof.Must(t, err)
 		if string(got) != want {
 			t.Errorf("%q, want %q", got, want)
 		}

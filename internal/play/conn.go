@@ -1,12 +1,6 @@
 //go:build linux
 
-// Package client is the other end of the connection: clients that follow a
-// script, well behaved or not. Every tool and every test speaks to a server in
-// these words: dial, send, send slowly, half-close, reset, close, read.
-//
-// A Client never waits for ever. Sizes are bytes. It is for one goroutine that
-// sends and one that reads at a time; closing it may come from a third.
-package client
+package play
 
 import (
 	"errors"
@@ -21,34 +15,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Patience bounds what takes no time of its own to be told: a Dial, a Send.
+// Patience bounds Dial and Send, which are not given a time of their own.
 const Patience = 10 * time.Second
 
-// MaxAnswer is the most that ReadAll and ReadSlowly take from a server.
+// MaxAnswer bounds what ReadAll and ReadSlowly take from a server, in bytes.
 const MaxAnswer = 1 << 20
 
-// How a conversation ends, when not with end of file. Every method that sends
-// or reads returns one of these where it applies; test for them with errors.Is.
+// The ways a conversation can end besides end of file. Every method that sends or
+// reads returns one of these where it applies; test for them with errors.Is.
 var (
 	ErrReset   = errors.New("the server reset the connection") // ECONNRESET, or EPIPE on sending
 	ErrTimeout = errors.New("the server let the time run out")
 	ErrTooMuch = fmt.Errorf("the server sent more than %d bytes", MaxAnswer)
 )
 
-// A Client is one connection to a server. Each Send leaves at once, in segments
-// of its own: TCP_NODELAY is set, as package net always does.
-type Client struct{ conn *net.TCPConn }
+// A Conn is the client's end of one connection to a server. Each Send leaves at once,
+// in segments of its own, because package net always sets TCP_NODELAY.
+//
+// A Conn never waits forever. One goroutine may send while another reads, and a third
+// may close it.
+type Conn struct{ conn *net.TCPConn }
 
-// Dial connects to addr. It succeeds as soon as the server's kernel has put
-// the connection into the accept queue; nobody need have accepted it.
-func Dial(addr netip.AddrPort) (*Client, error) {
+// Dial connects to addr. It returns as soon as the server's kernel has put the
+// connection into the accept queue; the server need not have accepted it.
+func Dial(addr netip.AddrPort) (*Conn, error) {
 	return dial(addr, nil)
 }
 
-// DialSmall is Dial with the smallest receive buffer that Linux allows (2304
-// bytes, socket(7)), so that a server cannot send far ahead of a slow reader.
-// It is set before connecting: the first segment already announces the window.
-func DialSmall(addr netip.AddrPort) (*Client, error) {
+// DialSmall is like Dial, with the smallest receive buffer that Linux allows (2304
+// bytes, socket(7)), so that a server cannot send far ahead of a slow reader. It is
+// set before connecting, because the first segment already announces the window.
+func DialSmall(addr netip.AddrPort) (*Conn, error) {
 	return dial(addr, func(_, _ string, raw syscall.RawConn) error {
 		var err error
 		outer := raw.Control(func(fd uintptr) {
@@ -60,28 +57,28 @@ func DialSmall(addr netip.AddrPort) (*Client, error) {
 
 func dial(
 	addr netip.AddrPort, control func(network, addr string, raw syscall.RawConn) error,
-) (*Client, error) {
+) (*Conn, error) {
 	dialer := net.Dialer{Timeout: Patience, KeepAlive: -1, Control: control}
 	conn, err := dialer.Dial("tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}
-	return &Client{conn.(*net.TCPConn)}, nil
+	return &Conn{conn.(*net.TCPConn)}, nil
 }
 
-// LocalAddr is the client's own address.
-func (c *Client) LocalAddr() netip.AddrPort {
+// LocalAddr returns the client's own address.
+func (c *Conn) LocalAddr() netip.AddrPort {
 	return c.conn.LocalAddr().(*net.TCPAddr).AddrPort()
 }
 
-// RemoteAddr is the server's address.
-func (c *Client) RemoteAddr() netip.AddrPort {
+// RemoteAddr returns the server's address.
+func (c *Conn) RemoteAddr() netip.AddrPort {
 	return c.conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 }
 
-// Send sends all of p. It stands still while the server does not read and all
-// buffers are full; ErrTimeout when that lasts longer than Patience.
-func (c *Client) Send(p []byte) error {
+// Send sends all of p. It blocks while the server does not read and all buffers are
+// full, and returns ErrTimeout when that lasts longer than Patience.
+func (c *Conn) Send(p []byte) error {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
 		return err
 	}
@@ -92,7 +89,7 @@ func (c *Client) Send(p []byte) error {
 // SendSlowly sends the pieces one after the other, each in a segment of its own
 // unless it is too long for one. Between two pieces it calls between, which may
 // pause, or wait until the server has read the last one; nil for no pause.
-func (c *Client) SendSlowly(pieces [][]byte, between func()) error {
+func (c *Conn) SendSlowly(pieces [][]byte, between func()) error {
 	for i, piece := range pieces {
 		if i > 0 && between != nil {
 			between()
@@ -116,23 +113,23 @@ func Cut(p []byte, offsets ...int) [][]byte {
 	return append(pieces, p[last:])
 }
 
-// HalfClose says that nothing more will be sent (shutdown, SHUT_WR). The server
-// reads end of file; its answer can still be read.
-func (c *Client) HalfClose() error { return inOurWords(c.conn.CloseWrite()) }
+// HalfClose ends the sending side (shutdown, SHUT_WR). The server reads end of file;
+// its answer can still be read.
+func (c *Conn) HalfClose() error { return inOurWords(c.conn.CloseWrite()) }
 
-// Close closes. The server reads end of file; but if something that it sent has
-// not been read here, or it sends more, it gets a reset.
-func (c *Client) Close() error { return c.conn.Close() }
+// Close closes the connection. The server reads end of file; but it gets a reset if
+// something it sent has not been read here, or if it sends more.
+func (c *Conn) Close() error { return c.conn.Close() }
 
 // Reset ends the connection with a reset (SO_LINGER with time 0, then close):
 // what either side has not delivered yet is lost.
-func (c *Client) Reset() error {
+func (c *Conn) Reset() error {
 	return errors.Join(c.conn.SetLinger(0), c.conn.Close())
 }
 
-// Read reads exactly n bytes, at the latest within the given time. When fewer
-// came, they are returned with io.EOF, ErrReset or ErrTimeout.
-func (c *Client) Read(n int, within time.Duration) ([]byte, error) {
+// Read reads exactly n bytes, within the given time. When fewer came, it returns them
+// with io.EOF, ErrReset or ErrTimeout.
+func (c *Conn) Read(n int, within time.Duration) ([]byte, error) {
 	p := make([]byte, n)
 	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
@@ -147,9 +144,9 @@ func (c *Client) Read(n int, within time.Duration) ([]byte, error) {
 	return p, nil
 }
 
-// Some reads what there is, at most n bytes, and waits for the first of them.
-// io.EOF, ErrReset and ErrTimeout come alone.
-func (c *Client) Some(n int, within time.Duration) ([]byte, error) {
+// Some waits for the first byte, and reads what is there, at most n bytes. io.EOF,
+// ErrReset and ErrTimeout come without bytes.
+func (c *Conn) Some(n int, within time.Duration) ([]byte, error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}
@@ -161,20 +158,18 @@ func (c *Client) Some(n int, within time.Duration) ([]byte, error) {
 	return nil, inOurWords(err)
 }
 
-// ReadAll reads until end of file, and then returns a nil error, as io.ReadAll
-// does. What came before ErrReset, ErrTimeout or ErrTooMuch is returned with
-// it.
-func (c *Client) ReadAll(within time.Duration) ([]byte, error) {
+// ReadAll reads until end of file, and then returns a nil error, as io.ReadAll does.
+// With ErrReset, ErrTimeout or ErrTooMuch it returns what came before.
+func (c *Conn) ReadAll(within time.Duration) ([]byte, error) {
 	return c.readAll(4096, within, nil)
 }
 
-// ReadSlowly is ReadAll for a client with little appetite: one byte at a time,
-// and pause before each. It goes well with DialSmall.
-func (c *Client) ReadSlowly(within, pause time.Duration) ([]byte, error) {
+// ReadSlowly is like ReadAll, but reads one byte at a time, and pauses before each.
+func (c *Conn) ReadSlowly(within, pause time.Duration) ([]byte, error) {
 	return c.readAll(1, within, func() { time.Sleep(pause) })
 }
 
-func (c *Client) readAll(bite int, within time.Duration, before func()) ([]byte, error) {
+func (c *Conn) readAll(bite int, within time.Duration, before func()) ([]byte, error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}
@@ -197,8 +192,8 @@ func (c *Client) readAll(bite int, within time.Duration, before func()) ([]byte,
 	}
 }
 
-// inOurWords replaces what package net says about the end of a conversation.
-// io.EOF and all other errors stay as they are.
+// inOurWords replaces package net's errors about the end of a conversation. io.EOF
+// and all other errors stay as they are.
 func inOurWords(err error) error {
 	switch {
 	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE),
