@@ -78,9 +78,9 @@ func TestWhatAChapterNamesIsLinked(t *testing.T) {
 		"a function in prose":     `data-line="219"><code>advance</code></a>`,
 		"a link to a file":        `class="line" data-file="epoll/eventloop.go" data-line="1">`,
 		"a link to a chapter":     `class="chapter" data-chapter="05-edge-triggered"`,
-		"a word of the code":      `<span class="kd">func</span>`,
+		"a word of the code":      `<span class="keyword">func</span>`,
 		"HTML that a page has":    `<details><summary>`,
-		"a command, and its mark": `<span class="gp">$ </span>`,
+		"a command, and its mark": `<span class="prompt">$ </span>`,
 	} {
 		if !strings.Contains(r.HTML, want) {
 			t.Errorf("%s: no %s", what, want)
@@ -113,6 +113,28 @@ func TestOnlyFilesThatAreListedAreShown(t *testing.T) {
 	} {
 		if _, err := Source(file); err == nil {
 			t.Errorf("%q is shown", file)
+		}
+	}
+}
+
+func TestHighlight(t *testing.T) {
+	tests := []struct{ language, code, want string }{
+		{"go", "func f() { len(s) } // if", `<keyword>func</> <function>f</>() ` +
+			`{ <builtin>len</>(s) } <comment>// if</>`},
+		{"go", "x1 := 0x1f + 'a'", "x1 := <numeral>0x1f</> + <string>&#39;a&#39;</>"},
+		{"go", `"a // \" b" // c`, `<string>&#34;a // \&#34; b&#34;</> <comment>// c</>`},
+		{"go", "`a\nif`", "<string>`a</>\n<string>if`</>"},
+		{"go", "/* a\n*/ b", "<comment>/* a</>\n<comment>*/</> b"},
+		{"go", "typeset, iff", "typeset, iff"},
+		{"python", "def f(a): # if", "<keyword>def</> <function>f</>(a): <comment># if</>"},
+		{"python", `print(b"1\n", 2)`, `<builtin>print</>(<string>b&#34;1\n&#34;</>, <numeral>2</>)`},
+		{"no such language", "if 1", "if 1"},
+	}
+	span := regexp.MustCompile(`<span class="(\w+)">(.*?)</span>`)
+	for _, test := range tests {
+		html := strings.Join(Highlight(test.language, test.code), "\n")
+		if got := span.ReplaceAllString(html, "<$1>$2</>"); got != test.want {
+			t.Errorf("%s: %s\n got %s\nwant %s", test.language, test.code, got, test.want)
 		}
 	}
 }

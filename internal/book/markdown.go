@@ -226,7 +226,7 @@ func (b blocks) code(
 			lines[i] = console(line)
 		}
 	}
-	fmt.Fprintf(w, "<pre class=\"chroma\" tabindex=\"0\"><code class=\"language-%s\">%s\n</code></pre>\n",
+	fmt.Fprintf(w, "<pre class=\"code\" tabindex=\"0\"><code class=\"language-%s\">%s\n</code></pre>\n",
 		html.EscapeString(language), strings.Join(lines, "\n"))
 	return ast.WalkSkipChildren, nil
 }
@@ -234,7 +234,7 @@ func (b blocks) code(
 // console marks the commands of a block, and the lines that its trace names.
 func console(line string) string {
 	if command, ok := strings.CutPrefix(line, "$ "); ok {
-		return `<span class="gp">$ </span><span class="command">` + command + `</span>`
+		return `<span class="prompt">$ </span><span class="command">` + command + `</span>`
 	}
 	return place.ReplaceAllString(line, `<a class="line" data-file="$1" data-line="$2" href="#">$0</a>`)
 }
@@ -245,7 +245,7 @@ func writeQuote(w util.BufWriter, file string, from int, lines []string) {
 	fmt.Fprintf(w, "<figure class=\"quote\" data-file=\"%s\" data-from=\"%d\" data-to=\"%d\">\n"+
 		"<figcaption><a class=\"line\" data-file=\"%[1]s\" data-line=\"%[2]d\" href=\"#\">"+
 		"%[1]s:%[2]d–%[3]d</a></figcaption>\n"+
-		"<pre class=\"chroma\" tabindex=\"0\"><code class=\"language-go\">", name, from, to)
+		"<pre class=\"code\" tabindex=\"0\"><code class=\"language-go\">", name, from, to)
 	var code bytes.Buffer
 	for i, line := range lines {
 		fmt.Fprintf(&code, "<span class=\"codeline\" data-line=\"%d\">%s\n</span>", from+i, line)

@@ -7,16 +7,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"html"
 	"io/fs"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/alecthomas/chroma/v2"
-	"github.com/alecthomas/chroma/v2/lexers"
 
 	"lesson/docs"
 	"lesson/internal/lesson"
@@ -49,61 +45,6 @@ func Source(file string) (string, error) {
 		return string(text), err
 	}
 	return lesson.Source(file)
-}
-
-// Highlight is source code in a language, as HTML, line by line: its words in
-// spans with chroma's classes, such as "k" for a keyword. All else is escaped. A
-// language that chroma does not know is plain text.
-func Highlight(language, code string) []string {
-	lexer := lexers.Get(language)
-	if lexer == nil {
-		lexer = lexers.Fallback
-	}
-	code = strings.TrimSuffix(code, "\n")
-	tokens, err := chroma.Tokenise(chroma.Coalesce(lexer), nil, code)
-	if err != nil {
-		return plainLines(code)
-	}
-	lines := make([]string, 0, strings.Count(code, "\n")+1)
-	for _, line := range chroma.SplitTokensIntoLines(tokens) {
-		var b strings.Builder
-		for _, t := range line {
-			text := html.EscapeString(strings.TrimSuffix(t.Value, "\n"))
-			class := classOf(t.Type)
-			switch {
-			case text == "":
-			case class == "":
-				b.WriteString(text)
-			default:
-				fmt.Fprintf(&b, `<span class="%s">%s</span>`, class, text)
-			}
-		}
-		lines = append(lines, b.String())
-	}
-	// A lexer adds a line end of its own, and some take trailing empty lines for one.
-	if want := strings.Count(code, "\n") + 1; len(lines) > want {
-		lines = lines[:want]
-	}
-	return lines
-}
-
-func plainLines(code string) []string {
-	return strings.Split(html.EscapeString(code), "\n")
-}
-
-// classOf is the short class of a token, or of the nearest kind that has one.
-// Plain text and white space have none.
-func classOf(t chroma.TokenType) string {
-	for _, kind := range []chroma.TokenType{t, t.SubCategory(), t.Category()} {
-		switch class := chroma.StandardTypes[kind]; class {
-		case "":
-		case "w", "p", "nx", "n":
-			return ""
-		default:
-			return class
-		}
-	}
-	return ""
 }
 
 // A Place is a line of a source file.

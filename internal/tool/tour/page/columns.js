@@ -40,7 +40,7 @@ class Column {
     this.badges = h("ul", { class: "badges", "aria-label": `Where ${this.name()} stands` });
     this.tabs = h("div", { class: "files", role: "group", "aria-label": "File" });
     this.pane = h("div", {
-      class: "source chroma", tabindex: "0", role: "region", "aria-label": `Source of ${this.name()}`,
+      class: "source code", tabindex: "0", role: "region", "aria-label": `Source of ${this.name()}`,
       onwheel: () => this.pin(), onpointerdown: () => this.pin(), onkeydown: () => this.pin(),
     });
     this.lines = h("div", { class: "lines" });
