@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"lesson/internal/child"
-	"lesson/internal/kernel"
 	"lesson/internal/observe/program"
 	"lesson/internal/observe/trace"
 	"lesson/internal/report"
@@ -83,7 +82,7 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 	}
 }
 
-func observer(w io.Writer, asJSON bool) kernel.Observer {
+func observer(w io.Writer, asJSON bool) trace.Observer {
 	if asJSON {
 		recorder := trace.NewJSON(w)
 		recorder.PeerOf = program.PeerOf

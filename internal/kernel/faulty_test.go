@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/proof"
 )
 
 // faultable are the calls that can be made to fail, and how each is made.
@@ -42,7 +43,7 @@ var faultable = []struct {
 func TestFaultyError(t *testing.T) {
 	for _, test := range faultable {
 		t.Run(test.name, func(t *testing.T) {
-			inner := &stub{n: 7}
+			inner := &proof.Kernel{N: 7}
 			plan := func(name string, fd int) (kernel.Fault, bool) {
 				if name != test.name || fd != test.fd {
 					t.Errorf("asked about %s on %d, want %s on %d", name, fd, test.name, test.fd)
@@ -52,8 +53,8 @@ func TestFaultyError(t *testing.T) {
 			k := &kernel.Faulty{Kernel: inner, Plan: plan}
 			n, err := test.call(k)
 			want(t, test.name, n, err, -1, unix.EIO)
-			if made := len(inner.asked) == 1; made != (test.name == "close") {
-				t.Errorf("the kernel inside was asked %q", inner.asked)
+			if made := len(inner.Asked) == 1; made != (test.name == "close") {
+				t.Errorf("the kernel inside was asked %q", inner.Asked)
 			}
 		})
 	}
@@ -64,17 +65,17 @@ func TestFaultyPasses(t *testing.T) {
 	pass := func(string, int) (kernel.Fault, bool) { return kernel.Fault{}, false }
 	for _, failure := range []error{nil, unix.ENOMEM} {
 		for _, test := range faultable {
-			plain, inner := &stub{n: 7, err: failure}, &stub{n: 7, err: failure}
+			plain, inner := &proof.Kernel{N: 7, Err: failure}, &proof.Kernel{N: 7, Err: failure}
 			wantN, _ := test.call(plain)
 			n, err := test.call(&kernel.Faulty{Kernel: inner, Plan: pass})
 			want(t, test.name, n, err, wantN, failure)
-			if !slices.Equal(inner.asked, plain.asked) {
-				t.Errorf("%s: asked %q, want %q", test.name, inner.asked, plain.asked)
+			if !slices.Equal(inner.Asked, plain.Asked) {
+				t.Errorf("%s: asked %q, want %q", test.name, inner.Asked, plain.Asked)
 			}
 		}
 	}
 	// These cannot be made to fail: the plan is not even asked.
-	inner := new(stub)
+	inner := new(proof.Kernel)
 	k := &kernel.Faulty{Kernel: inner, Plan: func(name string, _ int) (kernel.Fault, bool) {
 		t.Errorf("asked about %s", name)
 		return kernel.Fault{}, false
@@ -83,15 +84,15 @@ func TestFaultyPasses(t *testing.T) {
 	_, err := k.Getsockname(1)
 	wantErr(t, "getsockname", err, nil)
 	wantErr(t, "setsockopt", k.SetsockoptTimeval(1, 2, 3, time.Second), nil)
-	if k.Now() != time.Second || len(inner.asked) != 3 {
-		t.Errorf("the kernel inside was asked %q", inner.asked)
+	if k.Now() != time.Second || len(inner.Asked) != 3 {
+		t.Errorf("the kernel inside was asked %q", inner.Asked)
 	}
 }
 
 // Close closes even if it fails, and the error of the real close comes first.
 func TestFaultyClose(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
+	proof.Must(t, err)
 	linux := new(kernel.Linux)
 	faults := map[string][]kernel.Fault{"close": {{Err: unix.EIO}, {Err: unix.EIO}}}
 	k := &kernel.Faulty{Kernel: linux, Plan: kernel.Script(faults)}
@@ -116,7 +117,7 @@ func TestFaultyLimit(t *testing.T) {
 		{kernel.Fault{Limit: 1}, false, 10}, // the plan says no
 	}
 	for _, test := range tests {
-		inner := new(stub)
+		inner := new(proof.Kernel)
 		k := &kernel.Faulty{Kernel: inner, Plan: func(string, int) (kernel.Fault, bool) {
 			return test.fault, test.ok
 		}}
@@ -126,12 +127,12 @@ func TestFaultyLimit(t *testing.T) {
 			fmt.Sprintf("read 5 %d", test.want),
 			fmt.Sprintf("send 5 %s 6", "0123456789"[:test.want]),
 		}
-		if !slices.Equal(inner.asked, wanted) {
-			t.Errorf("%+v, %v: asked %q, want %q", test.fault, test.ok, inner.asked, wanted)
+		if !slices.Equal(inner.Asked, wanted) {
+			t.Errorf("%+v, %v: asked %q, want %q", test.fault, test.ok, inner.Asked, wanted)
 		}
 	}
 	// A limit means nothing to a call that moves no bytes: it goes through.
-	k := &kernel.Faulty{Kernel: &stub{n: 7}, Plan: func(string, int) (kernel.Fault, bool) {
+	k := &kernel.Faulty{Kernel: &proof.Kernel{N: 7}, Plan: func(string, int) (kernel.Fault, bool) {
 		return kernel.Fault{Limit: 1}, true
 	}}
 	fd, err := k.Accept4(5, 0)
@@ -153,8 +154,8 @@ func TestFaultyLosesNothing(t *testing.T) {
 	fd, err = k.Accept4(listener, unix.SOCK_CLOEXEC)
 	want(t, "accept4", fd, err, -1, unix.ECONNABORTED)
 	fd, err = k.Accept4(listener, unix.SOCK_CLOEXEC)
-	must(t, err)
-	must(t, k.Close(fd))
+	proof.Must(t, err)
+	proof.Must(t, k.Close(fd))
 
 	a, b := pair(t, unix.SOCK_NONBLOCK)
 	text := []byte("Hello")

@@ -1,12 +1,11 @@
 //go:build linux
 
-// Package kernel is the lessons' door to Linux: the system calls a lesson may
-// make, under the names of section 2 of the manual, as one small interface.
+// Package kernel has the system calls that a lesson may make, under the names of
+// section 2 of the manual, as one small interface.
 //
-// Linux makes the calls. Traced tells an observer of each call as it is
-// entered and as it is left. Faulty makes chosen calls fail. The last two wrap
-// any other Kernel, so a lesson is watched and tested without a line of its own
-// code changing.
+// Linux makes the calls. Faulty makes chosen calls fail. Package trace reports each
+// call as it is entered and as it returns. Faulty and trace wrap any other Kernel, so
+// a lesson is observed and tested without a change to its code.
 package kernel
 
 import (

@@ -3,58 +3,23 @@
 package kernel_test
 
 import (
-	"fmt"
 	"net/netip"
-	"os"
-	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/proof"
 )
-
-// patience bounds every wait for something that must happen. It is long: only
-// a test that fails ever waits for it.
-const patience = 20 * time.Second
-
-// until waits for a condition.
-func until(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for start := time.Now(); !condition(); time.Sleep(100 * time.Microsecond) {
-		if time.Since(start) > patience {
-			t.Fatalf("waited %v for this: %s", patience, what)
-		}
-	}
-}
-
-// asleep says whether a thread of this process sleeps in the kernel.
-func asleep(thread int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", thread))
-	if err != nil {
-		return false
-	}
-	// The state comes after the name, which stands in parentheses.
-	_, rest, _ := strings.Cut(string(text), ") ")
-	return strings.HasPrefix(rest, "S")
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // pair is two connected sockets. They are closed when the test ends.
 func pair(t *testing.T, flags int) (a, b int) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
-	must(t, err)
+	proof.Must(t, err)
 	t.Cleanup(func() {
-		must(t, unix.Close(fds[0]))
-		must(t, unix.Close(fds[1]))
+		proof.Must(t, unix.Close(fds[0]))
+		proof.Must(t, unix.Close(fds[1]))
 	})
 	return fds[0], fds[1]
 }
@@ -63,12 +28,12 @@ func pair(t *testing.T, flags int) (a, b int) {
 func listen(t *testing.T, k kernel.Kernel, flags int) (int, netip.AddrPort) {
 	t.Helper()
 	fd, err := k.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
-	must(t, err)
-	t.Cleanup(func() { must(t, unix.Close(fd)) })
-	must(t, k.Bind(fd, netip.MustParseAddrPort("127.0.0.1:0")))
-	must(t, k.Listen(fd, 10))
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, unix.Close(fd)) })
+	proof.Must(t, k.Bind(fd, netip.MustParseAddrPort("127.0.0.1:0")))
+	proof.Must(t, k.Listen(fd, 10))
 	addr, err := k.Getsockname(fd)
-	must(t, err)
+	proof.Must(t, err)
 	return fd, addr
 }
 
@@ -77,9 +42,9 @@ func listen(t *testing.T, k kernel.Kernel, flags int) (int, netip.AddrPort) {
 func connect(t *testing.T, addr netip.AddrPort) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
-	t.Cleanup(func() { must(t, unix.Close(fd)) })
-	must(t, unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}))
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, unix.Close(fd)) })
+	proof.Must(t, unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}))
 	return fd
 }
 
@@ -122,29 +87,6 @@ func TestErrorClasses(t *testing.T) {
 		}
 		if got := kernel.IsExhausted(test.err); got != (test.class == exhausted) {
 			t.Errorf("IsExhausted(%v) = %v", test.err, got)
-		}
-	}
-}
-
-func TestEventNames(t *testing.T) {
-	tests := []struct {
-		mask uint32
-		want string
-	}{
-		{0, "0"},
-		{unix.EPOLLIN, "EPOLLIN"},
-		{unix.EPOLLOUT, "EPOLLOUT"},
-		{unix.EPOLLHUP | unix.EPOLLIN, "EPOLLIN|EPOLLHUP"},
-		{unix.EPOLLERR | unix.EPOLLRDHUP, "EPOLLRDHUP|EPOLLERR"},
-		{unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, "EPOLLIN|EPOLLOUT|EPOLLET"},
-		{unix.EPOLLIN | unix.EPOLLONESHOT, "EPOLLIN|EPOLLONESHOT"},
-		{unix.EPOLLIN | unix.EPOLLEXCLUSIVE, "EPOLLIN|EPOLLEXCLUSIVE"},
-		{unix.EPOLLPRI, "0x2"},
-		{unix.EPOLLIN | unix.EPOLLPRI, "EPOLLIN|0x2"},
-	}
-	for _, test := range tests {
-		if got := kernel.EventNames(test.mask); got != test.want {
-			t.Errorf("EventNames(%#x) = %q, want %q", test.mask, got, test.want)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/proof"
 )
 
 // kernels runs a test with both ways to make a call. The results must be the
@@ -49,8 +50,8 @@ func finished(t *testing.T, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(patience):
-		t.Fatalf("still going on after %v", patience)
+	case <-time.After(proof.Patience):
+		t.Fatalf("still going on after %v", proof.Patience)
 	}
 }
 
@@ -121,23 +122,23 @@ func TestLinuxAccept(t *testing.T) {
 		} {
 			client := connect(t, addr)
 			fd, err := k.Accept4(listener, test.flags)
-			must(t, err)
+			proof.Must(t, err)
 			status, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-			must(t, err)
+			proof.Must(t, err)
 			if got := status&unix.O_NONBLOCK != 0; got != test.nonblock {
 				t.Errorf("flags %#x: non-blocking is %v", test.flags, got)
 			}
 			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-			must(t, err)
+			proof.Must(t, err)
 			if got := flags&unix.FD_CLOEXEC != 0; got != test.close {
 				t.Errorf("flags %#x: close-on-exec is %v", test.flags, got)
 			}
 			// It is that client, and not just any descriptor.
 			_, err = unix.Write(client, []byte("me"))
-			must(t, err)
+			proof.Must(t, err)
 			buffer := make([]byte, 10)
 			n := 0
-			until(t, "bytes over the loopback", func() bool {
+			proof.Eventually(t, "bytes over the loopback", func() bool {
 				n, err = k.Read(fd, buffer)
 				return err != unix.EAGAIN
 			})
@@ -150,7 +151,7 @@ func TestLinuxAccept(t *testing.T) {
 func TestLinuxClose(t *testing.T) {
 	kernels(t, func(t *testing.T, k *kernel.Linux) {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		must(t, err)
+		proof.Must(t, err)
 		wantErr(t, "close", k.Close(fds[0]), nil)
 		n, err := k.Read(fds[1], make([]byte, 1))
 		want(t, "read when the other end is closed", n, err, 0, nil)
@@ -188,13 +189,13 @@ func TestLinuxBlocks(t *testing.T) {
 			},
 			func() {
 				_, err := unix.Write(b, []byte("x"))
-				must(t, err)
+				proof.Must(t, err)
 			},
 		},
 		{
 			"read until the end",
 			func() (int, error) { return k.Read(a, make([]byte, 10)) },
-			func() { must(t, unix.Shutdown(b, unix.SHUT_WR)) },
+			func() { proof.Must(t, unix.Shutdown(b, unix.SHUT_WR)) },
 		},
 	}
 	for _, test := range tests {
@@ -211,7 +212,7 @@ func TestLinuxBlocks(t *testing.T) {
 				for n, err = test.call(); err == unix.EINTR; n, err = test.call() {
 				}
 			}()
-			until(t, "its thread sleeps", func() bool { return asleep(int(thread.Load())) })
+			proof.Eventually(t, "its thread sleeps", func() bool { return proof.Asleep(int(thread.Load())) })
 			select {
 			case <-done:
 				t.Fatalf("it did not block: %d, %v", n, err)
@@ -271,7 +272,7 @@ func TestLinuxErrors(t *testing.T) {
 		_, addr := listen(t, k, unix.SOCK_NONBLOCK)
 		wantErr(t, "shutdown", k.Shutdown(connectable(t), unix.SHUT_WR), unix.ENOTCONN)
 		other, err := k.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		must(t, err)
+		proof.Must(t, err)
 		wantErr(t, "bind to a port in use", k.Bind(other, addr), unix.EADDRINUSE)
 		wantErr(t, "close", k.Close(other), nil)
 	})
@@ -281,8 +282,8 @@ func TestLinuxErrors(t *testing.T) {
 func connectable(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
-	t.Cleanup(func() { must(t, unix.Close(fd)) })
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, unix.Close(fd)) })
 	return fd
 }
 
@@ -303,7 +304,7 @@ func TestLinuxGetsockname(t *testing.T) {
 			t.Logf("%s: this machine has no IPv6", test.addr)
 			continue
 		}
-		must(t, err)
+		proof.Must(t, err)
 		defer unix.Close(fd)
 		if err := k.Bind(fd, asked); err == unix.EADDRNOTAVAIL && test.family == unix.AF_INET6 {
 			t.Logf("%s: this machine has no IPv6", test.addr)
@@ -313,13 +314,13 @@ func TestLinuxGetsockname(t *testing.T) {
 			continue
 		}
 		got, err := k.Getsockname(fd)
-		must(t, err)
+		proof.Must(t, err)
 		if got.Addr() != asked.Addr() || got.Port() == 0 {
 			t.Errorf("bound to %s, getsockname says %s", asked, got)
 		}
 		// The kernel sees the same port: a second bind to it is refused.
 		second, err := k.Socket(test.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		must(t, err)
+		proof.Must(t, err)
 		defer unix.Close(second)
 		if err := k.Bind(second, got); err != unix.EADDRINUSE {
 			t.Errorf("bind to %s again: %v, want %v", got, err, unix.EADDRINUSE)
@@ -337,10 +338,10 @@ func TestLinuxAddresses(t *testing.T) {
 	}
 
 	local, err := k.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
+	proof.Must(t, err)
 	defer unix.Close(local)
 	name := filepath.Join(t.TempDir(), "socket")
-	must(t, unix.Bind(local, &unix.SockaddrUnix{Name: name}))
+	proof.Must(t, unix.Bind(local, &unix.SockaddrUnix{Name: name}))
 	if addr, err := k.Getsockname(local); err == nil {
 		t.Errorf("getsockname of a socket without a port: %s", addr)
 	}
@@ -349,13 +350,13 @@ func TestLinuxAddresses(t *testing.T) {
 func TestLinuxOptions(t *testing.T) {
 	k := new(kernel.Linux)
 	fd := connectable(t)
-	must(t, k.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	proof.Must(t, k.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
 	value, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
 	if err != nil || value == 0 {
 		t.Errorf("TCP_NODELAY was set to 1 and is %d, %v", value, err)
 	}
 	// 1.5 s: a multiple of the kernel's tick, whatever that is.
-	must(t, k.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, 1500*time.Millisecond))
+	proof.Must(t, k.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, 1500*time.Millisecond))
 	tv, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO)
 	if err != nil || tv.Sec != 1 || tv.Usec != 500_000 {
 		t.Errorf("SO_RCVTIMEO was set to 1.5 s and is %+v, %v", tv, err)
@@ -366,7 +367,7 @@ func TestLinuxOptions(t *testing.T) {
 func TestLinuxReadTimesOut(t *testing.T) {
 	k := new(kernel.Linux)
 	a, _ := pair(t, 0)
-	must(t, k.SetsockoptTimeval(a, unix.SOL_SOCKET, unix.SO_RCVTIMEO, time.Millisecond))
+	proof.Must(t, k.SetsockoptTimeval(a, unix.SOL_SOCKET, unix.SO_RCVTIMEO, time.Millisecond))
 	n, err := k.Read(a, make([]byte, 1))
 	for err == unix.EINTR {
 		n, err = k.Read(a, make([]byte, 1))
@@ -434,14 +435,14 @@ func TestLinuxNow(t *testing.T) {
 func interest(t *testing.T, k kernel.Kernel) (epfd, fd int, wake func()) {
 	t.Helper()
 	epfd, err := k.EpollCreate1(unix.EPOLL_CLOEXEC)
-	must(t, err)
-	t.Cleanup(func() { must(t, unix.Close(epfd)) })
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, unix.Close(epfd)) })
 	a, b := pair(t, unix.SOCK_NONBLOCK)
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(a)}
-	must(t, k.EpollCtl(epfd, unix.EPOLL_CTL_ADD, a, event))
+	proof.Must(t, k.EpollCtl(epfd, unix.EPOLL_CTL_ADD, a, event))
 	return epfd, a, func() {
 		_, err := unix.Write(b, []byte("x"))
-		must(t, err)
+		proof.Must(t, err)
 	}
 }
 
@@ -509,7 +510,7 @@ func TestLinuxEpollWaitSecondStep(t *testing.T) {
 						n, err = k.EpollWait(epfd, events, milliseconds)
 					}
 				}()
-				until(t, "the second step", func() bool { return k.Calls() >= made+2 })
+				proof.Eventually(t, "the second step", func() bool { return k.Calls() >= made+2 })
 				select {
 				case <-done:
 					t.Fatalf("it returned before there was anything: %d, %v", n, err)
@@ -550,14 +551,14 @@ func TestLinuxEpollWaitInterrupted(t *testing.T) {
 					runtime.LockOSThread()
 					thread.Store(int64(unix.Gettid()))
 					events := make([]unix.EpollEvent, 4)
-					for start := time.Now(); n == 0 && time.Since(start) < patience; {
+					for start := time.Now(); n == 0 && time.Since(start) < proof.Patience; {
 						before := k.Calls()
 						n, err = k.EpollWait(epfd, events, test.milliseconds)
 						calls = k.Calls() - before
 					}
 				}()
-				until(t, "a signal ends the wait", func() bool {
-					if id := int(thread.Load()); asleep(id) {
+				proof.Eventually(t, "a signal ends the wait", func() bool {
+					if id := int(thread.Load()); proof.Asleep(id) {
 						_ = unix.Tgkill(os.Getpid(), id, unix.SIGUSR1)
 					}
 					select {

@@ -11,6 +11,7 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 )
 
@@ -281,7 +282,7 @@ func stopArrived(t *testing.T, l lesson.Lesson) {
 	}
 	for range rounds {
 		gate := make(chan struct{})
-		w := watcher{enter: func(c *kernel.Call) {
+		w := watcher{enter: func(c *trace.Call) {
 			if c.Name == "read" {
 				<-gate
 			}
@@ -310,7 +311,7 @@ func stopArriving(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	var w watcher
 	var stop atomic.Bool
-	w.leave = func(c *kernel.Call) {
+	w.leave = func(c *trace.Call) {
 		if c.Name == "epoll_wait" && c.Result > 0 && stop.CompareAndSwap(true, false) {
 			close(told)
 			<-gate
@@ -350,7 +351,7 @@ func stopLingering(t *testing.T, l lesson.Lesson) {
 func stopBeforeAccept(t *testing.T, l lesson.Lesson) {
 	at, gate := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
-	w := watcher{enter: func(c *kernel.Call) {
+	w := watcher{enter: func(c *trace.Call) {
 		if c.Name == "accept4" && once.CompareAndSwap(false, true) {
 			close(at)
 			<-gate

@@ -14,6 +14,7 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 )
 
@@ -75,7 +76,7 @@ func headOfLine(t *testing.T, l lesson.Lesson) {
 	t.Errorf("this machine is too slow to serve a client within %v", short)
 }
 
-// A turnWatch is a kernel.Observer of an event loop: the most calls that it
+// A turnWatch is a trace.Observer of an event loop: the most calls that it
 // makes for one descriptor between two epoll_wait.
 type turnWatch struct {
 	reads   map[int]int
@@ -84,7 +85,7 @@ type turnWatch struct {
 	mostReads, mostAccepts atomic.Int64
 }
 
-func (w *turnWatch) Enter(c *kernel.Call) {
+func (w *turnWatch) Enter(c *trace.Call) {
 	switch c.Name {
 	case "epoll_wait":
 		w.reads, w.accepts = make(map[int]int), 0
@@ -97,7 +98,7 @@ func (w *turnWatch) Enter(c *kernel.Call) {
 	}
 }
 
-func (w *turnWatch) Leave(*kernel.Call) {}
+func (w *turnWatch) Leave(*trace.Call) {}
 
 // over is the wrap of a rig that lets w watch, if the lesson has turns at all.
 func (w *turnWatch) over(l lesson.Lesson) func(kernel.Kernel) kernel.Kernel {
@@ -105,7 +106,7 @@ func (w *turnWatch) over(l lesson.Lesson) func(kernel.Kernel) kernel.Kernel {
 		if !eventLoop(l) {
 			return k
 		}
-		return &kernel.Traced{Kernel: k, Observer: w}
+		return &trace.Traced{Kernel: k, Observer: w}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 	"lesson/internal/server"
 )
@@ -124,7 +125,7 @@ func TestStarvedChild(t *testing.T) {
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}))
 
 	var failed atomic.Int64
-	w := watcher{leave: func(c *kernel.Call) {
+	w := watcher{leave: func(c *trace.Call) {
 		if c.Name == "accept4" && c.Err == unix.EMFILE {
 			failed.Add(1)
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 )
 
@@ -120,7 +121,7 @@ func (l *ledger) Close(fd int) error {
 	return l.Kernel.Close(fd)
 }
 
-// A watcher is a kernel.Observer that counts calls and lets a test step in. It
+// A watcher is a trace.Observer that counts calls and lets a test step in. It
 // does not count calls that end with EINTR: when the Go runtime wants a thread's
 // processor it sends the thread a signal, now and then into a system call.
 type watcher struct {
@@ -129,11 +130,11 @@ type watcher struct {
 	interrupted map[string]int
 	last        string // the one entered last
 	story       []string
-	enter       func(*kernel.Call)
-	leave       func(*kernel.Call)
+	enter       func(*trace.Call)
+	leave       func(*trace.Call)
 }
 
-func (w *watcher) Enter(c *kernel.Call) {
+func (w *watcher) Enter(c *trace.Call) {
 	w.mu.Lock()
 	if w.calls == nil {
 		w.calls = make(map[string]int)
@@ -146,7 +147,7 @@ func (w *watcher) Enter(c *kernel.Call) {
 	}
 }
 
-func (w *watcher) Leave(c *kernel.Call) {
+func (w *watcher) Leave(c *trace.Call) {
 	w.mu.Lock()
 	w.story = append(w.story,
 		fmt.Sprintf("%v %s(%s) = %d %v", c.Entered, c.Name, c.Args, c.Result, c.Err))
@@ -195,7 +196,7 @@ func (w *watcher) at() string {
 
 // over is the wrap of a rig that lets w watch.
 func (w *watcher) over(k kernel.Kernel) kernel.Kernel {
-	return &kernel.Traced{Kernel: k, Observer: w}
+	return &trace.Traced{Kernel: k, Observer: w}
 }
 
 // faulty is the wrap of a rig whose calls fail as planned.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/observe/trace"
 	"lesson/internal/server"
 )
 
@@ -29,8 +30,8 @@ type Run struct {
 	Addr    string // "host:port"
 	Loops   int    // servers side by side on the same address; 0 is 1
 	Options server.Options
-	Trace   kernel.Observer // nil: no trace
-	Log     io.Writer       // where it says what it does
+	Trace   trace.Observer // nil: no trace
+	Log     io.Writer      // where it says what it does
 }
 
 // Do starts the lesson and returns when it has ended: by itself, by SIGINT or
@@ -62,7 +63,7 @@ func (r Run) Do() error {
 func (r Run) start(linux *kernel.Linux) ([]Server, error) {
 	var k kernel.Kernel = linux
 	if r.Trace != nil {
-		k = &kernel.Traced{Kernel: linux, Observer: r.Trace}
+		k = &trace.Traced{Kernel: linux, Observer: r.Trace}
 	}
 	options := r.Options
 	loops := max(r.Loops, 1)

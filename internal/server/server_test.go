@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/observe/trace"
 	"lesson/internal/server"
 )
 
@@ -245,8 +246,8 @@ func TestStopEndsEveryWait(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	entered := make(chan kernel.Call, 10)
-	k := &kernel.Traced{Kernel: linux, Observer: enterer(entered)}
+	entered := make(chan trace.Call, 10)
+	k := &trace.Traced{Kernel: linux, Observer: enterer(entered)}
 	b.Waiting(pair[0])
 	accept := start(func() (int, error) { return k.Accept4(b.Listener, unix.SOCK_CLOEXEC) })
 	read := start(func() (int, error) { return k.Read(pair[0], make([]byte, 1)) })
@@ -268,16 +269,16 @@ func TestStopEndsEveryWait(t *testing.T) {
 	}
 }
 
-type enterer chan kernel.Call
+type enterer chan trace.Call
 
-func (e enterer) Enter(c *kernel.Call) { e <- *c }
-func (e enterer) Leave(*kernel.Call)   {}
+func (e enterer) Enter(c *trace.Call) { e <- *c }
+func (e enterer) Leave(*trace.Call)   {}
 
 // names is an Observer that keeps the calls, as they were left.
-type names struct{ calls []kernel.Call }
+type names struct{ calls []trace.Call }
 
-func (n *names) Enter(*kernel.Call)   {}
-func (n *names) Leave(c *kernel.Call) { n.calls = append(n.calls, *c) }
+func (n *names) Enter(*trace.Call)   {}
+func (n *names) Leave(c *trace.Call) { n.calls = append(n.calls, *c) }
 
 // The options that were asked for are set, before bind, and nothing else is.
 func TestListenOptions(t *testing.T) {
@@ -300,7 +301,7 @@ func TestListenOptions(t *testing.T) {
 	for _, test := range tests {
 		seen := new(names)
 		test.options.Backlog = 77
-		b := listen(t, &kernel.Traced{Kernel: new(kernel.Linux), Observer: seen}, test.options)
+		b := listen(t, &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}, test.options)
 		_, _, line, _ := runtime.Caller(0)
 		fd := b.Listener
 		want := []string{
@@ -403,7 +404,7 @@ func TestListenFails(t *testing.T) {
 	}
 	for _, test := range tests {
 		seen := new(names)
-		traced := &kernel.Traced{Kernel: new(kernel.Linux), Observer: seen}
+		traced := &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}
 		faults := test.faults
 		if faults == nil {
 			faults = map[string][]kernel.Fault{}

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package program watches a server that is another program: it tells a
-// kernel.Observer of its system calls, as kernel.Traced tells of a lesson's, each
+// trace.Observer of its system calls, as trace.Traced tells of a lesson's, each
 // with the line of the program's own source on which it is made. It is to
 // strace(1) what --trace is to a lesson.
 //
@@ -22,12 +22,13 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/ptrace"
+	"lesson/internal/observe/trace"
 )
 
 // A Watcher watches the processes of one server.
 type Watcher struct {
 	counter  *ptrace.Counter
-	observer kernel.Observer
+	observer trace.Observer
 	name     func(file string) string
 	clock    kernel.Linux
 
@@ -40,7 +41,7 @@ type Watcher struct {
 
 // started is a call that has been entered.
 type started struct {
-	call *kernel.Call
+	call *trace.Call
 	stop ptrace.Stop
 }
 
@@ -51,7 +52,7 @@ type started struct {
 //
 // A server whose first call is to be seen is watched before it is let run:
 // child.Program.Born.
-func Watch(observer kernel.Observer, name func(file string) string, pids ...int) (*Watcher, error) {
+func Watch(observer trace.Observer, name func(file string) string, pids ...int) (*Watcher, error) {
 	w := &Watcher{
 		observer: observer, name: name, open: map[int]*started{}, programs: map[int]*lines{},
 		known: map[string]*lines{}, members: map[uint64]int{},
@@ -103,7 +104,7 @@ func (w *Watcher) enters(s ptrace.Stop, name string) {
 	if known && file == "" && !waits {
 		return
 	}
-	call := &kernel.Call{
+	call := &trace.Call{
 		Name: shape.name, FD: -1, Args: shape.args(s), File: file, Line: line,
 		Thread: s.Thread, Entered: w.clock.Now(),
 	}
@@ -140,7 +141,7 @@ func (w *Watcher) leaves(s ptrace.Stop, name string) {
 // dataKept is how much is kept of what was read or written.
 const dataKept = 64
 
-func (w *Watcher) leave(c *kernel.Call, result int64) {
+func (w *Watcher) leave(c *trace.Call, result int64) {
 	c.Took = w.clock.Now() - c.Entered
 	c.Result = int(result)
 	if result < 0 {
@@ -228,7 +229,7 @@ func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uin
 
 // PeerOf is the client at the other end of the connection that accept4 has
 // returned, in the process that made the call: a trace.Recorder's PeerOf.
-func PeerOf(c *kernel.Call) (netip.AddrPort, bool) {
+func PeerOf(c *trace.Call) (netip.AddrPort, bool) {
 	pid, err := proc.OfThread(c.Thread)
 	if err != nil {
 		return netip.AddrPort{}, false

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/child"
-	"lesson/internal/kernel"
 	"lesson/internal/observe/trace"
 )
 
@@ -277,5 +276,5 @@ func TestEnd(t *testing.T) {
 
 type ignore struct{}
 
-func (ignore) Enter(*kernel.Call) {}
-func (ignore) Leave(*kernel.Call) {}
+func (ignore) Enter(*trace.Call) {}
+func (ignore) Leave(*trace.Call) {}

@@ -45,17 +45,17 @@ type Ready struct {
 	Peer   netip.AddrPort `json:"peer,omitzero"`
 }
 
-// A Recorder is a kernel.Observer that makes Events. It is safe for concurrent
+// A Recorder is a Observer that makes Events. It is safe for concurrent
 // use; the Events come one at a time, each call's two in their order.
 type Recorder struct {
 	// PeerOf is who is at the other end of the connection that an accept4 has
 	// returned, if that can be told. It is not to be changed later.
-	PeerOf func(accept *kernel.Call) (netip.AddrPort, bool)
+	PeerOf func(accept *Call) (netip.AddrPort, bool)
 
 	mu    sync.Mutex
 	emit  func(Event)
 	calls int64
-	open  map[*kernel.Call]int64 // calls that have been entered: their numbers
+	open  map[*Call]int64        // calls that have been entered: their numbers
 	peers map[int]netip.AddrPort // who is at the other end of a descriptor
 }
 
@@ -63,8 +63,8 @@ type Recorder struct {
 // still meanwhile.
 func NewRecorder(emit func(Event)) *Recorder {
 	return &Recorder{
-		PeerOf: func(c *kernel.Call) (netip.AddrPort, bool) { return kernel.PeerOf(c.Result) },
-		emit:   emit, open: map[*kernel.Call]int64{}, peers: map[int]netip.AddrPort{},
+		PeerOf: func(c *Call) (netip.AddrPort, bool) { return kernel.PeerOf(c.Result) },
+		emit:   emit, open: map[*Call]int64{}, peers: map[int]netip.AddrPort{},
 	}
 }
 
@@ -77,7 +77,7 @@ func NewJSON(w io.Writer) *Recorder {
 }
 
 // Enter makes an Event of a call that begins.
-func (r *Recorder) Enter(c *kernel.Call) {
+func (r *Recorder) Enter(c *Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
@@ -91,7 +91,7 @@ func (r *Recorder) Enter(c *kernel.Call) {
 }
 
 // Leave makes an Event of a call that has ended.
-func (r *Recorder) Leave(c *kernel.Call) {
+func (r *Recorder) Leave(c *Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	number := r.open[c]
@@ -115,31 +115,14 @@ func (r *Recorder) Leave(c *kernel.Call) {
 	}
 	for _, ready := range c.Events {
 		fd := int(ready.Fd)
-		e.Ready = append(e.Ready, Ready{fd, kernel.EventNames(ready.Events), r.peers[fd]})
+		e.Ready = append(e.Ready, Ready{fd, EventNames(ready.Events), r.peers[fd]})
 	}
 	r.emit(e)
 }
 
-func (r *Recorder) event(c *kernel.Call, number int64) Event {
+func (r *Recorder) event(c *Call, number int64) Event {
 	return Event{
 		Call: number, At: c.Entered, Name: c.Name, FD: c.FD, Args: c.Args,
 		File: c.File, Line: c.Line, Thread: c.Thread, Peer: r.peers[c.FD],
-	}
-}
-
-// Several is an Observer that tells several others.
-type Several []kernel.Observer
-
-// Enter tells all of a call that begins.
-func (s Several) Enter(c *kernel.Call) {
-	for _, o := range s {
-		o.Enter(c)
-	}
-}
-
-// Leave tells all of a call that has ended.
-func (s Several) Leave(c *kernel.Call) {
-	for _, o := range s {
-		o.Leave(c)
 	}
 }

@@ -7,139 +7,51 @@
 package trace
 
 import (
-	"fmt"
-	"io"
-	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"lesson/internal/kernel"
 )
 
-// Printer is a kernel.Observer that prints. It is safe for concurrent use.
-type Printer struct {
-	mu     sync.Mutex
-	w      io.Writer
-	colour bool
-	from   time.Duration
-	began  bool
-	open   *kernel.Call // the call whose line is not finished
-	place  int          // columns for the file and line: the longest so far
+// A Call is one system call. All but the last group of fields is known when
+// it is entered; the last when it is left.
+type Call struct {
+	Name    string        // as in the manual: "accept4"
+	FD      int           // the descriptor it is about; -1 when there is none
+	Args    string        // what stands between its parentheses, readable
+	File    string        // the lesson's source file: "blocking/once.go"
+	Line    int           // and the line in it
+	Thread  int           // the OS thread, as gettid(2) gives it
+	Entered time.Duration // Kernel.Now
+
+	Took   time.Duration
+	Result int               // as the manual has it; -1 after an error
+	Err    error             // nil, or a unix.Errno
+	Data   []byte            // what was read or written; valid until Leave returns
+	Events []unix.EpollEvent // what epoll_wait returned; valid until Leave returns
 }
 
-// New prints to w, in colour or plain.
-func New(w io.Writer, colour bool) *Printer { return &Printer{w: w, colour: colour} }
-
-// blocked is how long a call must take to be said to have blocked, and not
-// merely to have run.
-const blocked = time.Millisecond
-
-// preview is how many bytes of what was read or written are shown.
-const preview = 20
-
-// Enter prints the call and leaves the line open. Times count from the first
-// call.
-func (p *Printer) Enter(c *kernel.Call) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.began {
-		p.began, p.from = true, c.Entered
-	}
-	if p.open != nil {
-		p.print("...\n") // another thread's call is still going on
-	}
-	p.print(p.head(c))
-	p.open = c
+// An Observer is told of every call, on the goroutine that makes it: Enter
+// before the call (which may then block for ever) and Leave after it, with the
+// same *Call. Calls of several goroutines overlap. An Observer that keeps the
+// Call must not read it between the two.
+type Observer interface {
+	Enter(*Call)
+	Leave(*Call)
 }
 
-// Leave finishes the line with what the call returned, on a line of its own
-// when others have been printed since.
-func (p *Printer) Leave(c *kernel.Call) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open != c {
-		if p.open != nil {
-			p.print("...\n")
-		}
-		p.print(p.head(c))
+// Several is an Observer that tells several others.
+type Several []Observer
+
+// Enter tells all of a call that begins.
+func (s Several) Enter(c *Call) {
+	for _, o := range s {
+		o.Enter(c)
 	}
-	p.open = nil
-	p.print(p.paint(c, " = "+outcome(c)) + "\n")
 }
 
-// head is a line up to the result: when, where, what.
-func (p *Printer) head(c *kernel.Call) string {
-	at := c.Entered - p.from
-	place := fmt.Sprintf("%s:%-3d", c.File, c.Line)
-	if c.File == "" {
-		place = "-" // of another program, and not known
+// Leave tells all of a call that has ended.
+func (s Several) Leave(c *Call) {
+	for _, o := range s {
+		o.Leave(c)
 	}
-	p.place = max(p.place, len(place))
-	text := fmt.Sprintf("%9.6f  %-*s  %-36s", at.Seconds(), p.place, place, c.Name+"("+c.Args+")")
-	return p.paint(c, text)
 }
-
-// outcome is what the call returned and how long that took, if it was long.
-func outcome(c *kernel.Call) string {
-	text := fmt.Sprint(c.Result)
-	switch {
-	case c.Err != nil:
-		text = fmt.Sprintf("-1 %s", unix.ErrnoName(errno(c.Err)))
-	case c.Name == "epoll_wait":
-		text += eventList(c.Events)
-	case len(c.Data) > 0:
-		text += "  " + excerpt(c.Data)
-	}
-	if c.Took >= blocked {
-		text += fmt.Sprintf("  (blocked %.3f s)", c.Took.Seconds())
-	}
-	return text
-}
-
-func errno(err error) unix.Errno {
-	e, _ := err.(unix.Errno)
-	return e
-}
-
-// eventList is " [5 EPOLLIN, 6 EPOLLIN|EPOLLHUP]".
-func eventList(events []unix.EpollEvent) string {
-	var parts []string
-	for _, e := range events {
-		parts = append(parts, fmt.Sprintf("%d %s", e.Fd, kernel.EventNames(e.Events)))
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return "  [" + strings.Join(parts, ", ") + "]"
-}
-
-// excerpt is the beginning of p, quoted: it shows "\r" and "\n" apart, since a
-// request ends with them, and nothing in it reaches the terminal as it is.
-func excerpt(p []byte) string {
-	if len(p) > preview {
-		return strconv.QuoteToASCII(string(p[:preview])) + "…"
-	}
-	return strconv.QuoteToASCII(string(p))
-}
-
-// palette colours connections: descriptor n has colour n modulo its length.
-var palette = []string{"\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m", "\x1b[36m", "\x1b[91m"}
-
-// paint colours text by the connection it is about. A line about no single
-// connection stays plain.
-func (p *Printer) paint(c *kernel.Call, text string) string {
-	fd := c.FD
-	if c.Name == "accept4" {
-		fd = c.Result // 0 while it is still unknown
-	}
-	if !p.colour || fd <= 0 {
-		return text
-	}
-	return palette[fd%len(palette)] + text + "\x1b[0m"
-}
-
-// print writes at once: a viewer must see the call that is blocking now.
-func (p *Printer) print(text string) { _, _ = io.WriteString(p.w, text) }

@@ -193,7 +193,7 @@ func lessonColumn(id string, l lesson.Lesson, j *journal) *column {
 func startLesson(c *column, l lesson.Lesson) (running, error) {
 	var k kernel.Kernel = &kernel.Linux{Nonblocking: l.Nonblocking}
 	if !l.Untraced {
-		k = &kernel.Traced{
+		k = &trace.Traced{
 			Kernel:   &rationed{Kernel: k, left: maxOutsiders + maxClients},
 			Observer: trace.NewRecorder(c.call),
 		}

@@ -1,9 +1,10 @@
 //go:build linux
 
-package kernel_test
+package trace_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -13,115 +14,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/observe/trace"
+	"lesson/internal/proof"
 )
-
-// stub is a Kernel whose every call returns n or err, and which notes what it
-// was asked. Its clock goes on by a second at every look.
-type stub struct {
-	n     int
-	err   error
-	asked []string
-	clock time.Duration
-}
-
-func (s *stub) note(format string, args ...any) {
-	s.asked = append(s.asked, fmt.Sprintf(format, args...))
-}
-
-func (s *stub) number(format string, args ...any) (int, error) {
-	s.note(format, args...)
-	if s.err != nil {
-		return -1, s.err
-	}
-	return s.n, nil
-}
-
-func (s *stub) Now() time.Duration { s.clock += time.Second; return s.clock }
-
-func (s *stub) Nanosleep(d time.Duration) error {
-	s.note("nanosleep %s", d)
-	return s.err
-}
-
-func (s *stub) Socket(domain, typ, proto int) (int, error) {
-	return s.number("socket %d %d %d", domain, typ, proto)
-}
-
-func (s *stub) Bind(fd int, addr netip.AddrPort) error {
-	s.note("bind %d %s", fd, addr)
-	return s.err
-}
-
-func (s *stub) Listen(fd, backlog int) error {
-	s.note("listen %d %d", fd, backlog)
-	return s.err
-}
-
-func (s *stub) Getsockname(fd int) (netip.AddrPort, error) {
-	s.note("getsockname %d", fd)
-	return netip.MustParseAddrPort("[::1]:80"), s.err
-}
-
-func (s *stub) SetsockoptInt(fd, level, name, value int) error {
-	s.note("setsockopt %d %d %d %d", fd, level, name, value)
-	return s.err
-}
-
-func (s *stub) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
-	s.note("setsockopt %d %d %d %s", fd, level, name, d)
-	return s.err
-}
-
-func (s *stub) Accept4(fd, flags int) (int, error) {
-	return s.number("accept4 %d %d", fd, flags)
-}
-
-func (s *stub) Read(fd int, p []byte) (int, error) {
-	return s.number("read %d %d", fd, len(p))
-}
-
-func (s *stub) Send(fd int, p []byte, flags int) (int, error) {
-	return s.number("send %d %s %d", fd, p, flags)
-}
-
-func (s *stub) Shutdown(fd, how int) error {
-	s.note("shutdown %d %d", fd, how)
-	return s.err
-}
-
-func (s *stub) Close(fd int) error {
-	s.note("close %d", fd)
-	return s.err
-}
-
-func (s *stub) EpollCreate1(flags int) (int, error) {
-	return s.number("epoll_create1 %d", flags)
-}
-
-func (s *stub) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
-	s.note("epoll_ctl %d %d %d %d %d", epfd, op, fd, event.Events, event.Fd)
-	return s.err
-}
-
-func (s *stub) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
-	return s.number("epoll_wait %d %d %d", epfd, len(events), milliseconds)
-}
 
 // notes is an Observer that keeps what it is told. entered and left are copies
 // of the Call as it was then.
 type notes struct {
-	calls         []*kernel.Call
-	entered, left []kernel.Call
+	calls         []*trace.Call
+	entered, left []trace.Call
 	order         []string
 }
 
-func (o *notes) Enter(c *kernel.Call) {
+func (o *notes) Enter(c *trace.Call) {
 	o.calls = append(o.calls, c)
 	o.entered = append(o.entered, *c)
 	o.order = append(o.order, "enter "+c.Name)
 }
 
-func (o *notes) Leave(c *kernel.Call) {
+func (o *notes) Leave(c *trace.Call) {
 	o.calls = append(o.calls, c)
 	o.left = append(o.left, *c)
 	o.order = append(o.order, "leave "+c.Name)
@@ -284,12 +195,12 @@ func TestTraced(t *testing.T) {
 	for _, test := range tests {
 		for _, failure := range []error{nil, unix.EINTR} {
 			t.Run(fmt.Sprintf("%s(%s)=%v", test.name, test.args, failure), func(t *testing.T) {
-				inner, seen := &stub{n: test.n, err: failure}, new(notes)
-				n, err := test.call(&kernel.Traced{Kernel: inner, Observer: seen})
+				inner, seen := &proof.Kernel{N: test.n, Err: failure}, new(notes)
+				n, err := test.call(&trace.Traced{Kernel: inner, Observer: seen})
 
 				// The call goes through once, unchanged, and so does its result.
-				if !slices.Equal(inner.asked, []string{test.asked}) {
-					t.Errorf("the kernel was asked %q, want %q", inner.asked, test.asked)
+				if !slices.Equal(inner.Asked, []string{test.asked}) {
+					t.Errorf("the kernel was asked %q, want %q", inner.Asked, test.asked)
 				}
 				result, data, told := test.n, test.data, test.events
 				if failure != nil {
@@ -333,9 +244,32 @@ func TestTraced(t *testing.T) {
 	}
 }
 
+func TestEventNames(t *testing.T) {
+	tests := []struct {
+		mask uint32
+		want string
+	}{
+		{0, "0"},
+		{unix.EPOLLIN, "EPOLLIN"},
+		{unix.EPOLLOUT, "EPOLLOUT"},
+		{unix.EPOLLHUP | unix.EPOLLIN, "EPOLLIN|EPOLLHUP"},
+		{unix.EPOLLERR | unix.EPOLLRDHUP, "EPOLLRDHUP|EPOLLERR"},
+		{unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, "EPOLLIN|EPOLLOUT|EPOLLET"},
+		{unix.EPOLLIN | unix.EPOLLONESHOT, "EPOLLIN|EPOLLONESHOT"},
+		{unix.EPOLLIN | unix.EPOLLEXCLUSIVE, "EPOLLIN|EPOLLEXCLUSIVE"},
+		{unix.EPOLLPRI, "0x2"},
+		{unix.EPOLLIN | unix.EPOLLPRI, "EPOLLIN|0x2"},
+	}
+	for _, test := range tests {
+		if got := trace.EventNames(test.mask); got != test.want {
+			t.Errorf("EventNames(%#x) = %q, want %q", test.mask, got, test.want)
+		}
+	}
+}
+
 func TestTracedNow(t *testing.T) {
-	inner, seen := new(stub), new(notes)
-	k := &kernel.Traced{Kernel: inner, Observer: seen}
+	inner, seen := new(proof.Kernel), new(notes)
+	k := &trace.Traced{Kernel: inner, Observer: seen}
 	if k.Now() != time.Second || len(seen.calls) != 0 {
 		t.Errorf("Now must be that of the Kernel inside and is no call: %q", seen.order)
 	}
@@ -356,8 +290,8 @@ func TestTracedOptionNames(t *testing.T) {
 		{unix.IPPROTO_TCP, 200, "level 6, option 200"},
 	} {
 		seen := new(notes)
-		k := &kernel.Traced{Kernel: new(stub), Observer: seen}
-		must(t, k.SetsockoptInt(1, test.level, test.name, 0))
+		k := &trace.Traced{Kernel: new(proof.Kernel), Observer: seen}
+		proof.Must(t, k.SetsockoptInt(1, test.level, test.name, 0))
 		if got, want := seen.entered[0].Args, "1, "+test.want+", 0"; got != want {
 			t.Errorf("level %d, option %d: %q, want %q", test.level, test.name, got, want)
 		}
@@ -368,7 +302,7 @@ func TestTracedOptionNames(t *testing.T) {
 // floor.
 func TestTracedLine(t *testing.T) {
 	seen := new(notes)
-	k := &kernel.Traced{Kernel: new(stub), Observer: seen}
+	k := &trace.Traced{Kernel: new(proof.Kernel), Observer: seen}
 	var want []int
 
 	_, _ = k.Accept4(1, 0)
@@ -396,7 +330,7 @@ func TestTracedLine(t *testing.T) {
 	want = append(want, here()-1)
 
 	for i, c := range seen.entered {
-		if c.File != "internal/kernel_test/traced_test.go" || c.Line != want[i] {
+		if c.File != "internal/observe/trace_test/traced_test.go" || c.Line != want[i] {
 			t.Errorf("%s: %s:%d, want line %d of this file", c.Name, c.File, c.Line, want[i])
 		}
 	}
@@ -406,16 +340,20 @@ func TestTracedLine(t *testing.T) {
 }
 
 // hold is an Observer that passes everything on to another goroutine.
-type hold struct{ entered, left chan kernel.Call }
+type hold struct{ entered, left chan trace.Call }
 
-func (h hold) Enter(c *kernel.Call) { h.entered <- *c }
-func (h hold) Leave(c *kernel.Call) { h.left <- *c }
+func (h hold) Enter(c *trace.Call) { h.entered <- *c }
+func (h hold) Leave(c *trace.Call) { h.left <- *c }
 
 // Enter comes while the call still stands: a viewer can show what blocks now.
 func TestTracedBlocked(t *testing.T) {
-	a, b := pair(t, 0)
-	seen := hold{make(chan kernel.Call, 10), make(chan kernel.Call, 10)}
-	k := &kernel.Traced{Kernel: new(kernel.Linux), Observer: seen}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	proof.Must(t, err)
+	a, b := pair[0], pair[1]
+	defer unix.Close(a)
+	defer unix.Close(b)
+	seen := hold{make(chan trace.Call, 10), make(chan trace.Call, 10)}
+	k := &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}
 	threads := make(chan int, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -430,14 +368,14 @@ func TestTracedBlocked(t *testing.T) {
 	if in.Name != "read" || in.FD != a || in.Thread != thread {
 		t.Errorf("entered %s on thread %d, want read on %d", in.Name, in.Thread, thread)
 	}
-	until(t, "its thread sleeps", func() bool { return asleep(thread) })
+	proof.Eventually(t, "its thread sleeps", func() bool { return proof.Asleep(thread) })
 	select {
 	case c := <-seen.left:
 		t.Fatalf("left before anything was written: %+v", c)
 	default:
 	}
-	_, err := unix.Write(b, []byte("x"))
-	must(t, err)
+	_, err = unix.Write(b, []byte("x"))
+	proof.Must(t, err)
 	out := <-seen.left
 	for out.Err == unix.EINTR {
 		out = <-seen.left
@@ -451,17 +389,26 @@ func TestTracedBlocked(t *testing.T) {
 // without an observer.
 func TestTracedForReal(t *testing.T) {
 	seen := new(notes)
-	k := &kernel.Traced{Kernel: new(kernel.Linux), Observer: seen}
-	listener, addr := listen(t, k, 0)
-	client := connect(t, addr)
+	k := &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}
+	listener, err := k.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	proof.Must(t, err)
+	defer unix.Close(listener)
+	proof.Must(t, k.Bind(listener, netip.MustParseAddrPort("127.0.0.1:0")))
+	proof.Must(t, k.Listen(listener, 10))
+	addr, err := k.Getsockname(listener)
+	proof.Must(t, err)
+	client, err := net.Dial("tcp", addr.String())
+	proof.Must(t, err)
+	defer client.Close()
 	fd, err := k.Accept4(listener, unix.SOCK_CLOEXEC)
-	must(t, err)
-	_, err = unix.Write(client, []byte("Hello"))
-	must(t, err)
-	buffer := make([]byte, 100)
-	n, err := k.Read(fd, buffer)
-	want(t, "read", n, err, 5, nil)
-	must(t, k.Close(fd))
+	proof.Must(t, err)
+	_, err = client.Write([]byte("Hello"))
+	proof.Must(t, err)
+	n, err := k.Read(fd, make([]byte, 100))
+	if n != 5 || err != nil {
+		t.Errorf("read = %d, %v; want 5", n, err)
+	}
+	proof.Must(t, k.Close(fd))
 
 	var names []string
 	for _, c := range seen.left {

@@ -1,48 +1,23 @@
 //go:build linux
 
-package kernel
+package trace
 
 import (
 	"fmt"
+	"lesson/internal/kernel"
 	"net/netip"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Call is one system call. All but the last group of fields is known when
-// it is entered; the last when it is left.
-type Call struct {
-	Name    string        // as in the manual: "accept4"
-	FD      int           // the descriptor it is about; -1 when there is none
-	Args    string        // what stands between its parentheses, readable
-	File    string        // the lesson's source file: "blocking/once.go"
-	Line    int           // and the line in it
-	Thread  int           // the OS thread, as gettid(2) gives it
-	Entered time.Duration // Kernel.Now
-
-	Took   time.Duration
-	Result int               // as the manual has it; -1 after an error
-	Err    error             // nil, or a unix.Errno
-	Data   []byte            // what was read or written; valid until Leave returns
-	Events []unix.EpollEvent // what epoll_wait returned; valid until Leave returns
-}
-
-// An Observer is told of every call, on the goroutine that makes it: Enter
-// before the call (which may then block for ever) and Leave after it, with the
-// same *Call. Calls of several goroutines overlap. An Observer that keeps the
-// Call must not read it between the two.
-type Observer interface {
-	Enter(*Call)
-	Leave(*Call)
-}
-
 // Traced makes every call through the Kernel inside it and tells an Observer.
 type Traced struct {
-	Kernel   Kernel
+	Kernel   kernel.Kernel
 	Observer Observer
 }
 
@@ -68,9 +43,12 @@ func (t *Traced) leaveErr(c *Call, err error) {
 	t.leave(c, result, err)
 }
 
-// lessonLine finds where in the lesson a call was made: the nearest caller
-// outside the ground floor. What that does for a lesson counts for the lesson's
-// line that asked for it.
+// below are the packages that make calls for a lesson: a call that one of them makes
+// belongs to the line of the lesson that asked for it.
+var below = []string{"lesson/internal/kernel", "lesson/internal/observe/trace", "lesson/internal/server"}
+
+// lessonLine returns where in the lesson a call was made: the nearest caller outside
+// the packages below.
 func lessonLine() (file string, line int) {
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(4, pcs[:])])
@@ -78,10 +56,9 @@ func lessonLine() (file string, line int) {
 		frame, more := frames.Next()
 		// A function's name starts with its package's path: "lesson/blocking.(*Server).Once".
 		dir, name := path.Split(frame.Function)
-		pkg, _, _ := strings.Cut(name, ".")
-		ground := dir == "lesson/internal/" && (pkg == "kernel" || pkg == "server")
-		if !ground || !more {
-			return path.Join(strings.TrimPrefix(dir+pkg, "lesson/"), path.Base(frame.File)), frame.Line
+		name, _, _ = strings.Cut(name, ".")
+		if pkg := dir + name; !more || !slices.Contains(below, pkg) {
+			return path.Join(strings.TrimPrefix(pkg, "lesson/"), path.Base(frame.File)), frame.Line
 		}
 	}
 }
@@ -204,63 +181,3 @@ func (t *Traced) Nanosleep(d time.Duration) error {
 
 // Now is not traced: it is not a call into the kernel.
 func (t *Traced) Now() time.Duration { return t.Kernel.Now() }
-
-// EventNames spells an epoll event mask: "EPOLLIN|EPOLLHUP"; "0" when empty.
-func EventNames(mask uint32) string {
-	names := []struct {
-		bit  uint32
-		name string
-	}{
-		{unix.EPOLLIN, "EPOLLIN"}, {unix.EPOLLOUT, "EPOLLOUT"}, {unix.EPOLLRDHUP, "EPOLLRDHUP"},
-		{unix.EPOLLHUP, "EPOLLHUP"}, {unix.EPOLLERR, "EPOLLERR"}, {unix.EPOLLET, "EPOLLET"},
-		{unix.EPOLLONESHOT, "EPOLLONESHOT"}, {unix.EPOLLEXCLUSIVE, "EPOLLEXCLUSIVE"},
-	}
-	var set []string
-	for _, n := range names {
-		if mask&n.bit != 0 {
-			set = append(set, n.name)
-			mask &^= n.bit
-		}
-	}
-	if len(set) == 0 && mask == 0 {
-		return "0"
-	}
-	if mask != 0 {
-		set = append(set, fmt.Sprintf("%#x", mask))
-	}
-	return strings.Join(set, "|")
-}
-
-// SocketArgs spells what socket is asked for.
-func SocketArgs(domain, typ int) string {
-	family := map[int]string{unix.AF_INET: "AF_INET", unix.AF_INET6: "AF_INET6"}[domain]
-	if typ&unix.SOCK_NONBLOCK != 0 {
-		return family + ", SOCK_STREAM|SOCK_NONBLOCK"
-	}
-	return family + ", SOCK_STREAM"
-}
-
-// OptionName is the name of a socket option, of those that a lesson or package net sets.
-func OptionName(level, name int) string {
-	type option struct{ level, name int }
-	names := map[option]string{
-		{unix.SOL_SOCKET, unix.SO_REUSEADDR}:      "SO_REUSEADDR",
-		{unix.SOL_SOCKET, unix.SO_REUSEPORT}:      "SO_REUSEPORT",
-		{unix.SOL_SOCKET, unix.SO_RCVTIMEO}:       "SO_RCVTIMEO",
-		{unix.SOL_SOCKET, unix.SO_SNDTIMEO}:       "SO_SNDTIMEO",
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY}:      "TCP_NODELAY",
-		{unix.IPPROTO_TCP, unix.TCP_CORK}:         "TCP_CORK",
-		{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT}: "TCP_DEFER_ACCEPT",
-		// And those that package net sets.
-		{unix.SOL_SOCKET, unix.SO_BROADCAST}:   "SO_BROADCAST",
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:   "SO_KEEPALIVE",
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}:  "TCP_KEEPIDLE",
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}: "TCP_KEEPINTVL",
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}:   "TCP_KEEPCNT",
-		{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY}:  "IPV6_V6ONLY",
-	}
-	if known, ok := names[option{level, name}]; ok {
-		return known
-	}
-	return fmt.Sprintf("level %d, option %d", level, name)
-}

@@ -12,20 +12,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"lesson/internal/kernel"
 )
 
 // call is a Call as Enter gets it, at so many microseconds.
-func call(micros int, name string, fd int, args string) *kernel.Call {
-	return &kernel.Call{
+func call(micros int, name string, fd int, args string) *Call {
+	return &Call{
 		Name: name, FD: fd, Args: args, File: "epoll/eventloop.go", Line: 117,
 		Entered: time.Duration(micros) * time.Microsecond,
 	}
 }
 
 // left is c as Leave gets it.
-func left(c *kernel.Call, result int, err error) *kernel.Call {
+func left(c *Call, result int, err error) *Call {
 	c.Result, c.Err, c.Took = result, err, 5*time.Microsecond
 	return c
 }
@@ -33,23 +31,23 @@ func left(c *kernel.Call, result int, err error) *kernel.Call {
 // Of each line, what stands after the time and the place, which are always the
 // same here.
 func TestSingleCalls(t *testing.T) {
-	data := func(c *kernel.Call, text string) *kernel.Call {
+	data := func(c *Call, text string) *Call {
 		c.Data = []byte(text)
 		return left(c, len(text), nil)
 	}
-	read := func() *kernel.Call { return call(0, "read", 7, "7, 1024 bytes") }
-	took := func(d time.Duration) *kernel.Call {
+	read := func() *Call { return call(0, "read", 7, "7, 1024 bytes") }
+	took := func(d time.Duration) *Call {
 		c := left(call(0, "accept4", 5, "5"), 6, nil)
 		c.Took = d
 		return c
 	}
-	wait := func(events ...unix.EpollEvent) *kernel.Call {
+	wait := func(events ...unix.EpollEvent) *Call {
 		c := call(0, "epoll_wait", -1, "4, 250 ms")
 		c.Events = events
 		return left(c, len(events), nil)
 	}
 	tests := []struct {
-		call *kernel.Call
+		call *Call
 		want string
 	}{
 		// Results and errors.
@@ -231,7 +229,7 @@ func TestTwoThreads(t *testing.T) {
 	for _, test := range tests {
 		var out strings.Builder
 		p := New(&out, false)
-		calls := map[rune]*kernel.Call{
+		calls := map[rune]*Call{
 			'A': call(0, "accept4", 5, "5"),
 			'B': call(10, "read", 7, "7, 9 bytes"),
 			'C': call(20, "close", 7, "7"),
@@ -254,7 +252,7 @@ func TestColour(t *testing.T) {
 	const head = " 0.000000  epoll/eventloop.go:117  "
 	paint := func(fd int, text string) string { return palette[fd%len(palette)] + text + "\x1b[0m" }
 	tests := []struct {
-		call *kernel.Call
+		call *Call
 		want string
 	}{
 		// Everything about one connection has its colour.
