@@ -1,6 +1,6 @@
 //go:build linux
 
-// The contract of all five lessons, row by row: B1 to B17 of the design. Every
+// The contract of all five lessons, row by row: B1 to B17 of docs/contract.md. Every
 // lesson runs through the same table, against real sockets on the loopback.
 package lesson_test
 

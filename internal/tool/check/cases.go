@@ -68,6 +68,9 @@ func (c Case) Group() string {
 	return group
 }
 
+// rule returns where the contract states what the case asks about.
+func (c Case) rule() string { return "docs/contract.md#" + strings.ToLower(c.Contract) }
+
 // Script is what the case does to a server of that model, step by step.
 func (c Case) Script(m Model) []string {
 	var lines []string

@@ -16,7 +16,8 @@ const crowdSize = 100
 
 var crowds = []Case{
 	{
-		Address: "crowds/hundred", Severity: Must, Models: goingOn, Chapter: acceptLoop,
+		Address: "crowds/hundred", Severity: Must, Models: goingOn,
+		Chapter: acceptLoop, Contract: "B10",
 		alone: true,
 		Must:  "A hundred clients that come at the same time are all answered.",
 		Why:   "Clients do not queue up outside; the accept queue is there for them.",
@@ -25,7 +26,8 @@ var crowds = []Case{
 		script: []step{everybody(crowdSize)},
 	},
 	{
-		Address: "crowds/burst", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
+		Address: "crowds/burst", Severity: Must, Models: goingOn,
+		Chapter: edgeTriggered, Contract: "B10",
 		needs: toStart, alone: true,
 		Must: "Everybody is served who was in the accept queue when the server looked.",
 		Why:  "However many have come, there is one edge, and no other until somebody else comes.",
@@ -38,7 +40,8 @@ var crowds = []Case{
 		},
 	},
 	{
-		Address: "crowds/burst-of-silent", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		Address: "crowds/burst-of-silent", Severity: Must, Models: concurrent,
+		Chapter: edgeTriggered, Contract: "B10",
 		needs: toStart, alone: true,
 		Must:  "Everybody is accepted who was in the accept queue, also who has sent nothing yet.",
 		Why:   "A connection in the accept queue is served by nobody.",
@@ -51,7 +54,8 @@ var crowds = []Case{
 		},
 	},
 	{
-		Address: "crowds/accept-queue", Severity: Should, Models: goingOn, Chapter: acceptLoop,
+		Address: "crowds/accept-queue", Severity: Should, Models: goingOn,
+		Chapter: acceptLoop, Contract: "B10",
 		needs: toStart, alone: true,
 		Must:  fmt.Sprintf("The accept queue has room for %d.", crowdSize),
 		Why:   "A SYN that finds it full is ignored, and the client tries again after 1 s, 3 s, 7 s.",
@@ -62,7 +66,8 @@ var crowds = []Case{
 		},
 	},
 	{
-		Address: "crowds/beyond-1024", Severity: Must, Models: eventLoop, Chapter: levelTriggered,
+		Address: "crowds/beyond-1024", Severity: Must, Models: eventLoop,
+		Chapter: levelTriggered, Contract: "B10",
 		needs: toStart, alone: true,
 		Must:  "With 1,100 idle connections the server goes on serving.",
 		Why:   "select(2) cannot watch a descriptor from 1,024 on, and writes beyond its array if told to.",
@@ -78,7 +83,8 @@ var crowds = []Case{
 		},
 	},
 	{
-		Address: "crowds/mixed", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "crowds/mixed", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B10",
 		needs: toStart, alone: true,
 		Must: "Among clients that reset, leave and half-close, those that ask are answered.",
 		Why:  "All kinds come in one batch of events; handling one must not lose another.",
@@ -91,7 +97,8 @@ var crowds = []Case{
 		},
 	},
 	{
-		Address: "crowds/patient", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		Address: "crowds/patient", Severity: Must, Models: concurrent,
+		Chapter: levelTriggered, Contract: "B10",
 		alone: true,
 		Must:  "Two hundred idle connections are all answered when at last they ask.",
 		Why:   "Idle clients are the common case; none may be forgotten.",

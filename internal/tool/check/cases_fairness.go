@@ -6,7 +6,8 @@ import "lesson/internal/play"
 
 var fairness = []Case{
 	{
-		Address: "fairness/flooder", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		Address: "fairness/flooder", Severity: Must, Models: concurrent,
+		Chapter: edgeTriggered, Contract: "B10",
 		alone: true,
 		Must:  "Clients that send without end after their request do not starve the others.",
 		Why: "A loop that reads until EAGAIN never ends while bytes come faster than it reads, and" +
@@ -15,7 +16,8 @@ var fairness = []Case{
 		script: []step{flooding("send a whole request and then bytes without end", pour(whole)), othersServed()},
 	},
 	{
-		Address: "fairness/endless-request", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		Address: "fairness/endless-request", Severity: Must, Models: concurrent,
+		Chapter: edgeTriggered, Contract: "B10",
 		alone:  true,
 		Must:   "Clients whose request never ends do not starve the others.",
 		Why:    "They are read before there is anything to answer, by the loop that reads for all.",
@@ -23,7 +25,8 @@ var fairness = []Case{
 		script: []step{flooding("send a request that never ends", pour("GET /")), othersServed()},
 	},
 	{
-		Address: "fairness/connector", Severity: Must, Models: concurrent, Chapter: edgeTriggered,
+		Address: "fairness/connector", Severity: Must, Models: concurrent,
+		Chapter: edgeTriggered, Contract: "B10",
 		alone: true,
 		Must:  "Clients that connect and reset as fast as they can do not starve those who are connected.",
 		Why:   "A loop that accepts until EAGAIN never ends while connections come faster than it accepts.",

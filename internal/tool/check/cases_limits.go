@@ -17,7 +17,8 @@ const holders = 8
 
 var limits = []Case{
 	{
-		Address: "limits/oversize", Severity: Should, Models: everyone, Chapter: oneClient,
+		Address: "limits/oversize", Severity: Should, Models: everyone,
+		Chapter: oneClient, Contract: "B6",
 		Must: fmt.Sprintf("A request of more than %d bytes without an end is refused.", protocol.MaxRequest),
 		Why:  "Somebody has to say when it is enough, or a client decides how much memory is used.",
 		Cause: "No bound on the request. 431 Request Header Fields Too Large is the answer, and then" +
@@ -27,7 +28,8 @@ var limits = []Case{
 		},
 	},
 	{
-		Address: "limits/endless", Severity: Must, Models: everyone, Chapter: oneClient,
+		Address: "limits/endless", Severity: Must, Models: everyone,
+		Chapter: oneClient, Contract: "B6",
 		needs: toLook, alone: true,
 		Must:  "A request that never ends does not fill the memory.",
 		Why:   "One client must not be able to end the server, or the machine.",
@@ -41,7 +43,8 @@ var limits = []Case{
 		},
 	},
 	{
-		Address: "limits/descriptors-survives", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		Address: "limits/descriptors-survives", Severity: Must, Models: concurrent,
+		Chapter: levelTriggered, Contract: "B8",
 		needs: toStart,
 		Must:  "A server that runs out of descriptors goes on serving those it has.",
 		Why:   "EMFILE from accept says \"not now\", not \"never\".",
@@ -51,7 +54,8 @@ var limits = []Case{
 		),
 	},
 	{
-		Address: "limits/descriptors-calm", Severity: Should, Models: goingOn, Chapter: levelTriggered,
+		Address: "limits/descriptors-calm", Severity: Should, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B8",
 		needs: toStart,
 		Must:  "A server that runs out of descriptors sleeps until there are some.",
 		Why: "The listener stays readable for as long as somebody waits: accept fails, and" +
@@ -60,7 +64,8 @@ var limits = []Case{
 		script: starving(calm()),
 	},
 	{
-		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
+		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn,
+		Chapter: edgeTriggered, Contract: "B8",
 		needs: toStart,
 		Must:  "When descriptors are free again, those who have waited are served, without a further client.",
 		Why: "The edge that told of them has been used up by the accept that failed; the next comes" +
@@ -80,7 +85,8 @@ var limits = []Case{
 		),
 	},
 	{
-		Address: "limits/descriptors-raised", Severity: Should, Models: goingOn, Chapter: edgeTriggered,
+		Address: "limits/descriptors-raised", Severity: Should, Models: goingOn,
+		Chapter: edgeTriggered, Contract: "B8",
 		needs: toStart,
 		Must:  "When others free descriptors, those who have waited are served.",
 		Why: "ENFILE, ENOBUFS and ENOMEM are shortages of the machine: no connection of the server's own" +
@@ -93,7 +99,8 @@ var limits = []Case{
 		),
 	},
 	{
-		Address: "limits/stale-event", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		Address: "limits/stale-event", Severity: Must, Models: concurrent,
+		Chapter: levelTriggered, Contract: "B11",
 		needs: toStart,
 		Must:  "A new connection does not receive an event of the one that had its descriptor before.",
 		Why: "A batch of events may hold one for a number that has been closed since the batch was" +

@@ -12,7 +12,8 @@ const rounds = 200
 
 var resources = []Case{
 	{
-		Address: "resources/descriptors-answered", Severity: Must, Models: goingOn, Chapter: acceptLoop,
+		Address: "resources/descriptors-answered", Severity: Must, Models: goingOn,
+		Chapter: acceptLoop, Contract: "B3",
 		needs:  toLook,
 		Must:   "Answered clients leave no descriptor behind.",
 		Why:    "One for each client, and after a thousand or so the server accepts nobody any more.",
@@ -20,7 +21,8 @@ var resources = []Case{
 		script: noMoreDescriptors(rounds, "are answered", (*trial).serveOneMore),
 	},
 	{
-		Address: "resources/descriptors-reset", Severity: Must, Models: goingOn, Chapter: edgeTriggered,
+		Address: "resources/descriptors-reset", Severity: Must, Models: goingOn,
+		Chapter: edgeTriggered, Contract: "B5",
 		needs:  toLook,
 		Must:   "Clients that reset leave no descriptor behind.",
 		Why:    "The path that is taken rarely is the one that leaks.",
@@ -28,7 +30,8 @@ var resources = []Case{
 		script: noMoreDescriptors(rounds, "send half a request and reset", halfAndReset),
 	},
 	{
-		Address: "resources/descriptors-end-of-file", Severity: Must, Models: goingOn, Chapter: oneClient,
+		Address: "resources/descriptors-end-of-file", Severity: Must, Models: goingOn,
+		Chapter: oneClient, Contract: "B4",
 		needs:  toLook,
 		Must:   "Clients that leave in the middle of their request leave no descriptor behind.",
 		Why:    "They are many: every user who presses Stop.",
@@ -36,7 +39,8 @@ var resources = []Case{
 		script: noMoreDescriptors(rounds, "send half a request and close", halfAndClose),
 	},
 	{
-		Address: "resources/descriptors-never-closes", Severity: Should, Models: goingOn, Chapter: oneClient,
+		Address: "resources/descriptors-never-closes", Severity: Should, Models: goingOn,
+		Chapter: oneClient, Contract: "B3",
 		needs: toLook,
 		Must:  "A client that does not close after its answer does not keep its descriptor for ever.",
 		Why:   "Lingering close waits for the client; but not for one that has forgotten us.",
@@ -50,7 +54,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/descriptors-keeps-sending", Severity: Should, Models: goingOn, Chapter: oneClient,
+		Address: "resources/descriptors-keeps-sending", Severity: Should, Models: goingOn,
+		Chapter: oneClient, Contract: "B3",
 		needs: toLook,
 		Must:  "A client that sends on and on after its answer does not keep its descriptor for ever.",
 		Why:   "A byte now and then is cheap for the client; a descriptor is not for the server.",
@@ -62,7 +67,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/idle", Severity: Should, Models: everyone, Chapter: levelTriggered,
+		Address: "resources/idle", Severity: Should, Models: everyone,
+		Chapter: levelTriggered, Contract: "B9",
 		needs:  toLook,
 		Must:   "Without clients the server sleeps.",
 		Why:    "Waiting is what the kernel does for us, at no cost; asking again and again is not.",
@@ -70,7 +76,8 @@ var resources = []Case{
 		script: []step{calm()},
 	},
 	{
-		Address: "resources/idle-half-request", Severity: Must, Models: everyone, Chapter: levelTriggered,
+		Address: "resources/idle-half-request", Severity: Must, Models: everyone,
+		Chapter: levelTriggered, Contract: "B9",
 		needs: toLook,
 		Must:  "While it waits for the rest of a request the server sleeps.",
 		Why: "A send buffer has room nearly always: level-triggered epoll reports EPOLLOUT for as long" +
@@ -79,7 +86,8 @@ var resources = []Case{
 		script: []step{connect("a"), send("a", half), taken("a"), calm()},
 	},
 	{
-		Address: "resources/idle-end-of-file", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "resources/idle-end-of-file", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9",
 		needs: toLook,
 		Must:  "After end of file in the middle of a request the server sleeps.",
 		Why:   "A descriptor at end of file is readable for ever.",
@@ -89,7 +97,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/idle-after-answer", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "resources/idle-after-answer", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9",
 		needs: toLook,
 		Must:  "While it waits for an answered client to close the server sleeps.",
 		Why:   "What has been of interest before the answer may be of none after it.",
@@ -99,7 +108,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/idle-reset", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "resources/idle-reset", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9",
 		needs: toLook,
 		Must:  "After a reset the server sleeps.",
 		Why:   "EPOLLHUP and EPOLLERR are reported whatever was asked for, until the descriptor is closed.",
@@ -109,7 +119,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/idle-full-send-buffer", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "resources/idle-full-send-buffer", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9",
 		needs: toStart,
 		Must:  "While an answer waits for room in the send buffer the server sleeps.",
 		Why:   "When there is room the kernel will say so.",
@@ -120,7 +131,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/threads", Severity: Should, Models: eventLoop, Chapter: levelTriggered,
+		Address: "resources/threads", Severity: Should, Models: eventLoop,
+		Chapter: levelTriggered, Contract: "B15",
 		needs: toLook,
 		Must:  "A hundred connections cost an event loop no threads.",
 		Why:   "That is the point of it.",
@@ -141,7 +153,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/memory", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "resources/memory", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B6",
 		needs: toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have been served.",
 		Why:   "A little for each is much after a week.",
@@ -158,7 +171,8 @@ var resources = []Case{
 		},
 	},
 	{
-		Address: "resources/memory-of-leavers", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "resources/memory-of-leavers", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B4",
 		needs: toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have left in the middle of their request.",
 		Why:   "What a connection had must go with it, however it ends.",

@@ -14,7 +14,8 @@ import (
 
 var signals = []Case{
 	{
-		Address: "signals/terminate", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		Address: "signals/terminate", Severity: Should, Models: everyone,
+		Chapter: acceptLoop, Contract: "B12",
 		needs: toStart,
 		Must:  "SIGTERM ends the server in good order: soon, and with status 0.",
 		Why:   "It is how a service manager asks; after a while it kills.",
@@ -25,7 +26,8 @@ var signals = []Case{
 		},
 	},
 	{
-		Address: "signals/interrupt", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		Address: "signals/interrupt", Severity: Should, Models: everyone,
+		Chapter: acceptLoop, Contract: "B12",
 		needs:  toStart,
 		Must:   "SIGINT, which is Ctrl-C, ends the server in good order: soon, and with status 0.",
 		Why:    "Whoever tries it out ends it so.",
@@ -33,7 +35,8 @@ var signals = []Case{
 		script: []step{signalled(unix.SIGINT), endsWell()},
 	},
 	{
-		Address: "signals/terminate-half-request", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		Address: "signals/terminate-half-request", Severity: Should, Models: everyone,
+		Chapter: acceptLoop, Contract: "B12",
 		needs: toStart,
 		Must:  "SIGTERM ends the server also while requests are unfinished.",
 		Why:   "The rest may never come.",
@@ -43,7 +46,8 @@ var signals = []Case{
 		},
 	},
 	{
-		Address: "signals/terminate-answers", Severity: Should, Models: everyone, Chapter: acceptLoop,
+		Address: "signals/terminate-answers", Severity: Should, Models: everyone,
+		Chapter: acceptLoop, Contract: "B12",
 		needs: toStart,
 		Must:  "A request that has come whole before SIGTERM is answered before the end.",
 		Why:   "Its client has done all it could; on a restart nobody should notice.",
@@ -54,7 +58,8 @@ var signals = []Case{
 		},
 	},
 	{
-		Address: "signals/stop-and-continue", Severity: Must, Models: everyone, Chapter: levelTriggered,
+		Address: "signals/stop-and-continue", Severity: Must, Models: everyone,
+		Chapter: levelTriggered, Contract: "B7",
 		needs: toStart,
 		Must:  "SIGSTOP and SIGCONT (Ctrl-Z and fg) do the server no harm.",
 		Why:   "epoll_wait then returns EINTR, even without a handler: signal(7).",
@@ -65,7 +70,8 @@ var signals = []Case{
 		},
 	},
 	{
-		Address: "signals/restart", Severity: Should, Models: everyone, Chapter: oneClient,
+		Address: "signals/restart", Severity: Should, Models: everyone,
+		Chapter: oneClient, Contract: "B12",
 		needs: toStart,
 		Must:  "The server can be started again at once on the same port.",
 		Why: "The server closed first, so its end of the connection is in TIME_WAIT for a minute, and" +

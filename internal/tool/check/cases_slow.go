@@ -12,7 +12,8 @@ import (
 
 var slow = []Case{
 	{
-		Address: "slow/half-request", Severity: Must, Models: concurrent, Chapter: acceptLoop,
+		Address: "slow/half-request", Severity: Must, Models: concurrent,
+		Chapter: acceptLoop, Contract: "B10",
 		Must: "A client that holds half a request keeps nobody waiting.",
 		Why:  "It is what threads and event loops are for: the others have done nothing wrong.",
 		Cause: "A read that blocks: one client at a time, or a descriptor in the event loop that is" +
@@ -23,7 +24,8 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/many-half-requests", Severity: Must, Models: concurrent, Chapter: goroutineEach,
+		Address: "slow/many-half-requests", Severity: Must, Models: concurrent,
+		Chapter: goroutineEach, Contract: "B10",
 		Must:  "Fifty clients that hold half a request keep nobody waiting.",
 		Why:   "A pool of threads is used up by as many slow clients as it has threads.",
 		Cause: "A fixed, small number of threads or processes.",
@@ -32,14 +34,16 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/silent-client", Severity: Must, Models: concurrent, Chapter: acceptLoop,
+		Address: "slow/silent-client", Severity: Must, Models: concurrent,
+		Chapter: acceptLoop, Contract: "B10",
 		Must:   "A client that connects and says nothing keeps nobody waiting.",
 		Why:    "Browsers open connections before they need them.",
 		Cause:  "A blocking read right after accept, on the thread that accepts.",
 		script: []step{connect("a"), accepted("a"), others(), send("a", whole), answered("a")},
 	},
 	{
-		Address: "slow/dripping", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		Address: "slow/dripping", Severity: Must, Models: concurrent,
+		Chapter: levelTriggered, Contract: "B10",
 		Must:  "Between the bytes of a slow sender others are served, and it is answered in the end.",
 		Why:   "A slow line is not an attack.",
 		Cause: "The server waits for the rest of a request that it has begun to read.",
@@ -50,7 +54,8 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/full-send-buffer", Severity: Must, Models: everyone, Chapter: levelTriggered,
+		Address: "slow/full-send-buffer", Severity: Must, Models: everyone,
+		Chapter: levelTriggered, Contract: "B7",
 		needs: toStart,
 		Must:  "An answer for which there is no room is sent when there is room.",
 		Why:   "A client that reads slowly leaves the send buffer full; write then says EAGAIN, or blocks.",
@@ -61,7 +66,8 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/short-write", Severity: Must, Models: goingOn, Chapter: levelTriggered,
+		Address: "slow/short-write", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B7",
 		needs: toStart,
 		Must:  "An answer for which there is room in part is sent whole.",
 		Why:   "write takes what fits and says how much that was.",
@@ -72,7 +78,8 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/full-send-buffer-others", Severity: Must, Models: concurrent, Chapter: levelTriggered,
+		Address: "slow/full-send-buffer-others", Severity: Must, Models: concurrent,
+		Chapter: levelTriggered, Contract: "B10",
 		needs: toStart,
 		Must:  "A client that does not read keeps nobody waiting.",
 		Why:   "Its send buffer is full, and a write that blocks would stop the event loop.",
@@ -83,7 +90,8 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/timeout", Severity: Should, Models: everyone, Chapter: levelTriggered,
+		Address: "slow/timeout", Severity: Should, Models: everyone,
+		Chapter: levelTriggered, Contract: "B6",
 		needs: aTimeout,
 		Must:  "A request that is not complete in time is given up, and the connection closed.",
 		Why:   "Each costs a descriptor, and clients that never finish are many.",
@@ -94,7 +102,8 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/timeout-dripping", Severity: Should, Models: everyone, Chapter: levelTriggered,
+		Address: "slow/timeout-dripping", Severity: Should, Models: everyone,
+		Chapter: levelTriggered, Contract: "B6",
 		needs: aTimeout,
 		Must:  "A byte now and then does not put the end off.",
 		Why:   "That is the attack called slowloris: a byte before each deadline holds a connection for ever.",

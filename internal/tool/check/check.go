@@ -55,7 +55,9 @@ type Case struct {
 	Why      string   `json:"why"`     // why, one sentence
 	Cause    string   `json:"cause"`   // the likely cause when it does not
 	Chapter  string   `json:"chapter"` // its file in the repository
-	Models   []Model  `json:"models"`  // the models that it is asked of
+	// Contract is the row of docs/contract.md that the case asks about: "B7".
+	Contract string  `json:"contract"`
+	Models   []Model `json:"models"` // the models that it is asked of
 
 	needs  need
 	alone  bool // disturbs others, or is disturbed by them

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lesson/docs"
 	"lesson/internal/child"
 	"lesson/internal/observe/proc"
 	"lesson/internal/protocol"
@@ -42,6 +44,8 @@ func TestCasesAreComplete(t *testing.T) {
 	groups := []string{
 		"requests", "disconnects", "slow", "crowds", "limits", "signals", "resources", "fairness",
 	}
+	contract, err := docs.Chapters.ReadFile("contract.md")
+	must(t, err)
 	last := 0
 	for _, c := range cases {
 		if !address.MatchString(c.Address) {
@@ -61,8 +65,11 @@ func TestCasesAreComplete(t *testing.T) {
 				t.Errorf("%s: %s is no sentence: %q", c.Address, what, text)
 			}
 		}
-		if _, err := os.Stat(filepath.Join("..", "..", c.Chapter)); err != nil {
+		if _, err := docs.Chapters.ReadFile(path.Base(c.Chapter)); err != nil {
 			t.Errorf("%s: %v", c.Address, err)
+		}
+		if !bytes.Contains(contract, []byte("\n## "+c.Contract+"\n")) {
+			t.Errorf("%s: docs/contract.md has no row %q", c.Address, c.Contract)
 		}
 		if len(c.Models) == 0 || len(c.script) == 0 {
 			t.Errorf("%s: asked of %v, in %d steps", c.Address, c.Models, len(c.script))
@@ -362,6 +369,7 @@ FAILS  disconnects/leaves-silently  (must)
   cause  End of file (read returns 0) is not looked for, or is taken for an
          error that ends it.
   read   docs/01-one-client.md
+  rule   docs/contract.md#b4
 
   requests      1 of  1 hold
   disconnects   0 of  1 hold

@@ -127,6 +127,7 @@ func (p printer) failed(r Result) {
 	fmt.Fprintln(p.w)
 	p.labelled(2, "cause", r.Cause)
 	p.labelled(2, "read", r.Chapter)
+	p.labelled(2, "rule", r.rule())
 }
 
 // all writes a line for each case, group by group.
@@ -309,4 +310,5 @@ func (c Case) Explain(w io.Writer, o PrintOptions) {
 	fmt.Fprintln(w)
 	p.labelled(2, "cause", c.Cause)
 	p.labelled(2, "read", c.Chapter)
+	p.labelled(2, "rule", c.rule())
 }
