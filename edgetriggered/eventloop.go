@@ -2,9 +2,10 @@
 
 // Package edgetriggered is step 5: one event loop, edge-triggered.
 //
-// It teaches what changes when epoll reports each change once, and not for as
-// long as it lasts. The server must then go on until the kernel says EAGAIN, or
-// remember by itself that there is more: nobody will say it again.
+// It teaches what changes when epoll reports each change once, instead of
+// reporting a state for as long as it lasts. After a report the server must
+// continue until the kernel returns EAGAIN, or remember by itself that it has
+// not: there will be no second report.
 //
 // What it cannot do is what package epoll cannot do either: use a second
 // processor, or do anything slow between two events.
@@ -25,14 +26,14 @@ import (
 	"lesson/internal/server"
 )
 
-// A connection is always in one of these states. Its interest is what epoll
-// has been asked to report for it.
+// A connection is always in one of these states. Function advance is this table
+// as code: it calls the state's function, which returns the next state.
 //
-//	state      interest           an event means               next
-//	closed     -                  nothing, it came too late    -
-//	reading    EPOLLIN            bytes of the request         sending, or closed
-//	sending    EPOLLIN, EPOLLOUT  room in the send buffer      lingering, or closed
-//	lingering  EPOLLIN            unwanted bytes, end of file  closed
+//	state      waits for  then calls    next state
+//	reading    EPOLLIN    readRequest   reading, sending, lingering, closed
+//	sending    EPOLLOUT   sendResponse  sending, lingering, closed
+//	lingering  EPOLLIN    discard       lingering, closed
+//	closed     -          -             -
 type state uint8
 
 const (
@@ -42,63 +43,72 @@ const (
 	lingering
 )
 
-// A conn is all that a connection costs in our memory while it is idle.
+// interest returns the events that epoll is to report in this state. EPOLLHUP
+// and EPOLLERR it reports in any case: see epoll_ctl(2).
+func (s state) interest() uint32 {
+	if s == sending {
+		return unix.EPOLLOUT | unix.EPOLLET
+	}
+	return unix.EPOLLIN | unix.EPOLLET
+}
+
+// A conn is everything the server keeps for one connection. Its size is what an
+// idle connection costs here: 80 bytes, which is why small fields are small.
 type conn struct {
-	fd        int32
+	fd        int
+	discarded int32 // bytes read while lingering
 	state     state
 	refused   bool              // the response is TooLarge
 	unread    bool              // in Server.unread: its turn ended before EAGAIN
-	interest  uint32            // as epoll has it
-	discarded int32             // bytes read while lingering
 	request   *protocol.Request // nil until its first byte arrives
-	unsent    []byte            // what is left of the response
+	unsent    []byte            // the part of the response not sent yet
 	deadline  server.Deadline[conn]
 }
 
-// A step of a connection ends after so many reads, and accepting after so many
-// clients, so that one that sends without end cannot keep the others waiting.
+// The work of one turn is bounded: so many reads for a connection, so many
+// accepted connections. A client that sends without end cannot starve the rest.
 const (
 	readsPerTurn   = 4
 	acceptsPerTurn = 64
 )
 
-// Server is one event loop. One goroutine calls Serve, any may call Stop.
+// A Server runs one event loop. One goroutine calls Serve; any may call Stop.
 type Server struct {
 	*server.Base // the listener, the options, the counters
 
-	epoll    int // the descriptor of the interest list
-	events   [128]unix.EpollEvent
-	buffer   [16 << 10]byte // holds any request whole
-	now      time.Duration  // read once a turn
-	conns    server.Table[conn]
-	requests protocol.Pool
-	waiting  server.Deadlines[conn] // those that are reading
-	ending   server.Deadlines[conn] // those that are sending or lingering
+	epoll      int // the descriptor of the interest list
+	events     [128]unix.EpollEvent
+	buffer     [16 << 10]byte // larger than the largest request
+	now        time.Duration  // read once per turn
+	conns      server.Table[conn]
+	requests   protocol.Pool
+	incomplete server.Deadlines[conn] // connections in state reading
+	ending     server.Deadlines[conn] // connections sending or lingering
 
-	// What an edge has told us and we have not finished. Level-triggered epoll
-	// keeps this list for its callers; here it is ours to keep.
-	unread, spare []*conn // connections to read on from; the list before it
+	// What an edge has reported and the server has not finished.
+	// Level-triggered epoll keeps this list in the kernel: the ready list.
+	unread, spare []*conn // connections to continue with; the list before it
 	unaccepted    bool    // there may be more in the accept queue
 
 	paused   bool          // accept has run out of descriptors or memory
 	resumeAt time.Duration // when to try again
 }
 
-// New makes the listener and an interest list with nothing else in it.
+// New makes the listener, and an interest list that holds only the listener.
 func New(k kernel.Kernel, options server.Options) (*Server, error) {
 	base, err := server.Listen(k, options, unix.SOCK_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{Base: base}
-	s.waiting.After = options.Timeout
+	s.incomplete.After = options.Timeout
 	s.ending.After = server.LingerTime
 	s.epoll, err = k.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		s.CloseListener()
 		return nil, fmt.Errorf("epoll_create1: %w", err)
 	}
-	err = s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, s.Listener,
+	err = k.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, s.Listener,
 		watch(s.Listener, unix.EPOLLIN|unix.EPOLLET))
 	if err != nil {
 		s.CloseListener()
@@ -108,37 +118,37 @@ func New(k kernel.Kernel, options server.Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve is the event loop. It ends when Stop has been called and the last
-// connection is gone, or with the error that makes going on impossible.
+// Serve runs the event loop. It returns after Stop, when the last connection
+// has ended, or with an error after which it cannot continue.
 func (s *Server) Serve() error {
 	defer s.closeAll()
 	s.now = s.Kernel.Now()
 	for {
 		n, err := s.Kernel.EpollWait(s.epoll, s.events[:], s.timeout())
 		if err == unix.EINTR {
-			n = 0 // a signal came, and no event
+			n = 0 // a signal arrived, and no event
 		} else if err != nil {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
 		s.now = s.Kernel.Now()
 
-		s.readOn()
+		s.readLeftovers()
 		var stopping bool
 		for _, event := range s.events[:n] {
-			switch fd := int(event.Fd); {
-			case fd != s.Listener:
-				s.advance(s.conns.At(fd))
-			case event.Events&unix.EPOLLHUP != 0:
-				stopping = true // Stop has shut the listener down
-			default:
+			fd := int(event.Fd)
+			if fd == s.Listener {
 				s.unaccepted = true
+				stopping = event.Events&unix.EPOLLHUP != 0 // shut down by Stop
+				continue
 			}
+			c := s.conns.At(fd)
+			s.enter(c, s.advance(c, event.Events))
 		}
 		s.expire()
 
 		// Accept last. Closing a connection frees its number, and accept
-		// hands that number to a new one: were events of this batch still to
-		// come, the new connection could receive its predecessor's.
+		// gives that number to a new one. If events of this batch were still
+		// to come, the new connection could get those of the old one.
 		if s.unaccepted && !s.paused {
 			if err := s.accept(); err != nil {
 				return err
@@ -147,39 +157,39 @@ func (s *Server) Serve() error {
 		if stopping {
 			s.stop()
 		}
-		if s.Stopping() && s.waiting.First() == nil && s.ending.First() == nil {
+		if s.Stopping() && s.incomplete.First() == nil && s.ending.First() == nil {
 			return nil
 		}
 	}
 }
 
-// timeout is how long epoll_wait may sleep, in milliseconds: until the next
-// deadline, and for ever when there is none. An idle server never wakes. With
-// work left over from this turn it only asks what else there is.
+// timeout returns how long epoll_wait may sleep, in milliseconds: until the
+// next deadline, or forever (-1) if there is none. An idle server never wakes.
+// With work left over from this turn it does not sleep at all.
 func (s *Server) timeout() int {
 	if len(s.unread) > 0 || s.unaccepted && !s.paused {
 		return 0
 	}
-	next := min(s.waiting.Next(), s.ending.Next())
+	next := min(s.incomplete.Next(), s.ending.Next())
 	if s.paused {
 		next = min(next, s.resumeAt)
 	}
 	return server.Milliseconds(s.now, next)
 }
 
-// accept empties the accept queue. However many connections came, there was one
-// event: those that are left behind wait until the next client connects.
+// accept empties the accept queue. However many connections arrived, there was
+// one event: any left in the queue would wait until the next client connects.
 func (s *Server) accept() error {
 	for range acceptsPerTurn {
 		fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == unix.EINVAL && s.Stopping():
-			return nil // shut down since the event: the next one is EPOLLHUP
+			return nil // shut down since the event; the next event is EPOLLHUP
 		case err == unix.EAGAIN:
 			s.unaccepted = false
 			return nil
 		case kernel.IsConnectionError(err):
-			continue // that one is gone, the next may be fine
+			continue // that connection is gone; the next may be fine
 		case kernel.IsExhausted(err):
 			s.pause()
 			return nil
@@ -195,11 +205,12 @@ func (s *Server) accept() error {
 	return nil
 }
 
-// admit puts a new connection into the interest list.
+// admit adds a new connection to the interest list.
 func (s *Server) admit(fd int) {
-	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, watch(fd, unix.EPOLLIN|unix.EPOLLET))
+	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd,
+		watch(fd, reading.interest()))
 	if err != nil {
-		// No memory, or over fs.epoll.max_user_watches: a connection that
+		// No memory, or over fs.epoll.max_user_watches. A connection that
 		// cannot be watched cannot be served.
 		s.Stats.Refused.Add(1)
 		_ = s.Kernel.Close(fd)
@@ -207,13 +218,14 @@ func (s *Server) admit(fd int) {
 		return
 	}
 	c := s.conns.At(fd)
-	*c = conn{fd: int32(fd), state: reading, interest: unix.EPOLLIN | unix.EPOLLET}
-	s.waiting.Add(c, &c.deadline, s.now)
+	*c = conn{fd: fd, state: reading}
+	s.incomplete.Add(c, &c.deadline, s.now)
 }
 
-// pause leaves the accept queue alone for a while. There is nothing to unwatch:
-// the edge has been told, and will not be told again. That is the danger here.
-// It is unaccepted that remembers the connections that are still waiting.
+// pause leaves the accept queue alone for a while. There is nothing to stop
+// watching: the edge has been reported, and will not be reported again. Here
+// the danger is the opposite one. Without unaccepted, the connections still in
+// the accept queue would be forgotten.
 func (s *Server) pause() {
 	if s.paused {
 		return
@@ -222,97 +234,133 @@ func (s *Server) pause() {
 	s.resumeAt = s.now + server.AcceptPause
 }
 
-// resume accepts again at the end of this turn: a descriptor has become free,
-// or it is time to see whether one has.
+// resume accepts again at the end of this turn: a descriptor has been closed,
+// or the time of the pause is over.
 func (s *Server) resume() {
 	s.paused = false
 }
 
-// advance takes a connection one step further. EPOLLHUP and EPOLLERR need no
-// branch of their own: the read or send that follows says what has happened.
-func (s *Server) advance(c *conn) {
-	switch c.state {
-	case reading:
-		s.readRequest(c)
-	case sending:
-		s.sendResponse(c)
-	case lingering:
-		s.discard(c)
+// advance lets a connection continue after these events and returns its next
+// state. EPOLLHUP and EPOLLERR count as readable and as writable: neither read
+// nor send would block, and what they return says what has happened.
+func (s *Server) advance(c *conn, events uint32) state {
+	readable := events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	writable := events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	switch {
+	case c.state == reading && readable:
+		return s.readRequest(c)
+	case c.state == sending && writable:
+		return s.sendResponse(c)
+	case c.state == lingering && readable:
+		return s.discard(c)
+	}
+	return c.state // nothing that this state waits for
+}
+
+// enter puts a connection into its next state, and asks epoll for the events of
+// that state if they differ from those of the last one.
+func (s *Server) enter(c *conn, next state) {
+	if next == c.state {
+		return
+	}
+	if next != closed && next.interest() != c.state.interest() {
+		err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, c.fd,
+			watch(c.fd, next.interest()))
+		if err != nil {
+			next = closed // not watched, it would never be served
+		}
+	}
+	if c.state == reading { // the request has ended, and so has its deadline
+		s.incomplete.Remove(&c.deadline)
+		s.ending.Add(c, &c.deadline, s.now)
+		if c.request != nil {
+			s.requests.Put(c.request)
+			c.request = nil
+		}
+	}
+	c.state = next
+	if next == closed {
+		s.close(c)
 	}
 }
 
-// readRequest reads until EAGAIN, the one word by which the kernel says that the
-// next byte will bring an event. What it left unread would lie there in silence.
-func (s *Server) readRequest(c *conn) {
+// close ends a connection. This descriptor is the only one for its socket, so
+// closing it also removes it from the interest list.
+func (s *Server) close(c *conn) {
+	s.ending.Remove(&c.deadline)
+	fd := c.fd
+	*c = conn{}
+	_ = s.Kernel.Close(fd) // Linux closes it whatever close returns
+	s.resume()
+}
+
+// readRequest reads until EAGAIN. Only after that does the kernel report the
+// next byte; bytes left unread before it would never be reported.
+func (s *Server) readRequest(c *conn) state {
 	for range readsPerTurn {
-		n, err := s.Kernel.Read(int(c.fd), s.buffer[:])
+		n, err := s.Kernel.Read(c.fd, s.buffer[:])
 		switch {
 		case err == unix.EAGAIN:
-			return
+			return reading
 		case err == unix.EINTR:
 			continue
 		case err != nil: // ECONNRESET
 			s.Stats.Reset.Add(1)
-			s.close(c)
-			return
-		case n == 0: // end of file, and no whole request: nothing to answer
+			return closed
+		case n == 0: // end of file before the end of the request: no response
 			s.Stats.Left.Add(1)
-			s.close(c)
-			return
+			return closed
 		}
-		s.collect(c, s.buffer[:n])
-		if c.state != reading {
-			return // what else has come is for linger to read
+		next := s.collect(c, s.buffer[:n])
+		if next != reading {
+			return next
 		}
 	}
 	s.later(c)
+	return reading
 }
 
-// collect adds the bytes to the request and responds when that is decided.
-func (s *Server) collect(c *conn, p []byte) {
+// collect adds the bytes to the request, and responds if it is complete or too
+// large.
+func (s *Server) collect(c *conn, p []byte) state {
 	if c.request == nil {
 		c.request = s.requests.Get()
 	}
 	switch c.request.Add(p) {
 	case protocol.Complete:
 		s.Print(c.request.Bytes())
-		s.respond(c, protocol.Response)
+		return s.respond(c, protocol.Response)
 	case protocol.Oversize:
 		s.Stats.Refused.Add(1)
 		c.refused = true
-		s.respond(c, protocol.TooLarge)
+		return s.respond(c, protocol.TooLarge)
 	}
+	return reading
 }
 
-// respond starts the response. It does not ask epoll first whether there is
-// room: the send buffer of a new connection is empty, and asking would cost
-// two epoll_ctl and a turn.
-func (s *Server) respond(c *conn, response []byte) {
-	s.requests.Put(c.request)
-	c.request = nil
-	s.waiting.Remove(&c.deadline)
-	s.ending.Add(c, &c.deadline, s.now)
-	c.state, c.unsent = sending, response
+// respond starts to send. It does not wait for EPOLLOUT first: the send buffer
+// of a new connection is empty, and waiting would cost two calls of epoll_ctl
+// and a turn.
+func (s *Server) respond(c *conn, response []byte) state {
+	c.unsent = response
 	s.cork(c, 1)
-	s.sendResponse(c)
+	return s.sendResponse(c)
 }
 
-// sendResponse sends until all is sent or the send buffer is full. Only
-// then is EPOLLOUT wanted. Asked for from the start, it would cost every
-// connection one event that says what everybody knows: there is room.
-func (s *Server) sendResponse(c *conn) {
+// sendResponse sends until everything is sent or the send buffer is full. Only
+// state sending waits for EPOLLOUT: a connection that always did would cost one
+// event more, which reports that a new send buffer has room.
+func (s *Server) sendResponse(c *conn) state {
 	for len(c.unsent) > 0 {
-		n, err := s.Kernel.Send(int(c.fd), c.unsent, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+		n, err := s.Kernel.Send(c.fd, c.unsent, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			s.setInterest(c, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLET)
-			return
+			return sending
 		case err != nil: // EPIPE, ECONNRESET
 			s.Stats.Reset.Add(1)
-			s.close(c)
-			return
+			return closed
 		}
 		c.unsent = c.unsent[n:]
 	}
@@ -320,48 +368,45 @@ func (s *Server) sendResponse(c *conn) {
 		s.Stats.Served.Add(1)
 	}
 	s.cork(c, 0)
-	s.linger(c)
+	return s.linger(c)
 }
 
-// linger tells the client that this was all (the end leaves in the segment of
-// the last bytes: MSG_MORE has kept them waiting for it). From now on we
-// discard. Were we to close now, and bytes of the client's lay unread or came
-// later, the kernel would answer them with a reset, and a reset destroys what
-// the client has not read yet: our response.
-func (s *Server) linger(c *conn) {
-	if err := s.Kernel.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
-		s.close(c) // ENOTCONN: the client has reset the connection
-		return
+// linger sends the end of file, in the same segment as the last bytes, which
+// MSG_MORE has held back for it. From now on the server only discards. If it
+// closed the connection now while bytes of the client were unread, or still to
+// come, the kernel would answer them with a reset, and a reset destroys what
+// the client has not read yet: the response.
+func (s *Server) linger(c *conn) state {
+	if err := s.Kernel.Shutdown(c.fd, unix.SHUT_WR); err != nil {
+		return closed // ENOTCONN: the client has reset the connection
 	}
-	c.state = lingering
-	s.discard(c) // the edge that brought the request may have brought more
+	return s.discard(c) // the edge of the request may have been for more bytes
 }
 
-// discard reads until EAGAIN and throws away, up to end of file, a reset, or too
-// much.
-func (s *Server) discard(c *conn) {
+// discard reads until EAGAIN and drops the bytes, until end of file, a reset,
+// or LingerBytes.
+func (s *Server) discard(c *conn) state {
 	for range readsPerTurn {
-		n, err := s.Kernel.Read(int(c.fd), s.buffer[:])
+		n, err := s.Kernel.Read(c.fd, s.buffer[:])
 		switch {
 		case err == unix.EAGAIN:
-			return
+			return lingering
 		case err == unix.EINTR:
 			continue
 		case err != nil || n == 0:
-			s.close(c)
-			return
+			return closed
 		}
 		c.discarded += int32(n)
 		if c.discarded > server.LingerBytes {
-			s.close(c)
-			return
+			return closed
 		}
 	}
 	s.later(c)
+	return lingering
 }
 
-// later keeps c for the next turn, since no event will come for what it has
-// left unread.
+// later keeps c for the next turn: for the bytes it has left unread there will
+// be no event.
 func (s *Server) later(c *conn) {
 	if !c.unread {
 		c.unread = true
@@ -369,100 +414,79 @@ func (s *Server) later(c *conn) {
 	}
 }
 
-// readOn gives the connections left over from the last turn another one.
-func (s *Server) readOn() {
-	again := s.unread
+// readLeftovers continues with the connections that later has kept, as if epoll
+// had reported them again.
+func (s *Server) readLeftovers() {
+	leftovers := s.unread
 	s.unread = s.spare[:0]
-	s.spare = again
-	for _, c := range again {
-		if c.unread { // else closed since
+	s.spare = leftovers
+	for _, c := range leftovers {
+		if c.unread { // not closed since
 			c.unread = false
-			s.advance(c)
+			s.enter(c, s.advance(c, unix.EPOLLIN))
 		}
 	}
 }
 
-// close ends a connection. Closing its descriptor, the only one it has, also
-// takes it out of the interest list.
-func (s *Server) close(c *conn) {
-	if c.state == reading {
-		s.waiting.Remove(&c.deadline)
-	} else {
-		s.ending.Remove(&c.deadline)
-	}
-	if c.request != nil {
-		s.requests.Put(c.request)
-	}
-	fd := int(c.fd)
-	*c = conn{}
-	_ = s.Kernel.Close(fd) // Linux closes it whatever close returns
-	s.resume()
-}
-
-// expire ends the connections whose time has run out.
+// expire closes the connections whose time is over.
 func (s *Server) expire() {
-	for c := s.waiting.Expired(s.now); c != nil; c = s.waiting.Expired(s.now) {
+	now := s.now
+	for c := s.incomplete.Expired(now); c != nil; c = s.incomplete.Expired(now) {
 		s.Stats.TimedOut.Add(1)
-		s.close(c)
+		s.enter(c, closed)
 	}
-	for c := s.ending.Expired(s.now); c != nil; c = s.ending.Expired(s.now) {
-		s.close(c)
+	for c := s.ending.Expired(now); c != nil; c = s.ending.Expired(now) {
+		s.enter(c, closed)
 	}
-	if s.paused && s.resumeAt <= s.now {
+	if s.paused && s.resumeAt <= now {
 		s.resume()
 	}
 }
 
-// stop accepts no more, and looks once more at every unfinished request: one
-// that has arrived whole is answered, the others are closed: either way it leaves
-// the queue. The loop ends when those that are answered have lingered out.
+// stop closes the listener and looks once more at every incomplete request: one
+// that has arrived completely is answered, the others are closed. The loop ends
+// when the answered connections have ended.
 func (s *Server) stop() {
-	s.CloseListener()
-	s.unaccepted = false
-	for c := s.waiting.First(); c != nil; c = s.waiting.First() {
-		s.readRequest(c)
-		if c.state == reading {
+	s.closeListener()
+	for c := s.incomplete.First(); c != nil; c = s.incomplete.First() {
+		next := s.advance(c, unix.EPOLLIN)
+		if next == reading {
 			s.Stats.Left.Add(1)
-			s.close(c)
+			next = closed
 		}
+		s.enter(c, next)
 	}
 }
 
-// closeAll is the end, also after an error.
+// closeAll closes everything that is still open, also after an error.
 func (s *Server) closeAll() {
-	s.CloseListener()
-	for c := s.waiting.First(); c != nil; c = s.waiting.First() {
-		s.close(c)
+	s.closeListener()
+	for c := s.incomplete.First(); c != nil; c = s.incomplete.First() {
+		s.enter(c, closed)
 	}
 	for c := s.ending.First(); c != nil; c = s.ending.First() {
-		s.close(c)
+		s.enter(c, closed)
 	}
-	_ = s.Kernel.Close(s.epoll) // whatever is left of the list goes with it
+	_ = s.Kernel.Close(s.epoll) // its interest list goes with it
 }
 
-// setInterest asks epoll to report these events for c, unless it does already.
-func (s *Server) setInterest(c *conn, interest uint32) {
-	if c.interest == interest {
-		return
-	}
-	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, int(c.fd), watch(int(c.fd), interest))
-	if err != nil {
-		s.close(c) // unwatched, it would never be served
-		return
-	}
-	c.interest = interest
+// closeListener ends a pause as well, and forgets what was in the accept queue:
+// otherwise the loop would wake to accept from a listener that is closed.
+func (s *Server) closeListener() {
+	s.CloseListener()
+	s.paused, s.unaccepted = false, false
 }
 
-// watch is an entry of the interest list: the events to report, and what to hand
-// back with each of them, the descriptor.
+// watch returns an entry of the interest list: the events to report, and the
+// data that epoll returns with each of them, here the descriptor.
 func watch(fd int, interest uint32) unix.EpollEvent {
 	return unix.EpollEvent{Events: interest, Fd: int32(fd)}
 }
 
-// cork holds back segments that are not full (1) or lets them go (0): the
-// tutorial's example 5. Should it fail, the response is merely not corked.
+// cork makes the kernel hold back partial segments (1) or send them (0): the
+// tutorial's example 5. If it fails, the response is just not corked.
 func (s *Server) cork(c *conn, on int) {
 	if s.Options.Cork {
-		_ = s.Kernel.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_CORK, on)
+		_ = s.Kernel.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)
 	}
 }

@@ -2,12 +2,12 @@
 
 // Package epoll is step 4: one event loop, level-triggered.
 //
-// It teaches how one thread waits for every client at once. No call but
-// epoll_wait ever blocks; each connection remembers how far it has come; an
-// event takes it one step further.
+// It teaches how one thread waits for every client at once. Only epoll_wait
+// ever blocks. Each connection has a state; an event lets it continue from that
+// state, as far as that is possible without blocking.
 //
-// What it cannot do: use a second processor (that is --loops, chapter 11), or
-// do anything slow between two events, since everybody waits meanwhile.
+// What it cannot do: use a second processor (chapter 11 adds --loops), or do
+// anything slow between two events, because every client waits meanwhile.
 //
 // Its chapter is docs/04-level-triggered.md. Package edgetriggered is the same
 // program, function by function; `lesson diff epoll edgetriggered` shows what
@@ -25,14 +25,14 @@ import (
 	"lesson/internal/server"
 )
 
-// A connection is always in one of these states. Its interest is what epoll
-// has been asked to report for it.
+// A connection is always in one of these states. Function advance is this table
+// as code: it calls the state's function, which returns the next state.
 //
-//	state      interest  an event means               next
-//	closed     -         nothing, it came too late    -
-//	reading    EPOLLIN   bytes of the request         sending, or closed
-//	sending    EPOLLOUT  room in the send buffer      lingering, or closed
-//	lingering  EPOLLIN   unwanted bytes, end of file  closed
+//	state      waits for  then calls    next state
+//	reading    EPOLLIN    readRequest   reading, sending, lingering, closed
+//	sending    EPOLLOUT   sendResponse  sending, lingering, closed
+//	lingering  EPOLLIN    discard       lingering, closed
+//	closed     -          -             -
 type state uint8
 
 const (
@@ -42,50 +42,59 @@ const (
 	lingering
 )
 
-// A conn is all that a connection costs in our memory while it is idle.
+// interest returns the events that epoll is to report in this state. EPOLLHUP
+// and EPOLLERR it reports in any case: see epoll_ctl(2).
+func (s state) interest() uint32 {
+	if s == sending {
+		return unix.EPOLLOUT
+	}
+	return unix.EPOLLIN
+}
+
+// A conn is everything the server keeps for one connection. Its size is what an
+// idle connection costs here: 80 bytes, which is why small fields are small.
 type conn struct {
-	fd        int32
+	fd        int
+	discarded int32 // bytes read while lingering
 	state     state
 	refused   bool              // the response is TooLarge
-	interest  uint32            // as epoll has it
-	discarded int32             // bytes read while lingering
 	request   *protocol.Request // nil until its first byte arrives
-	unsent    []byte            // what is left of the response
+	unsent    []byte            // the part of the response not sent yet
 	deadline  server.Deadline[conn]
 }
 
-// Server is one event loop. One goroutine calls Serve, any may call Stop.
+// A Server runs one event loop. One goroutine calls Serve; any may call Stop.
 type Server struct {
 	*server.Base // the listener, the options, the counters
 
-	epoll    int // the descriptor of the interest list
-	events   [128]unix.EpollEvent
-	buffer   [16 << 10]byte // holds any request whole
-	now      time.Duration  // read once a turn
-	conns    server.Table[conn]
-	requests protocol.Pool
-	waiting  server.Deadlines[conn] // those that are reading
-	ending   server.Deadlines[conn] // those that are sending or lingering
+	epoll      int // the descriptor of the interest list
+	events     [128]unix.EpollEvent
+	buffer     [16 << 10]byte // larger than the largest request
+	now        time.Duration  // read once per turn
+	conns      server.Table[conn]
+	requests   protocol.Pool
+	incomplete server.Deadlines[conn] // connections in state reading
+	ending     server.Deadlines[conn] // connections sending or lingering
 
 	paused   bool          // accept has run out of descriptors or memory
 	resumeAt time.Duration // when to try again
 }
 
-// New makes the listener and an interest list with nothing else in it.
+// New makes the listener, and an interest list that holds only the listener.
 func New(k kernel.Kernel, options server.Options) (*Server, error) {
 	base, err := server.Listen(k, options, unix.SOCK_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{Base: base}
-	s.waiting.After = options.Timeout
+	s.incomplete.After = options.Timeout
 	s.ending.After = server.LingerTime
 	s.epoll, err = k.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		s.CloseListener()
 		return nil, fmt.Errorf("epoll_create1: %w", err)
 	}
-	err = s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, s.Listener,
+	err = k.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, s.Listener,
 		watch(s.Listener, unix.EPOLLIN))
 	if err != nil {
 		s.CloseListener()
@@ -95,15 +104,15 @@ func New(k kernel.Kernel, options server.Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve is the event loop. It ends when Stop has been called and the last
-// connection is gone, or with the error that makes going on impossible.
+// Serve runs the event loop. It returns after Stop, when the last connection
+// has ended, or with an error after which it cannot continue.
 func (s *Server) Serve() error {
 	defer s.closeAll()
 	s.now = s.Kernel.Now()
 	for {
 		n, err := s.Kernel.EpollWait(s.epoll, s.events[:], s.timeout())
 		if err == unix.EINTR {
-			n = 0 // a signal came, and no event
+			n = 0 // a signal arrived, and no event
 		} else if err != nil {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
@@ -111,20 +120,20 @@ func (s *Server) Serve() error {
 
 		var accepting, stopping bool
 		for _, event := range s.events[:n] {
-			switch fd := int(event.Fd); {
-			case fd != s.Listener:
-				s.advance(s.conns.At(fd))
-			case event.Events&unix.EPOLLHUP != 0:
-				stopping = true // Stop has shut the listener down
-			default:
-				accepting = true
+			fd := int(event.Fd)
+			if fd == s.Listener {
+				accepting = event.Events&(unix.EPOLLIN|unix.EPOLLERR) != 0
+				stopping = event.Events&unix.EPOLLHUP != 0 // shut down by Stop
+				continue
 			}
+			c := s.conns.At(fd)
+			s.enter(c, s.advance(c, event.Events))
 		}
 		s.expire()
 
 		// Accept last. Closing a connection frees its number, and accept
-		// hands that number to a new one: were events of this batch still to
-		// come, the new connection could receive its predecessor's.
+		// gives that number to a new one. If events of this batch were still
+		// to come, the new connection could get those of the old one.
 		if accepting {
 			if err := s.accept(); err != nil {
 				return err
@@ -133,16 +142,16 @@ func (s *Server) Serve() error {
 		if stopping {
 			s.stop()
 		}
-		if s.Stopping() && s.waiting.First() == nil && s.ending.First() == nil {
+		if s.Stopping() && s.incomplete.First() == nil && s.ending.First() == nil {
 			return nil
 		}
 	}
 }
 
-// timeout is how long epoll_wait may sleep, in milliseconds: until the next
-// deadline, and for ever when there is none. An idle server never wakes.
+// timeout returns how long epoll_wait may sleep, in milliseconds: until the
+// next deadline, or forever (-1) if there is none. An idle server never wakes.
 func (s *Server) timeout() int {
-	next := min(s.waiting.Next(), s.ending.Next())
+	next := min(s.incomplete.Next(), s.ending.Next())
 	if s.paused {
 		next = min(next, s.resumeAt)
 	}
@@ -150,14 +159,14 @@ func (s *Server) timeout() int {
 }
 
 // accept takes one connection from the accept queue. If there are more, the
-// listener is still readable, and level-triggered epoll says so again.
+// listener is still readable, and level-triggered epoll reports it again.
 func (s *Server) accept() error {
 	fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	switch {
 	case err == unix.EINVAL && s.Stopping():
-		return nil // shut down since the event: the next one is EPOLLHUP
+		return nil // shut down since the event; the next event is EPOLLHUP
 	case err == unix.EAGAIN || kernel.IsConnectionError(err):
-		return nil // that one is gone: the next event is the next try
+		return nil // that connection is gone; the next event is the next try
 	case kernel.IsExhausted(err):
 		s.pause()
 		return nil
@@ -169,11 +178,12 @@ func (s *Server) accept() error {
 	return nil
 }
 
-// admit puts a new connection into the interest list.
+// admit adds a new connection to the interest list.
 func (s *Server) admit(fd int) {
-	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, watch(fd, unix.EPOLLIN))
+	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd,
+		watch(fd, reading.interest()))
 	if err != nil {
-		// No memory, or over fs.epoll.max_user_watches: a connection that
+		// No memory, or over fs.epoll.max_user_watches. A connection that
 		// cannot be watched cannot be served.
 		s.Stats.Refused.Add(1)
 		_ = s.Kernel.Close(fd)
@@ -181,32 +191,34 @@ func (s *Server) admit(fd int) {
 		return
 	}
 	c := s.conns.At(fd)
-	*c = conn{fd: int32(fd), state: reading, interest: unix.EPOLLIN}
-	s.waiting.Add(c, &c.deadline, s.now)
+	*c = conn{fd: fd, state: reading}
+	s.incomplete.Add(c, &c.deadline, s.now)
 }
 
 // pause stops watching the listener. The connection that could not be accepted
-// stays in the accept queue and keeps the listener readable: left in the
-// interest list, it would wake us again and again for nothing.
+// stays in the accept queue and keeps the listener readable. If it were still
+// watched, every epoll_wait would return at once: the loop would spin.
 func (s *Server) pause() {
 	if s.paused {
 		return
 	}
-	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, s.Listener, watch(s.Listener, 0))
+	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, s.Listener,
+		watch(s.Listener, 0))
 	if err != nil {
-		return // still watched: we spin, but serve
+		return // still watched: the loop spins, but it serves
 	}
 	s.paused = true
 	s.resumeAt = s.now + server.AcceptPause
 }
 
-// resume watches the listener again: a descriptor has become free, or it is
-// time to see whether one has.
+// resume watches the listener again: a descriptor has been closed, or the time
+// of the pause is over.
 func (s *Server) resume() {
 	if !s.paused {
 		return
 	}
-	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, s.Listener, watch(s.Listener, unix.EPOLLIN))
+	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, s.Listener,
+		watch(s.Listener, unix.EPOLLIN))
 	if err != nil {
 		s.resumeAt = s.now + server.AcceptPause
 		return
@@ -214,83 +226,118 @@ func (s *Server) resume() {
 	s.paused = false
 }
 
-// advance takes a connection one step further. EPOLLHUP and EPOLLERR need no
-// branch of their own: the read or send that follows says what has happened.
-func (s *Server) advance(c *conn) {
-	switch c.state {
-	case reading:
-		s.readRequest(c)
-	case sending:
-		s.sendResponse(c)
-	case lingering:
-		s.discard(c)
+// advance lets a connection continue after these events and returns its next
+// state. EPOLLHUP and EPOLLERR count as readable and as writable: neither read
+// nor send would block, and what they return says what has happened.
+func (s *Server) advance(c *conn, events uint32) state {
+	readable := events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	writable := events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	switch {
+	case c.state == reading && readable:
+		return s.readRequest(c)
+	case c.state == sending && writable:
+		return s.sendResponse(c)
+	case c.state == lingering && readable:
+		return s.discard(c)
+	}
+	return c.state // nothing that this state waits for
+}
+
+// enter puts a connection into its next state, and asks epoll for the events of
+// that state if they differ from those of the last one.
+func (s *Server) enter(c *conn, next state) {
+	if next == c.state {
+		return
+	}
+	if next != closed && next.interest() != c.state.interest() {
+		err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, c.fd,
+			watch(c.fd, next.interest()))
+		if err != nil {
+			next = closed // not watched, it would never be served
+		}
+	}
+	if c.state == reading { // the request has ended, and so has its deadline
+		s.incomplete.Remove(&c.deadline)
+		s.ending.Add(c, &c.deadline, s.now)
+		if c.request != nil {
+			s.requests.Put(c.request)
+			c.request = nil
+		}
+	}
+	c.state = next
+	if next == closed {
+		s.close(c)
 	}
 }
 
-// readRequest reads once. What it leaves unread, level-triggered epoll reports
-// again in the next turn, when everybody else has had theirs.
-func (s *Server) readRequest(c *conn) {
-	n, err := s.Kernel.Read(int(c.fd), s.buffer[:])
+// close ends a connection. This descriptor is the only one for its socket, so
+// closing it also removes it from the interest list.
+func (s *Server) close(c *conn) {
+	s.ending.Remove(&c.deadline)
+	fd := c.fd
+	*c = conn{}
+	_ = s.Kernel.Close(fd) // Linux closes it whatever close returns
+	s.resume()
+}
+
+// readRequest reads once. If bytes are left unread, level-triggered epoll
+// reports them again in the next turn, after the other connections had theirs.
+func (s *Server) readRequest(c *conn) state {
+	n, err := s.Kernel.Read(c.fd, s.buffer[:])
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
-		return
+		return reading
 	case err != nil: // ECONNRESET
 		s.Stats.Reset.Add(1)
-		s.close(c)
-		return
-	case n == 0: // end of file, and no whole request: nothing to answer
+		return closed
+	case n == 0: // end of file before the end of the request: no response
 		s.Stats.Left.Add(1)
-		s.close(c)
-		return
+		return closed
 	}
-	s.collect(c, s.buffer[:n])
+	return s.collect(c, s.buffer[:n])
 }
 
-// collect adds the bytes to the request and responds when that is decided.
-func (s *Server) collect(c *conn, p []byte) {
+// collect adds the bytes to the request, and responds if it is complete or too
+// large.
+func (s *Server) collect(c *conn, p []byte) state {
 	if c.request == nil {
 		c.request = s.requests.Get()
 	}
 	switch c.request.Add(p) {
 	case protocol.Complete:
 		s.Print(c.request.Bytes())
-		s.respond(c, protocol.Response)
+		return s.respond(c, protocol.Response)
 	case protocol.Oversize:
 		s.Stats.Refused.Add(1)
 		c.refused = true
-		s.respond(c, protocol.TooLarge)
+		return s.respond(c, protocol.TooLarge)
 	}
+	return reading
 }
 
-// respond starts the response. It does not ask epoll first whether there is
-// room: the send buffer of a new connection is empty, and asking would cost
-// two epoll_ctl and a turn.
-func (s *Server) respond(c *conn, response []byte) {
-	s.requests.Put(c.request)
-	c.request = nil
-	s.waiting.Remove(&c.deadline)
-	s.ending.Add(c, &c.deadline, s.now)
-	c.state, c.unsent = sending, response
+// respond starts to send. It does not wait for EPOLLOUT first: the send buffer
+// of a new connection is empty, and waiting would cost two calls of epoll_ctl
+// and a turn.
+func (s *Server) respond(c *conn, response []byte) state {
+	c.unsent = response
 	s.cork(c, 1)
-	s.sendResponse(c)
+	return s.sendResponse(c)
 }
 
-// sendResponse sends until all is sent or the send buffer is full. Only
-// then is EPOLLOUT wanted. Left in the interest for good, it would wake us all
-// the time, since there is nearly always room.
-func (s *Server) sendResponse(c *conn) {
+// sendResponse sends until everything is sent or the send buffer is full. Only
+// state sending waits for EPOLLOUT: a connection that always did would wake the
+// loop all the time, because there is nearly always room.
+func (s *Server) sendResponse(c *conn) state {
 	for len(c.unsent) > 0 {
-		n, err := s.Kernel.Send(int(c.fd), c.unsent, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+		n, err := s.Kernel.Send(c.fd, c.unsent, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			s.setInterest(c, unix.EPOLLOUT)
-			return
+			return sending
 		case err != nil: // EPIPE, ECONNRESET
 			s.Stats.Reset.Add(1)
-			s.close(c)
-			return
+			return closed
 		}
 		c.unsent = c.unsent[n:]
 	}
@@ -298,121 +345,97 @@ func (s *Server) sendResponse(c *conn) {
 		s.Stats.Served.Add(1)
 	}
 	s.cork(c, 0)
-	s.linger(c)
+	return s.linger(c)
 }
 
-// linger tells the client that this was all (the end leaves in the segment of
-// the last bytes: MSG_MORE has kept them waiting for it). From now on we
-// discard. Were we to close now, and bytes of the client's lay unread or came
-// later, the kernel would answer them with a reset, and a reset destroys what
-// the client has not read yet: our response.
-func (s *Server) linger(c *conn) {
-	if err := s.Kernel.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
-		s.close(c) // ENOTCONN: the client has reset the connection
-		return
+// linger sends the end of file, in the same segment as the last bytes, which
+// MSG_MORE has held back for it. From now on the server only discards. If it
+// closed the connection now while bytes of the client were unread, or still to
+// come, the kernel would answer them with a reset, and a reset destroys what
+// the client has not read yet: the response.
+func (s *Server) linger(c *conn) state {
+	if err := s.Kernel.Shutdown(c.fd, unix.SHUT_WR); err != nil {
+		return closed // ENOTCONN: the client has reset the connection
 	}
-	c.state = lingering
-	s.setInterest(c, unix.EPOLLIN)
+	return lingering
 }
 
-// discard reads once and throws away, up to end of file, a reset, or too much.
-func (s *Server) discard(c *conn) {
-	n, err := s.Kernel.Read(int(c.fd), s.buffer[:])
+// discard reads once and drops the bytes, until end of file, a reset, or
+// LingerBytes.
+func (s *Server) discard(c *conn) state {
+	n, err := s.Kernel.Read(c.fd, s.buffer[:])
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
-		return
+		return lingering
 	case err != nil || n == 0:
-		s.close(c)
-		return
+		return closed
 	}
 	c.discarded += int32(n)
 	if c.discarded > server.LingerBytes {
-		s.close(c)
+		return closed
 	}
+	return lingering
 }
 
-// close ends a connection. Closing its descriptor, the only one it has, also
-// takes it out of the interest list.
-func (s *Server) close(c *conn) {
-	if c.state == reading {
-		s.waiting.Remove(&c.deadline)
-	} else {
-		s.ending.Remove(&c.deadline)
-	}
-	if c.request != nil {
-		s.requests.Put(c.request)
-	}
-	fd := int(c.fd)
-	*c = conn{}
-	_ = s.Kernel.Close(fd) // Linux closes it whatever close returns
-	s.resume()
-}
-
-// expire ends the connections whose time has run out.
+// expire closes the connections whose time is over.
 func (s *Server) expire() {
-	for c := s.waiting.Expired(s.now); c != nil; c = s.waiting.Expired(s.now) {
+	now := s.now
+	for c := s.incomplete.Expired(now); c != nil; c = s.incomplete.Expired(now) {
 		s.Stats.TimedOut.Add(1)
-		s.close(c)
+		s.enter(c, closed)
 	}
-	for c := s.ending.Expired(s.now); c != nil; c = s.ending.Expired(s.now) {
-		s.close(c)
+	for c := s.ending.Expired(now); c != nil; c = s.ending.Expired(now) {
+		s.enter(c, closed)
 	}
-	if s.paused && s.resumeAt <= s.now {
+	if s.paused && s.resumeAt <= now {
 		s.resume()
 	}
 }
 
-// stop accepts no more, and looks once more at every unfinished request: one
-// that has arrived whole is answered, the others are closed: either way it leaves
-// the queue. The loop ends when those that are answered have lingered out.
+// stop closes the listener and looks once more at every incomplete request: one
+// that has arrived completely is answered, the others are closed. The loop ends
+// when the answered connections have ended.
 func (s *Server) stop() {
-	s.CloseListener()
-	s.paused = false
-	for c := s.waiting.First(); c != nil; c = s.waiting.First() {
-		s.readRequest(c)
-		if c.state == reading {
+	s.closeListener()
+	for c := s.incomplete.First(); c != nil; c = s.incomplete.First() {
+		next := s.advance(c, unix.EPOLLIN)
+		if next == reading {
 			s.Stats.Left.Add(1)
-			s.close(c)
+			next = closed
 		}
+		s.enter(c, next)
 	}
 }
 
-// closeAll is the end, also after an error.
+// closeAll closes everything that is still open, also after an error.
 func (s *Server) closeAll() {
-	s.CloseListener()
-	s.paused = false
-	for c := s.waiting.First(); c != nil; c = s.waiting.First() {
-		s.close(c)
+	s.closeListener()
+	for c := s.incomplete.First(); c != nil; c = s.incomplete.First() {
+		s.enter(c, closed)
 	}
 	for c := s.ending.First(); c != nil; c = s.ending.First() {
-		s.close(c)
+		s.enter(c, closed)
 	}
-	_ = s.Kernel.Close(s.epoll) // whatever is left of the list goes with it
+	_ = s.Kernel.Close(s.epoll) // its interest list goes with it
 }
 
-// setInterest asks epoll to report these events for c, unless it does already.
-func (s *Server) setInterest(c *conn, interest uint32) {
-	if c.interest == interest {
-		return
-	}
-	err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, int(c.fd), watch(int(c.fd), interest))
-	if err != nil {
-		s.close(c) // unwatched, it would never be served
-		return
-	}
-	c.interest = interest
+// closeListener ends a pause as well: otherwise the next close would resume it,
+// on a number that is no longer the listener's.
+func (s *Server) closeListener() {
+	s.CloseListener()
+	s.paused = false
 }
 
-// watch is an entry of the interest list: the events to report, and what to hand
-// back with each of them, the descriptor.
+// watch returns an entry of the interest list: the events to report, and the
+// data that epoll returns with each of them, here the descriptor.
 func watch(fd int, interest uint32) unix.EpollEvent {
 	return unix.EpollEvent{Events: interest, Fd: int32(fd)}
 }
 
-// cork holds back segments that are not full (1) or lets them go (0): the
-// tutorial's example 5. Should it fail, the response is merely not corked.
+// cork makes the kernel hold back partial segments (1) or send them (0): the
+// tutorial's example 5. If it fails, the response is just not corked.
 func (s *Server) cork(c *conn, on int) {
 	if s.Options.Cork {
-		_ = s.Kernel.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_CORK, on)
+		_ = s.Kernel.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)
 	}
 }
