@@ -47,7 +47,7 @@ const (
 // and EPOLLERR it reports in any case: see epoll_ctl(2).
 func (s state) interest() uint32 {
 	if s == sending {
-		return unix.EPOLLOUT | unix.EPOLLET
+		return unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET
 	}
 	return unix.EPOLLIN | unix.EPOLLET
 }
@@ -258,12 +258,13 @@ func (s *Server) advance(c *conn, events uint32) state {
 }
 
 // enter puts a connection into its next state, and asks epoll for the events of
-// that state if they differ from those of the last one.
+// that state that it does not report yet. It takes none back: an edge that is no
+// longer needed is reported once, and not in every turn.
 func (s *Server) enter(c *conn, next state) {
 	if next == c.state {
 		return
 	}
-	if next != closed && next.interest() != c.state.interest() {
+	if next != closed && next.interest()&^c.state.interest() != 0 {
 		err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, c.fd,
 			watch(c.fd, next.interest()))
 		if err != nil {
