@@ -20,8 +20,6 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/campoy/embedmd/embedmd"
-
 	"lesson/docs"
 	"lesson/internal/lesson"
 	"lesson/internal/tool/quiz"
@@ -103,28 +101,6 @@ func pages(t *testing.T) []*page {
 		all = append(all, parse(filepath.Join("docs", file), string(text)))
 	}
 	return all
-}
-
-// Code in a page is quoted by embedmd, so it is the code that runs.
-func TestQuotedCode(t *testing.T) {
-	for _, p := range pages(t) {
-		folder := filepath.Dir(filepath.Join(root, p.file))
-		var out bytes.Buffer
-		err := embedmd.Process(&out, strings.NewReader(p.text), embedmd.WithBaseDir(folder))
-		if err != nil {
-			t.Errorf("%s:%v", p.file, err) // it begins with the line
-			continue
-		}
-		if out.String() == p.text {
-			continue
-		}
-		line := 1
-		want, got := strings.Split(out.String(), "\n"), strings.Split(p.text, "\n")
-		for line <= min(len(want), len(got)) && want[line-1] == got[line-1] {
-			line++
-		}
-		t.Errorf("%s: the code quoted here has changed; run: go generate ./docs", p.at(line))
-	}
 }
 
 // Every relative link leads somewhere: to a file, a heading, a line.

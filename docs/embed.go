@@ -1,17 +1,14 @@
-// Package docs carries the chapters and the exercises, so that one program holds
-// everything.
+// Package docs carries the chapters, the exercises and the quiz, so that one program
+// holds everything.
 //
-// Code in a chapter is not typed but quoted: `go generate ./docs` takes it from
-// the source files, and a test fails when the two have drifted apart. The page
-// that lists the exercises is made in the same way, and so are the figures that
-// scripts/measure.sh has measured.
+// Code in a chapter is not typed but quoted, figures are those that were measured, and
+// counts are counted: `go generate ./docs` fills them in, and a test fails when a page
+// differs from what would be generated.
 package docs
 
 import "embed"
 
-//go:generate sh -c "go tool embedmd -w *.md"
-//go:generate go run ../internal/tool/exercise/matrix exercises/README.md
-//go:generate sh -c "go run ../internal/figures/fill results ../README.md *.md"
+//go:generate go run ../internal/generate ..
 
 // Chapters is every page of the documentation.
 //

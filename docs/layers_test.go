@@ -51,8 +51,8 @@ func TestLayers(t *testing.T) {
 }
 
 // imports returns the packages of the module, each with the packages of the module that
-// it imports, without the imports of tests. The programs under docs/exercises are left
-// out, unless they import a package of the module.
+// it imports, without the imports of tests. Programs under docs are left out, unless
+// they import a package of the module.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
 	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
@@ -77,7 +77,7 @@ func imports(t *testing.T) map[string][]string {
 				imported = append(imported, path)
 			}
 		}
-		if strings.HasPrefix(name, "docs/exercises/") && imported == nil {
+		if strings.HasPrefix(name, "docs/") && imported == nil {
 			continue
 		}
 		graph[name] = imported

@@ -164,7 +164,7 @@ func (l linker) codeSpan(n *ast.CodeSpan) {
 // place is how a trace and a chapter name a line.
 var place = regexp.MustCompile(`\b((?:blocking|threaded|epoll|edgetriggered)/\w+\.go):(\d+)`)
 
-// quoted is the line before a block of code that go tool embedmd has put there.
+// quoted is the line before a block of code that go generate ./docs has put there.
 var quoted = regexp.MustCompile(`(?m)^\[embedmd\]:# \((\S+\.go) go[^\n]*\n\x60\x60\x60go\n`)
 
 // quote finds out which lines of which file a block of code quotes.

@@ -66,6 +66,7 @@ func excerpt(p []byte) string {
 	return strconv.Quote(string(p))
 }
 
+// Contract: B1, B6.
 func TestRequest(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	tests := []struct {
@@ -125,6 +126,7 @@ func TestRequest(t *testing.T) {
 
 // A stream may be cut into segments between any two bytes, so also inside its
 // terminator; and into single bytes. Of a long one, only the end is interesting.
+// Contract: B1.
 func TestRequestCutAnywhere(t *testing.T) {
 	streams := []string{
 		"GET / HTTP/1.0\r\nHost: x\r\n\r\nbody",
@@ -156,7 +158,7 @@ func TestRequestCutInThree(t *testing.T) {
 }
 
 // However a stream is cut, the result is the same. The streams are made mostly
-// of what terminators are made of; every eighth one ends near MaxRequest.
+// of what terminators are made of; every eighth one ends near MaxRequest. Contract: B1.
 func TestRequestCutAtRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 4000 {
@@ -180,7 +182,7 @@ func TestRequestCutAtRandom(t *testing.T) {
 
 // No byte is looked at twice, so the cost is linear: whatever has been collected
 // is replaced by a line feed at once. Add would find a terminator if it went
-// back.
+// back. Contract: B1.
 func TestRequestCostIsLinear(t *testing.T) {
 	var r Request
 	grown, room := 0, 0
@@ -234,6 +236,7 @@ func TestRequestAllocates(t *testing.T) {
 	}
 }
 
+// Contract: B2.
 func TestResponses(t *testing.T) {
 	tests := []struct {
 		name string
@@ -257,6 +260,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
+// Contract: B13.
 func TestAppendPrintable(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"nothing", "", ""},

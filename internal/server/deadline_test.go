@@ -37,6 +37,7 @@ func drain(q *Deadlines[client]) string {
 	return names
 }
 
+// Contract: B6.
 func TestDeadlinesOrder(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -119,7 +120,7 @@ func TestDeadlinesForEver(t *testing.T) {
 	}
 }
 
-// The queue against the simplest thing that could be one: a slice.
+// The queue against the simplest thing that could be one: a slice. Contract: B6.
 func TestDeadlinesModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	const after = 10 * time.Second

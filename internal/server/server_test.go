@@ -63,7 +63,7 @@ func listen(t *testing.T, k kernel.Kernel, options server.Options) *server.Base 
 
 // What Stop, CloseListener, Waiting and NotWaiting do, in every order that
 // matters. Of the steps, "+9" is Waiting(9) and "-9" is NotWaiting(9); in what
-// they do, L is the listener.
+// they do, L is the listener. Contract: B12.
 func TestStop(t *testing.T) {
 	tests := []struct{ steps, want string }{
 		{"stop", "shutdown L 0"},
@@ -222,7 +222,7 @@ func result(t *testing.T, done <-chan outcome) outcome {
 }
 
 // One call reaches a server wherever it waits: this is Linux's doing, and all
-// lessons rely on it.
+// lessons rely on it. Contract: B12.
 func TestStopEndsEveryWait(t *testing.T) {
 	linux := new(kernel.Linux)
 	b, err := server.Listen(linux, server.Options{Addr: any4}, 0)
@@ -356,6 +356,7 @@ func TestListenOptionsAreInherited(t *testing.T) {
 	}
 }
 
+// Contract: B14.
 func TestListenAddr(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0"} {
 		asked := netip.MustParseAddrPort(addr)
@@ -381,7 +382,7 @@ func TestListenAddr(t *testing.T) {
 }
 
 // When the listener cannot be made, the error says which call failed, and the
-// socket is closed.
+// socket is closed. Contract: B14.
 func TestListenFails(t *testing.T) {
 	taken := listen(t, new(kernel.Linux), server.Options{})
 	defer taken.CloseListener()
@@ -447,6 +448,7 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), w.err
 }
 
+// Contract: B13.
 func TestPrint(t *testing.T) {
 	const dashes = "----------------------------------------\n" // 40 of them, as in the tutorial
 	tests := []struct{ name, request, want string }{
