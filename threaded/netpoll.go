@@ -96,6 +96,11 @@ func (s *Netpoll) Serve() error {
 			time.Sleep(server.AcceptPause) // tried at once, it would fail at once
 		case errors.As(err, &errno) && kernel.IsConnectionError(errno):
 			// that client is gone, the next may be fine
+		case errors.As(err, &errno) && errno == unix.ENOSPC:
+			// Accepted, and closed again: the runtime's epoll_ctl found that this
+			// user watches as many descriptors as it may.
+			s.Stats.Accepted.Add(1)
+			s.Stats.Refused.Add(1)
 		default:
 			s.Stop() // nobody reads on for a server that ends
 			return err

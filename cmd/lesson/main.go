@@ -58,7 +58,7 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 	root.AddCommand(
 		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
 		newList(), newDiff(), newCheck(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
-		newTrace(), newTour(), newQuiz(), newVersion(), newMan(),
+		newTrace(), newTour(), newQuiz(), newPid(), newVersion(), newMan(),
 	)
 	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked
 	markUsageErrors(root)

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // script has these:
 //
 //	serve [-unread] NAME ARG...   start lesson ARG... and wait until it listens;
-//	                              set $ADDR and $PORT. -unread: nobody reads its stdout
+//	                              set $ADDR, $PORT and $PID. -unread: nobody reads its stdout
 //	waitlog NAME PATTERN          wait until its stderr so far matches
 //	waitout NAME PATTERN          the same for its stdout
 //	output NAME                   what it has printed so far, as stdout and stderr
@@ -250,6 +250,7 @@ func serveCmd(ts *testscript.TestScript, args []string) {
 	addr := listening.FindStringSubmatch(p.log.String())
 	ts.Setenv("ADDR", addr[1])
 	ts.Setenv("PORT", addr[2])
+	ts.Setenv("PID", strconv.Itoa(p.cmd.Process.Pid))
 }
 
 func serverOf(ts *testscript.TestScript, name string) *process {
@@ -532,20 +533,24 @@ func failsCmd(ts *testscript.TestScript, args []string) {
 // startUnprivileged starts a command that may not use ports below 1024, even
 // when it is started by root.
 func startUnprivileged(cmd *exec.Cmd) error {
-	result := make(chan error)
-	go func() {
-		// What a thread has given up it cannot get back, and its children never
-		// had. The thread ends with its goroutine, since it stays locked to it.
-		runtime.LockOSThread()
+	return onOwnThread(func() error {
 		const drop, capability = unix.PR_CAPBSET_DROP, unix.CAP_NET_BIND_SERVICE
 		err := unix.Prctl(drop, capability, 0, 0, 0)
-		if err == unix.EPERM {
-			err = nil // not root: there is nothing to give up
+		if err != nil && err != unix.EPERM { // not root: there is nothing to give up
+			return err
 		}
-		if err == nil {
-			err = cmd.Start()
-		}
-		result <- err
+		return cmd.Start()
+	})
+}
+
+// onOwnThread calls f on a thread of its own. What the thread gives up it cannot get
+// back, and its children never have. It ends with its goroutine, which stays locked
+// to it.
+func onOwnThread(f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- f()
 	}()
 	return <-result
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,10 @@ func (r Run) Do() error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(signals)
+	signal.Ignore(unix.SIGPIPE) // a write to a closed pipe fails with EPIPE instead
+	if r.Options.Requests != nil {
+		r.Options.Requests = &page{to: r.Options.Requests, log: r.Log}
+	}
 
 	linux := &kernel.Linux{Nonblocking: r.Lesson.Nonblocking}
 	servers, err := r.start(linux)
@@ -122,13 +127,38 @@ func (r Run) wait(
 	return failed
 }
 
+// announce says where the server listens, in lines of at most 80 columns for an
+// address of IPv4.
 func (r Run) announce(addr netip.AddrPort) {
 	host := addr
 	if host.Addr().IsUnspecified() { // listens everywhere, reached here
 		host = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 	}
 	fmt.Fprintf(r.Log, "%s, step %d: %s\n", r.Lesson.Name, r.Lesson.Step, r.Lesson.Title)
-	fmt.Fprintf(r.Log, "listening on %s    try: curl http://%s/    stop: Ctrl-C\n", addr, host)
+	fmt.Fprintf(r.Log, "listening on %s  pid %d  try: curl %s  stop: Ctrl-C\n",
+		addr, os.Getpid(), host)
+}
+
+// A page is where requests are printed. It prints none after one that could not be
+// printed: that is no reason not to answer it, or to try again.
+type page struct {
+	to, log io.Writer
+	mu      sync.Mutex // several loops share the page
+	failed  bool
+}
+
+func (p *page) Write(request []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed {
+		return len(request), nil
+	}
+	n, err := p.to.Write(request)
+	if err != nil {
+		p.failed = true
+		fmt.Fprintf(p.log, "cannot print requests: %v; answering them all the same\n", err)
+	}
+	return n, err
 }
 
 // summarize prints how the clients ended and what they cost. Go never ends an

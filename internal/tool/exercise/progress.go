@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"time"
 
@@ -56,13 +57,18 @@ type Record struct{ File string }
 
 // DefaultRecord is in the user's folder for state: $XDG_STATE_HOME/lesson, or
 // ~/.local/state/lesson. A folder that is not absolute counts as none, as the
-// XDG Base Directory Specification has it.
+// XDG Base Directory Specification has it. Without $HOME, the home is that of
+// /etc/passwd.
 func DefaultRecord() (Record, error) {
 	folder := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(folder) {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return Record{}, fmt.Errorf("no place for the progress: set XDG_STATE_HOME: %w", err)
+			account, unknown := user.Current()
+			if unknown != nil {
+				return Record{}, fmt.Errorf("no place for the progress: set XDG_STATE_HOME: %w", err)
+			}
+			home = account.HomeDir
 		}
 		folder = filepath.Join(home, ".local", "state")
 	}

@@ -1,0 +1,40 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"lesson/internal/child"
+)
+
+func newPid() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pid [ADDR]",
+		Short: "Print the process id of the server that listens on an address",
+		Long: `Prints the id of each process that has a listener on the port of ADDR, one a line,
+the lowest first. ADDR is 127.0.0.1:8080 when it is not given. In a command, as in
+kill -STOP $(lesson pid), it stands for the server.
+
+Exit status: 1 when no process that you may look at listens there.`,
+		Example: `  lesson pid
+  lesson pid 127.0.0.1:9000`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			addr, err := hostPort("ADDR", append(args, "127.0.0.1:8080")[0])
+			if err != nil {
+				return err
+			}
+			pids, err := child.Listening(addr.Port())
+			if err != nil {
+				return err
+			}
+			for _, pid := range pids {
+				fmt.Fprintln(cmd.OutOrStdout(), pid)
+			}
+			return nil
+		},
+	}
+}
