@@ -3,6 +3,7 @@
 package book
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -72,10 +73,12 @@ func TestWhatAChapterNamesIsLinked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wait := lineWith(t, "epoll/eventloop.go", ".EpollWait(")
+	advance := lineWith(t, "epoll/eventloop.go", "func (s *Server) advance(")
 	for what, want := range map[string]string{
 		"a quoted piece of code":  `<figure class="quote" data-file="epoll/eventloop.go" data-from="`,
-		"a line of a trace":       `data-line="104" href="#">epoll/eventloop.go:104</a>`,
-		"a function in prose":     `data-line="219"><code>advance</code></a>`,
+		"a line of a trace":       fmt.Sprintf(`data-line="%d" href="#">epoll/eventloop.go:%[1]d</a>`, wait),
+		"a function in prose":     fmt.Sprintf(`data-line="%d"><code>advance</code></a>`, advance),
 		"a link to a file":        `class="line" data-file="epoll/eventloop.go" data-line="1">`,
 		"a link to a chapter":     `class="chapter" data-chapter="05-edge-triggered"`,
 		"a word of the code":      `<span class="keyword">func</span>`,
@@ -86,6 +89,17 @@ func TestWhatAChapterNamesIsLinked(t *testing.T) {
 			t.Errorf("%s: no %s", what, want)
 		}
 	}
+}
+
+// lineWith returns the number of the first line of a file that has these words.
+func lineWith(t *testing.T, file, words string) int {
+	t.Helper()
+	source, err := Source(file)
+	before, _, found := strings.Cut(source, words)
+	if err != nil || !found {
+		t.Fatalf("%s: no %q, %v", file, words, err)
+	}
+	return 1 + strings.Count(before, "\n")
 }
 
 func TestSourceIsShownLineByLine(t *testing.T) {
