@@ -3,7 +3,7 @@
 package blocking
 
 // Loop serves clients one after the other until Stop. While it serves one, all
-// others wait in the accept queue, however quick they would be: head-of-line
+// others wait in the accept queue, however fast they are: head-of-line
 // blocking.
 func (s *Server) Loop() error {
 	defer s.CloseListener()

@@ -3,11 +3,11 @@
 // Package blocking is steps 1 and 2: blocking sockets, one client at a time.
 //
 // It teaches the life of a connection: accept, read, send, shut down, close. It
-// shows the three places where a blocking server stands still: in accept4
-// until a client connects, in read until the client sends, in send until there
-// is room in the send buffer.
+// shows the three calls in which a blocking server blocks: accept4 until a
+// client connects, read until the client sends, send until there is room in the
+// send buffer.
 //
-// What it cannot do: serve a second client while the first one dawdles. Steps 3
+// What it cannot do: serve a second client while the first one is slow. Steps 3
 // to 5 are three ways out.
 //
 // Its chapters are docs/01-one-client.md (this file) and docs/02-a-loop.md
@@ -25,12 +25,12 @@ import (
 	"lesson/internal/server"
 )
 
-// Server serves clients one after the other. Once is step 1, Loop is step 2.
+// A Server serves clients one after the other. Once is step 1, Loop is step 2.
 type Server struct{ *server.Base } // Base: the listener, the options, the counters
 
-// New makes the listener: socket, setsockopt, bind, listen. From here on the
+// New makes the listener: socket, setsockopt, bind, listen. From now on the
 // kernel completes connections by itself and keeps them in the accept queue,
-// whether or not anybody accepts them.
+// whether or not the server accepts them.
 func New(k kernel.Kernel, options server.Options) (*Server, error) {
 	base, err := server.Listen(k, options, 0)
 	if err != nil {
@@ -39,7 +39,7 @@ func New(k kernel.Kernel, options server.Options) (*Server, error) {
 	return &Server{base}, nil
 }
 
-// Once serves one client and is done.
+// Once serves one client and returns.
 func (s *Server) Once() error {
 	defer s.CloseListener()
 	fd, err := s.Accept()
@@ -50,9 +50,9 @@ func (s *Server) Once() error {
 	return nil
 }
 
-// Accept takes one connection from the accept queue, and stands still while
-// there is none. The number it returns is the connection's descriptor, -1 when
-// the server has been stopped instead.
+// Accept takes one connection from the accept queue, and blocks while the queue
+// is empty. It returns the connection's descriptor, or -1 if the server has been
+// stopped.
 func (s *Server) Accept() (int, error) {
 	for {
 		fd, err := s.Kernel.Accept4(s.Listener, unix.SOCK_CLOEXEC)
@@ -65,15 +65,15 @@ func (s *Server) Accept() (int, error) {
 		case kernel.IsConnectionError(err):
 			continue // EINTR, or that client is gone: try the next
 		case kernel.IsExhausted(err):
-			_ = s.Kernel.Nanosleep(server.AcceptPause) // at once, it would fail again
+			_ = s.Kernel.Nanosleep(server.AcceptPause) // an immediate retry would fail
 		default:
 			return -1, fmt.Errorf("accept4: %w", err)
 		}
 	}
 }
 
-// ServeClient serves one client, from its first byte to close. No error of one
-// client is an error of the server: it ends this connection, and is counted.
+// ServeClient serves one client, from its first byte to close. An error of one
+// client is not an error of the server: it ends this connection, and is counted.
 func (s *Server) ServeClient(fd int) {
 	defer s.Kernel.Close(fd) // Linux closes it whatever close returns
 
@@ -91,10 +91,10 @@ func (s *Server) ServeClient(fd int) {
 	}
 }
 
-// readRequest reads until the request is complete, or too large. Incomplete
-// means that nobody is left to answer.
+// readRequest reads until the request is complete, or too large. If it returns
+// Incomplete, no client is left to answer.
 func (s *Server) readRequest(fd int) protocol.Status {
-	s.Waiting(fd) // lets Stop end a read that would stand still
+	s.Waiting(fd) // lets Stop end a read that blocks
 	defer s.NotWaiting(fd)
 
 	var request protocol.Request
@@ -102,7 +102,7 @@ func (s *Server) readRequest(fd int) protocol.Status {
 	accepted := s.Kernel.Now()
 	for {
 		// The time counts from accept, not from the last byte: a client that
-		// drips bytes gains nothing.
+		// drips bytes gets no more of it.
 		if !s.waitAtMost(fd, accepted, s.Options.Timeout) {
 			s.Stats.TimedOut.Add(1)
 			return protocol.Incomplete
@@ -110,11 +110,11 @@ func (s *Server) readRequest(fd int) protocol.Status {
 		n, err := s.Kernel.Read(fd, buffer[:])
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
-			continue // EAGAIN: SO_RCVTIMEO has run out, and waitAtMost says so
+			continue // EAGAIN: SO_RCVTIMEO has run out; waitAtMost returns false
 		case err != nil: // ECONNRESET
 			s.Stats.Reset.Add(1)
 			return protocol.Incomplete
-		case n == 0: // end of file, and no whole request: nothing to answer
+		case n == 0: // end of file before the end of the request: no response
 			s.Stats.Left.Add(1)
 			return protocol.Incomplete
 		}
@@ -128,10 +128,10 @@ func (s *Server) readRequest(fd int) protocol.Status {
 	}
 }
 
-// waitAtMost lets reads on fd stand still for what is left of limit, counted
-// from since; a read that gets nothing in that time fails with EAGAIN. It
-// returns false when nothing is left, or when there is no way to bound the read.
-// A limit of 0 is for ever.
+// waitAtMost lets reads on fd block for what is left of limit, counted from
+// since; a read that gets nothing in that time fails with EAGAIN. It returns
+// false if nothing is left, or if the read cannot be bounded. A limit of 0 means
+// forever.
 func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
 	if limit == 0 {
 		return true
@@ -140,19 +140,19 @@ func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
 	if left <= 0 {
 		return false
 	}
-	// SO_RCVTIMEO counts microseconds, and 0 means for ever.
+	// SO_RCVTIMEO counts microseconds, and 0 means forever.
 	left = max(left, time.Microsecond)
 	err := s.Kernel.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, left)
 	return err == nil
 }
 
-// send sends all of it, or returns false. One call may take fewer bytes than it was
-// given. It stands still while the send buffer is full; that of a new connection
-// holds the response many times over, so here it never is.
+// send sends everything, or returns false. One call may send fewer bytes than it
+// is given. It blocks while the send buffer is full; that of a new connection has
+// room for the response many times over, so here it never blocks.
 //
-// MSG_MORE: more is coming, namely the end, which linger sends. The last bytes
-// wait for it, and both leave in one segment. MSG_NOSIGNAL: a client that is gone
-// is an error, EPIPE, and not the signal SIGPIPE, which would end the process.
+// MSG_MORE: more is coming, namely the end of file, which linger sends. The last
+// bytes wait for it and both leave in one segment. MSG_NOSIGNAL: if the client is
+// gone, send returns EPIPE and raises no SIGPIPE, which would end the process.
 func (s *Server) send(fd int, unsent []byte) bool {
 	s.cork(fd, 1)
 	for len(unsent) > 0 {
@@ -170,10 +170,10 @@ func (s *Server) send(fd int, unsent []byte) bool {
 	return true
 }
 
-// linger tells the client that this was all, and reads on until it closes. Were
-// we to close now, and bytes of the client's lay unread or came later, the
-// kernel would answer them with a reset, and a reset destroys what the client
-// has not read yet: our response.
+// linger sends the end of file and then reads until the client closes. If it
+// closed the connection now while bytes of the client were unread, or still to
+// come, the kernel would answer them with a reset, and a reset destroys what
+// the client has not read yet: the response.
 func (s *Server) linger(fd int) {
 	if err := s.Kernel.Shutdown(fd, unix.SHUT_WR); err != nil {
 		return // ENOTCONN: the client has reset the connection
@@ -195,8 +195,8 @@ func (s *Server) linger(fd int) {
 	}
 }
 
-// cork holds back segments that are not full (1) or lets them go (0): the
-// tutorial's example 5. Should it fail, the response is merely not corked.
+// cork makes the kernel hold back partial segments (1) or send them (0): the
+// tutorial's example 5. If it fails, the response is just not corked.
 func (s *Server) cork(fd, on int) {
 	if s.Options.Cork {
 		_ = s.Kernel.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)

@@ -20,10 +20,10 @@ import (
 	"lesson/internal/server"
 )
 
-// Netpoll is the same server through package net. It reads like blocking code
-// and blocks no thread: package net makes every socket non-blocking, puts it
-// into one interest list of the Go runtime, edge-triggered, and parks the
-// goroutine until an event for it comes.
+// A Netpoll is the same server through package net. It reads like blocking code
+// and blocks no thread: package net makes every socket non-blocking, adds it to
+// one interest list of the Go runtime, edge-triggered, and parks the goroutine
+// until an event for it arrives.
 type Netpoll struct {
 	*server.Base // without a listener: package net has its own
 
@@ -33,8 +33,8 @@ type Netpoll struct {
 	waiting map[*net.TCPConn]bool // reading a request
 }
 
-// NewNetpoll listens by way of package net. k makes the few calls that net has
-// no words for.
+// NewNetpoll makes a listener through package net. k makes the few calls for
+// which package net has no method.
 func NewNetpoll(k kernel.Kernel, options server.Options) (*Netpoll, error) {
 	s := &Netpoll{
 		Base:    server.New(k, options),
@@ -74,7 +74,7 @@ func withDescriptor(c syscall.RawConn, f func(fd int) error) error {
 	return err
 }
 
-// Addr is where the server listens.
+// Addr returns where the server listens.
 func (s *Netpoll) Addr() netip.AddrPort {
 	return s.listener.Addr().(*net.TCPAddr).AddrPort()
 }
@@ -93,25 +93,25 @@ func (s *Netpoll) Serve() error {
 		case s.Stopping():
 			return nil // Stop has closed the listener
 		case errors.As(err, &errno) && kernel.IsExhausted(errno):
-			time.Sleep(server.AcceptPause) // tried at once, it would fail at once
+			time.Sleep(server.AcceptPause) // an immediate retry would fail
 		case errors.As(err, &errno) && kernel.IsConnectionError(errno):
-			// that client is gone, the next may be fine
+			// that client is gone; the next may be fine
 		case errors.As(err, &errno) && errno == unix.ENOSPC:
 			// Accepted, and closed again: the runtime's epoll_ctl found that this
 			// user watches as many descriptors as it may.
 			s.Stats.Accepted.Add(1)
 			s.Stats.Refused.Add(1)
 		default:
-			s.Stop() // nobody reads on for a server that ends
+			s.Stop() // ends the reads of all clients
 			return err
 		}
 	}
 }
 
-// Stop asks the server to end, as server.Base has it, in the terms of package
-// net: closing the listener ends Accept, shutting down the receiving side ends
-// Read, once it has read what has arrived. (A deadline in the past would not let
-// it read even that.)
+// Stop asks the server to end, like Base.Stop, with the methods of package net:
+// closing the listener ends Accept; shutting down the receiving side ends Read
+// after it has read what has arrived. (With a deadline in the past it would not
+// read even that.)
 func (s *Netpoll) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,13 +119,13 @@ func (s *Netpoll) Stop() {
 		return
 	}
 	s.Base.Stop()
-	_ = s.listener.Close() // no client is lost by it
+	_ = s.listener.Close() // if it fails, no client is lost
 	for conn := range s.waiting {
 		_ = conn.CloseRead() // fails only if the client has gone
 	}
 }
 
-// serveClient is blocking.ServeClient in the words of package net.
+// serveClient does what blocking.ServeClient does, through package net.
 func (s *Netpoll) serveClient(conn *net.TCPConn) {
 	defer conn.Close()
 	switch s.readRequest(conn) {
@@ -154,7 +154,7 @@ func (s *Netpoll) readRequest(conn *net.TCPConn) protocol.Status {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			s.Stats.TimedOut.Add(1)
 			return protocol.Incomplete
-		case errors.Is(err, io.EOF): // and no whole request: nothing to answer
+		case errors.Is(err, io.EOF): // before the end of the request: no response
 			s.Stats.Left.Add(1)
 			return protocol.Incomplete
 		case err != nil:
@@ -171,7 +171,7 @@ func (s *Netpoll) readRequest(conn *net.TCPConn) protocol.Status {
 	}
 }
 
-// startWaiting gives the connection its time, or ends it when Stop came first.
+// startWaiting sets the connection's deadline, or ends it if Stop came first.
 func (s *Netpoll) startWaiting(conn *net.TCPConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,7 +180,7 @@ func (s *Netpoll) startWaiting(conn *net.TCPConn) {
 		_ = conn.CloseRead()
 	}
 	if s.Options.Timeout > 0 {
-		// Fails only on a closed connection; Read will say so.
+		// Fails only on a closed connection; then Read fails, too.
 		_ = conn.SetReadDeadline(time.Now().Add(s.Options.Timeout))
 	}
 }
@@ -191,7 +191,7 @@ func (s *Netpoll) stopWaiting(conn *net.TCPConn) {
 	delete(s.waiting, conn)
 }
 
-// write needs no loop: Write of package net returns when all is written.
+// write needs no loop: Write of package net returns when everything is written.
 func (s *Netpoll) write(conn *net.TCPConn, response []byte) bool {
 	s.cork(conn, 1)
 	if _, err := conn.Write(response); err != nil {
@@ -202,7 +202,7 @@ func (s *Netpoll) write(conn *net.TCPConn, response []byte) bool {
 	return true
 }
 
-// cork is that of step 1, on the descriptor inside conn.
+// cork does what step 1's cork does, on the descriptor inside conn.
 func (s *Netpoll) cork(conn *net.TCPConn, on int) {
 	if !s.Options.Cork {
 		return
@@ -214,7 +214,7 @@ func (s *Netpoll) cork(conn *net.TCPConn, on int) {
 	}
 }
 
-// linger is that of step 1, and for the same reason.
+// linger does what step 1's linger does, for the same reason.
 func (s *Netpoll) linger(conn *net.TCPConn) {
 	if err := conn.CloseWrite(); err != nil {
 		return // the client has reset the connection

@@ -2,17 +2,17 @@
 
 // Package threaded is step 3: a goroutine for each connection.
 //
-// It teaches the simplest way to wait for many: wait for each in a place of its
-// own. The code for one client is that of step 1, unchanged, and still it
-// stands still in read; but now only its own goroutine does, and with it one OS
+// It teaches the simplest way to wait for many clients: one goroutine waits for
+// each. The code for one client is that of step 1, unchanged, and it still
+// blocks in read; but now it blocks only its own goroutine, and with it one OS
 // thread, which a blocking system call occupies for as long as it blocks.
 //
-// What it cannot do: hold many idle clients cheaply. Each costs a thread and two
+// What it cannot do: keep many idle clients cheaply. Each costs a thread and two
 // stacks, and Go ends a program that needs more than 10,000 threads. Serve
 // therefore bounds them.
 //
 // netpoll.go is the same server through package net: a goroutine for each
-// connection, and hardly any threads.
+// connection, and only a few threads.
 //
 // Its chapters are docs/03-a-goroutine-each.md and docs/10-go-already-does-this.md.
 package threaded
@@ -25,7 +25,7 @@ import (
 	"lesson/internal/server"
 )
 
-// Server serves each client on a goroutine of its own.
+// A Server serves each client on a goroutine of its own.
 type Server struct {
 	*server.Base // the listener, the options, the counters
 	one          *blocking.Server
@@ -46,8 +46,8 @@ func (s *Server) Serve() error {
 	defer clients.Wait()
 	defer s.CloseListener()
 
-	// A place is taken before accept and not after. While all are taken,
-	// further connections stay in the accept queue, at no cost to us.
+	// A place is taken before accept, not after it. While all are taken, further
+	// connections stay in the accept queue, where they cost the server nothing.
 	places := make(chan struct{}, s.Options.MaxConns)
 	for {
 		select {
@@ -57,7 +57,7 @@ func (s *Server) Serve() error {
 		}
 		fd, err := s.one.Accept()
 		if err != nil || fd < 0 {
-			s.Stop() // after an error too: nobody reads on for a server that ends
+			s.Stop() // after an error too: ends the reads of all clients
 			return err
 		}
 		clients.Go(func() {

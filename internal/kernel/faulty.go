@@ -9,26 +9,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Fault is what happens to a call instead of what should.
+// A Fault makes a call fail or fall short.
 type Fault struct {
-	Err   error // fail with this, and do not make the call
-	Limit int   // else, when over 0: read or send at most so many bytes
+	Err   error // fail with this error and do not make the call
+	Limit int   // else, if over 0: read or send at most this many bytes
 }
 
-// Faulty makes chosen calls fail or fall short and passes all others to the
+// A Faulty makes chosen calls fail or fall short and passes all others to the
 // Kernel inside it. A call that fails is not made: after EMFILE the connection
-// is still in the accept queue, after EINTR the bytes are still to be read. But
+// is still in the accept queue, after EINTR the bytes are still unread. But
 // Close always closes, as Linux does whatever close(2) returns.
 type Faulty struct {
 	Kernel
 
-	// Plan is asked before every call that can be made to fail, by its name
-	// in the manual, and must be safe for concurrent use.
+	// Plan is called before every call that can fail, with its name in the
+	// manual and its descriptor (-1 if none). It must be safe for concurrent
+	// use.
 	Plan func(name string, fd int) (Fault, bool)
 }
 
-// Script is a plan: the first calls of a name suffer the faults listed for it,
-// in order; a Fault without content lets its call pass.
+// Script returns a plan in which the first calls of a name get the faults listed
+// for it, in order. The zero Fault lets its call pass.
 func Script(faults map[string][]Fault) func(name string, fd int) (Fault, bool) {
 	var mu sync.Mutex
 	return func(name string, fd int) (Fault, bool) {
@@ -43,11 +44,11 @@ func Script(faults map[string][]Fault) func(name string, fd int) (Fault, bool) {
 	}
 }
 
-// Seeded is a plan: of the calls below, the given share (0 to 1) suffers a fault
-// chosen by a random source, the same for the same seed. All of them are faults
-// that a server must survive without a client noticing. again adds EAGAIN, which
-// a level-triggered server must survive too; an edge-triggered one cannot,
-// since EAGAIN is its only word that everything has been read.
+// Seeded returns a plan in which the given share (0 to 1) of the calls below gets
+// a fault, chosen at random, the same for the same seed. A server must survive
+// all of them without a client noticing. again adds EAGAIN, which a
+// level-triggered server must survive as well; an edge-triggered one cannot,
+// because only EAGAIN tells it that everything has been read.
 func Seeded(seed uint64, share float64, again bool) func(name string, fd int) (Fault, bool) {
 	faults := map[string][]Fault{
 		"accept4": {

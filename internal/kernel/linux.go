@@ -13,27 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Linux makes the calls for real and counts them.
+// A Linux makes real system calls and counts them.
 //
-// Go makes a system call in one of two ways. Syscall tells the scheduler
-// first: should the call block, another thread takes over the goroutines that
-// could run meanwhile. RawSyscall tells nobody and is cheaper by that much, but
-// a raw call that blocks holds up every goroutine that waits for this
-// processor, and the garbage collector with them.
+// Go makes a system call in one of two ways. Syscall informs the scheduler
+// first: if the call blocks, another thread runs the other goroutines meanwhile.
+// RawSyscall does not and is cheaper, but while a raw call blocks, no goroutine
+// runs on this processor, and the garbage collector has to wait as well.
 type Linux struct {
 	// Nonblocking is the caller's promise that every descriptor it accepts
-	// on, reads and writes is non-blocking, so that no such call can stand
-	// still and all may be raw. EpollWait may still block, and sees to that
+	// on, reads and writes is non-blocking. Then none of these calls can
+	// block, and all may be raw. EpollWait may still block; it decides for
 	// itself.
 	Nonblocking bool
 
 	calls atomic.Int64
 }
 
-// Calls is how many system calls have been made so far.
+// Calls returns how many system calls have been made so far.
 func (l *Linux) Calls() int64 { return l.calls.Load() }
 
-// outcome is what a system call returned, as the manual puts it.
+// outcome returns the result of a system call as the manual describes it.
 func outcome(r uintptr, errno unix.Errno) (int, error) {
 	if errno != 0 {
 		return -1, errno
@@ -131,8 +130,7 @@ func (l *Linux) Read(fd int, p []byte) (int, error) {
 	return unix.Read(fd, p)
 }
 
-// Send uses sendto without an address, which is send: on Linux send is no
-// system call of its own.
+// Send calls sendto without an address: Linux has no system call send.
 func (l *Linux) Send(fd int, p []byte, flags int) (int, error) {
 	l.calls.Add(1)
 	if l.Nonblocking {
@@ -177,17 +175,17 @@ func (l *Linux) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
 
 // rawWait bounds, in milliseconds, how long EpollWait keeps its processor from
 // the rest of the Go program. It is one tick of the kernel's clock (CONFIG_HZ is
-// 250 on most distributions): a shorter timeout makes the kernel set the
-// processor's timer anew for each wait, which costs as much as the wait.
+// 250 on most distributions): for a shorter timeout the kernel sets the
+// processor's timer at each wait, which costs as much as the wait.
 const rawWait = 4
 
-// EpollWait waits in two steps when it waits for long. A busy server's next
-// event is microseconds away, and handing the processor over and back costs
-// more than so short a wait: so it first waits raw, for at most rawWait. Only if
-// nothing has come by then does it wait the other way, for as long as it takes.
-// It does the same at once when the raw wait is interrupted: that is the Go
-// runtime, which takes a raw call for a goroutine that has run for too long, and
-// wants the processor. strace(1) shows both calls.
+// EpollWait waits in two steps. A busy server's next event is microseconds away,
+// and handing the processor over and back costs more than such a short wait: so
+// EpollWait first waits raw, for at most rawWait. Only if no event has come by
+// then does it make a second call, through the scheduler, for the rest of the
+// time. It also does so if the raw wait is interrupted: the Go runtime takes a
+// raw call for a goroutine that has run too long, and wants the processor.
+// strace(1) shows both calls.
 func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	first := milliseconds
 	if milliseconds < 0 || milliseconds > rawWait {
@@ -198,8 +196,8 @@ func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) 
 	case n > 0 || first == milliseconds:
 		return n, err
 	case err == unix.EINTR:
-		// How much of the time is over, nobody says: all of it again is at
-		// most rawWait too long.
+		// The kernel does not return how much of the time is over. Waiting
+		// for all of it again is at most rawWait too long.
 	case err != nil:
 		return n, err
 	case milliseconds > 0:
@@ -208,8 +206,8 @@ func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) 
 	return l.epollWait(epfd, events, milliseconds, false)
 }
 
-// epollWait uses epoll_pwait without a signal mask, which is epoll_wait and,
-// unlike it, exists on every processor that Linux runs on.
+// epollWait calls epoll_pwait without a signal mask, which does what epoll_wait
+// does and exists on every architecture of Linux; epoll_wait does not.
 func (l *Linux) epollWait(
 	epfd int, events []unix.EpollEvent, milliseconds int, raw bool,
 ) (int, error) {
@@ -232,8 +230,8 @@ func (l *Linux) Nanosleep(d time.Duration) error {
 	return unix.Nanosleep(&request, nil)
 }
 
-// start is a moment on both clocks: Go's, which is quick to read and keeps its zero
-// to itself, and the kernel's, which is the same in every process.
+// start is one moment on two clocks: Go's, which is fast to read, and the kernel's,
+// which is the same in every process.
 var start, startMonotonic = bothClocks()
 
 func bothClocks() (time.Time, time.Duration) {
@@ -246,8 +244,8 @@ func bothClocks() (time.Time, time.Duration) {
 
 func (l *Linux) Now() time.Duration { return startMonotonic + time.Since(start) }
 
-// sockaddrOf is addr as bind(2) takes it. The zone of a link-local IPv6
-// address is an interface's name or number.
+// sockaddrOf converts addr to what bind(2) takes. The zone of a link-local IPv6
+// address is the name or the number of an interface.
 func sockaddrOf(addr netip.AddrPort) (unix.Sockaddr, error) {
 	ip, port := addr.Addr(), int(addr.Port())
 	if ip.Is4() {

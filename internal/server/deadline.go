@@ -4,13 +4,12 @@ package server
 
 import "time"
 
-// Deadlines holds connections in the order in which their time runs out. As
-// all of them get the same time, that is the order in which they came: no heap
-// is needed, and adding, removing and looking at the first cost the same
-// however many there are. The memory is the caller's: a Deadline in each
-// connection.
+// Deadlines holds connections in the order of their deadlines. All of them get
+// the same time, so that is the order in which they were added: no heap is
+// needed, and Add, Remove and First cost the same however many there are. The
+// memory is the caller's: a Deadline in each connection.
 type Deadlines[C any] struct {
-	After       time.Duration // how long each gets; 0 is for ever
+	After       time.Duration // how long each gets; 0 means forever
 	first, last *Deadline[C]
 }
 
@@ -21,8 +20,8 @@ type Deadline[C any] struct {
 	prev, next *Deadline[C]
 }
 
-// Add puts c at the end, by its Deadline d. now must not be earlier than at any
-// Add before.
+// Add appends c, whose Deadline is d. now must not be earlier than at any Add
+// before.
 func (q *Deadlines[C]) Add(c *C, d *Deadline[C], now time.Duration) {
 	at := now + q.After
 	if at < now { // a sum too large for a Duration
@@ -37,7 +36,7 @@ func (q *Deadlines[C]) Add(c *C, d *Deadline[C], now time.Duration) {
 	q.last = d
 }
 
-// Remove takes d out. d must be in q.
+// Remove removes d, which must be in q.
 func (q *Deadlines[C]) Remove(d *Deadline[C]) {
 	if d.prev == nil {
 		q.first = d.next
@@ -52,7 +51,7 @@ func (q *Deadlines[C]) Remove(d *Deadline[C]) {
 	*d = Deadline[C]{}
 }
 
-// First is the connection whose time runs out first, nil when there is none.
+// First returns the connection with the earliest deadline, nil if there is none.
 func (q *Deadlines[C]) First() *C {
 	if q.first == nil {
 		return nil
@@ -60,7 +59,7 @@ func (q *Deadlines[C]) First() *C {
 	return q.first.conn
 }
 
-// Expired is the first connection if its time has run out, else nil.
+// Expired returns the first connection if its deadline has passed, else nil.
 func (q *Deadlines[C]) Expired(now time.Duration) *C {
 	if q.first == nil || q.After == 0 || q.first.at > now {
 		return nil
@@ -68,7 +67,7 @@ func (q *Deadlines[C]) Expired(now time.Duration) *C {
 	return q.first.conn
 }
 
-// Next is when the first connection's time runs out; Never when nothing will.
+// Next returns the earliest deadline, or Never if there is none.
 func (q *Deadlines[C]) Next() time.Duration {
 	if q.first == nil || q.After == 0 {
 		return Never
@@ -79,10 +78,10 @@ func (q *Deadlines[C]) Next() time.Duration {
 // Never is later than any other moment.
 const Never = time.Duration(1<<63 - 1)
 
-// Milliseconds is the timeout for epoll_wait to wake at the moment next: -1,
-// for ever, for Never. It is rounded up. Rounded down, epoll_wait would return
-// up to a millisecond early, find nothing to do, and be called again with 0:
-// a busy loop until the moment has come.
+// Milliseconds returns the timeout with which epoll_wait wakes at next: -1 for
+// Never. It rounds up. If it rounded down, epoll_wait would return up to a
+// millisecond early, the loop would find nothing to do and call it again with 0:
+// it would spin until next.
 func Milliseconds(now, next time.Duration) int {
 	switch {
 	case next == Never:

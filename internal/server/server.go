@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package server is what every lesson's server has besides its own way of
-// waiting: options, a listener, counters, the printing of requests, deadlines,
-// and the way to be stopped. None of it waits for a client.
+// Package server provides what every lesson's server needs besides its own way
+// of waiting: options, a listener, counters, the printing of requests, deadlines
+// and a way to stop. None of it waits for a client.
 package server
 
 import (
@@ -21,13 +21,13 @@ import (
 	"lesson/internal/protocol"
 )
 
-// Options are the choices a server is started with.
+// Options say how to start a server.
 type Options struct {
 	Addr     netip.AddrPort // where to listen; port 0 lets the kernel choose
 	Backlog  int            // length of the accept queue; at most net.core.somaxconn
-	Timeout  time.Duration  // from accept to a complete request; 0 is for ever
+	Timeout  time.Duration  // from accept to a complete request; 0 means forever
 	MaxConns int            // threaded only: connections, and so threads, at a time
-	Requests io.Writer      // where requests are printed; nil for nowhere
+	Requests io.Writer      // where to print requests; nil for nowhere
 
 	NoDelay     bool // TCP_NODELAY: send small segments at once
 	Cork        bool // TCP_CORK around the response: hold partial segments back
@@ -35,24 +35,24 @@ type Options struct {
 	ReusePort   bool // SO_REUSEPORT: several listeners share the address
 }
 
-// What ends a connection whose client does not. After the response has been
-// written, the server reads on and discards until the client closes, but no
-// longer and no more than this. The time keeps a stop, which waits for it,
-// within two seconds.
+// Bounds on lingering. After the response the server reads and discards until
+// the client closes, but no longer than LingerTime and no more than LingerBytes.
+// A stop waits for lingering connections, so the time also keeps a stop within
+// two seconds.
 const (
 	LingerTime  = time.Second
 	LingerBytes = 1 << 20
 )
 
-// AcceptPause is how long a server that ran out of descriptors or memory leaves
-// accept alone, unless one of its own connections ends earlier.
+// AcceptPause is how long a server that ran out of descriptors or memory does not
+// call accept, unless one of its own connections ends earlier.
 const AcceptPause = 100 * time.Millisecond
 
-// deferTime is the TCP_DEFER_ACCEPT time, in seconds: how long a connection may
-// stay silent before the kernel gives up waiting for its first byte.
+// deferTime is the TCP_DEFER_ACCEPT time, in seconds: how long the kernel waits
+// for the first byte of a connection before it queues the connection anyway.
 const deferTime = 5
 
-// Stats counts clients by how they ended. It may be read while the server
+// Stats counts clients by how they ended. It is safe to read while the server
 // runs.
 type Stats struct {
 	Accepted atomic.Int64 // connections taken from the accept queue
@@ -63,7 +63,7 @@ type Stats struct {
 	Reset    atomic.Int64 // reset the connection
 }
 
-// Base is embedded in every lesson's server.
+// A Base holds what all lessons' servers share. Each embeds it.
 type Base struct {
 	Kernel   kernel.Kernel
 	Options  Options
@@ -81,7 +81,7 @@ type Base struct {
 	page     []byte // the last request printed
 }
 
-// New is a Base without a listener.
+// New returns a Base without a listener.
 func New(k kernel.Kernel, options Options) *Base {
 	return &Base{
 		Kernel:   k,
@@ -93,8 +93,8 @@ func New(k kernel.Kernel, options Options) *Base {
 	}
 }
 
-// Listen is a Base with a listener: socket, setsockopt, bind, listen. flags are
-// unix.SOCK_NONBLOCK, or 0 for a listener on which accept blocks.
+// Listen returns a Base with a listener: socket, setsockopt, bind, listen. flags
+// is unix.SOCK_NONBLOCK, or 0 for a listener on which accept blocks.
 func Listen(k kernel.Kernel, options Options, flags int) (*Base, error) {
 	b := New(k, options)
 	domain := unix.AF_INET6
@@ -130,8 +130,8 @@ func (b *Base) listen(fd int) error {
 	return nil
 }
 
-// SetListenerOptions sets the socket options that were asked for. Connections
-// inherit them from the listener, so each is set once and not once a client.
+// SetListenerOptions sets the socket options that b.Options asks for.
+// Connections inherit them from the listener, so one call serves all clients.
 func (b *Base) SetListenerOptions(fd int) error {
 	options := []struct {
 		wanted      bool
@@ -157,19 +157,19 @@ func (b *Base) SetListenerOptions(fd int) error {
 	return nil
 }
 
-// Addr is where the server listens.
+// Addr returns where the server listens.
 func (b *Base) Addr() netip.AddrPort { return b.addr }
 
-// Counts is the server's Stats.
+// Counts returns the server's Stats.
 func (b *Base) Counts() *Stats { return b.Stats }
 
-// Stop asks the server to end: no more clients, complete requests answered. It
-// may be called from any goroutine, more than once, and returns at once; Serve
-// returns when all is done.
+// Stop asks the server to end: it accepts no more clients, answers complete
+// requests, and closes the rest. Stop may be called from any goroutine, more than
+// once, and returns at once; Serve returns when everything is done.
 //
-// One call reaches a server wherever it waits. shutdown on a listener ends a
-// blocked accept4 with EINVAL, and epoll reports EPOLLHUP for it. (Linux does
-// this, POSIX does not promise it: inet_shutdown in net/ipv4/af_inet.c.)
+// Stop shuts the listener down, which reaches the server wherever it waits: a
+// blocked accept4 returns EINVAL, and epoll reports EPOLLHUP. (Linux does this,
+// POSIX does not promise it: inet_shutdown in net/ipv4/af_inet.c.)
 func (b *Base) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -185,11 +185,11 @@ func (b *Base) Stop() {
 	}
 }
 
-// shutdownRead can fail only if the peer has already gone (ENOTCONN), and then
-// nobody is blocked there.
+// shutdownRead ends a read that blocks on fd. It fails only if the peer is gone
+// (ENOTCONN), and then no read is blocked.
 func (b *Base) shutdownRead(fd int) { _ = b.Kernel.Shutdown(fd, unix.SHUT_RD) }
 
-// Stopping says whether Stop has been called.
+// Stopping reports whether Stop has been called.
 func (b *Base) Stopping() bool {
 	select {
 	case <-b.Stopped:
@@ -199,8 +199,8 @@ func (b *Base) Stopping() bool {
 	}
 }
 
-// CloseListener closes the listener, once. The lock keeps Stop from shutting
-// down a descriptor that has been closed and given to somebody else since.
+// CloseListener closes the listener, once. The lock keeps Stop from shutting down
+// a number that has been closed and belongs to another socket since.
 func (b *Base) CloseListener() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -210,9 +210,9 @@ func (b *Base) CloseListener() {
 	}
 }
 
-// Waiting says that a thread is about to wait, in a blocking read, for the
-// request on fd. Stop then ends that read, as if the client had closed. Not
-// waiting any more must be said before fd is closed.
+// Waiting announces that a thread is about to block in read for the request on
+// fd. Stop then ends that read, as if the client had closed. Call NotWaiting
+// before closing fd.
 func (b *Base) Waiting(fd int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -222,7 +222,7 @@ func (b *Base) Waiting(fd int) {
 	}
 }
 
-// NotWaiting takes Waiting back.
+// NotWaiting ends what Waiting has announced.
 func (b *Base) NotWaiting(fd int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

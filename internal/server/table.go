@@ -5,13 +5,13 @@ package server
 // chunk is how many connections a Table adds at a time.
 const chunk = 256
 
-// Table holds a connection's state under the number of its descriptor. The
-// kernel always hands out the lowest number that is free, so the numbers are
-// dense and no hashing is needed. It grows by chunks, so that a connection
-// never moves and pointers to it stay good. The zero value is ready.
+// A Table maps a descriptor to its connection. The kernel always hands out the
+// lowest number that is free, so the numbers are dense and no hashing is needed.
+// A Table grows by chunks, so that a connection never moves and pointers to it
+// stay valid. The zero value is ready to use.
 type Table[C any] struct{ chunks []*[chunk]C }
 
-// At is the place of descriptor fd, zero if never used.
+// At returns the place of descriptor fd, which is zero if never used.
 func (t *Table[C]) At(fd int) *C {
 	for fd/chunk >= len(t.chunks) {
 		t.chunks = append(t.chunks, nil)
