@@ -109,10 +109,9 @@ func serve(cmd *cobra.Command, name string, f *serveFlags) error {
 	if !f.quiet {
 		run.Options.Requests = cmd.OutOrStdout()
 	}
-	var observers trace.Several
+	var emit []func(trace.Event)
 	if f.trace {
-		observers = append(observers,
-			trace.New(cmd.ErrOrStderr(), report.Colour(cmd.ErrOrStderr())))
+		emit = append(emit, trace.Print(cmd.ErrOrStderr(), report.Colour(cmd.ErrOrStderr())))
 	}
 	if f.events != "" {
 		file, err := os.Create(f.events)
@@ -120,10 +119,10 @@ func serve(cmd *cobra.Command, name string, f *serveFlags) error {
 			return err
 		}
 		defer file.Close() // each line is written as it comes
-		observers = append(observers, trace.NewJSON(file))
+		emit = append(emit, trace.JSON(file))
 	}
-	if len(observers) > 0 {
-		run.Trace = observers
+	if len(emit) > 0 {
+		run.Trace = trace.NewRecorder(emit...)
 	}
 	return run.Do()
 }

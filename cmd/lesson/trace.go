@@ -84,11 +84,9 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 
 func observer(w io.Writer, asJSON bool) trace.Observer {
 	if asJSON {
-		recorder := trace.NewJSON(w)
-		recorder.PeerOf = program.PeerOf
-		return recorder
+		return trace.NewRecorder(trace.JSON(w))
 	}
-	return trace.New(w, report.Colour(w))
+	return trace.NewRecorder(trace.Print(w, report.Colour(w)))
 }
 
 // withFolder is a source file with its folder, as in a lesson's trace.

@@ -65,7 +65,7 @@ func serveLesson(name string, args []string) error {
 			return err
 		}
 		defer file.Close()
-		run.Trace = trace.NewJSON(file)
+		run.Trace = trace.NewRecorder(trace.JSON(file))
 	}
 	return run.Do()
 }

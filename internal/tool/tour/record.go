@@ -67,6 +67,10 @@ func lessons() []about {
 	return all
 }
 
+// recordingVersion is the format of a recording. It changes with the names and the
+// meaning of what is in it; the page refuses any other.
+const recordingVersion = 2
+
 // A recording is a session, to be kept and opened again.
 type recording struct {
 	Version int               `json:"version"`
@@ -80,7 +84,7 @@ type recording struct {
 // recording is what is kept of the session.
 func (s *session) recording() (*recording, error) {
 	r := &recording{
-		Version: 1, Lessons: lessons(), Servers: []serverEvent{}, Sources: map[string]string{},
+		Version: recordingVersion, Lessons: lessons(), Servers: []serverEvent{}, Sources: map[string]string{},
 		Log: s.journal.all(),
 	}
 	var err error

@@ -171,7 +171,7 @@ async function startSession(book) {
     if (event.persisted) location.reload(); // its servers have ended
   });
   follow(session, (events) => {
-    for (const e of events) if (e.t) clock.hear(e.t);
+    for (const e of events) if (e.at) clock.hear(e.at);
     model.apply(events);
     const trouble = events.find((e) => e.type === "trouble");
     if (trouble) toast(trouble.error);
