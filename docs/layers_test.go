@@ -121,7 +121,8 @@ func checkLayers(layers map[string]int, imports map[string][]string) []error {
 func TestCheckLayers(t *testing.T) {
 	layers := map[string]int{"blocking": 3, "threaded": 3, "epoll": 3, "kernel": 1}
 	good := map[string][]string{
-		"blocking": {"kernel"}, "threaded": {"kernel", "blocking"}, "epoll": {"kernel"}, "kernel": nil,
+		"blocking": {"kernel"}, "threaded": {"kernel", "blocking"}, "epoll": {"kernel"},
+		"kernel": nil,
 	}
 	tests := []struct {
 		change  string
