@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -240,7 +241,7 @@ func unanswered(name string) step {
 }
 
 func ignoreEOF(err error) error {
-	if err.Error() == "EOF" {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
