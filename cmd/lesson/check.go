@@ -181,7 +181,7 @@ func printOptions(out io.Writer, verbose bool) check.PrintOptions {
 func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target check.Target) error {
 	err := check.Watch(ctx, target, f.options, func(report *check.Report, err error) {
 		if err := f.show(cmd, report, err); err != nil && err != errFails {
-			fmt.Fprintln(cmd.ErrOrStderr(), "lesson:", err)
+			complain(cmd.ErrOrStderr(), err)
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "\nwatching; to end: Ctrl-C")
 	})

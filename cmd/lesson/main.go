@@ -7,9 +7,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"lesson/internal/report"
 )
 
 // usageError is a command line that makes no sense: exit status 2.
@@ -29,7 +32,7 @@ func main() {
 		return
 	}
 	if err != errFails {
-		fmt.Fprintln(os.Stderr, "lesson:", err)
+		complain(os.Stderr, err)
 	}
 	var usage usageError
 	var cannot cannotRun
@@ -37,6 +40,11 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(1)
+}
+
+// complain prints an error. Its text may be of paths and commands that are not ours.
+func complain(w io.Writer, err error) {
+	fmt.Fprintln(w, "lesson:", report.PrintableLines(err.Error()))
 }
 
 func newRoot() *cobra.Command {

@@ -521,8 +521,8 @@ func TestTables(t *testing.T) {
 		{
 			"what would be a command or markup",
 			Table{Head: []string{"a|b"}, Left: 1, Rows: [][]string{{"\x1b[31m<b>"}, {"x\ny *_`"}}},
-			"a|b\n\ufffd[31m<b>\nx\ufffdy *_`\n",
-			"| a\\|b        |\n| ----------- |\n| \ufffd\\[31m\\<b\\> |\n| x y \\*\\_\\`  |\n",
+			"a|b\n\\x1b[31m<b>\nx\\ny *_`\n",
+			"| a\\|b            |\n| --------------- |\n| \\\\x1b\\[31m\\<b\\> |\n| x y \\*\\_\\`      |\n",
 		},
 		{"nothing", Table{}, "\n", ""},
 	}

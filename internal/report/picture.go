@@ -16,18 +16,8 @@ const width = 760.0
 // margin is what stays free along each side.
 const margin = 16.0
 
-// clean is s fit to be shown: control characters, those that reverse the
-// direction of text, and what is no character become U+FFFD.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r&0xfffe == 0xfffe,
-			r == '\u2028', r == '\u2029':
-			return unicode.ReplacementChar
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
-}
+// clean is s fit to be shown.
+func clean(s string) string { return Printable(s) }
 
 // prose is clean text in which any white space is one space: the line breaks of
 // a paragraph in the source of a program are not part of it.

@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"lesson/internal/report"
 )
 
 // A printer prints one line for each call: the call when it is entered, and behind it,
@@ -55,11 +58,11 @@ func (p *printer) text(e Event) string {
 // head is a line up to the result: when, where, what.
 func (p *printer) head(e Event) string {
 	at := e.At - e.Took - p.from
-	place := fmt.Sprintf("%s:%-3d", e.File, e.Line)
+	place := fmt.Sprintf("%s:%-3d", report.Printable(e.File), e.Line)
 	if e.File == "" {
 		place = "-" // of another program, and not known
 	}
-	p.place = max(p.place, len(place))
+	p.place = max(p.place, utf8.RuneCountInString(place))
 	text := fmt.Sprintf("%9.6f  %-*s  %-36s", at.Seconds(), p.place, place, e.Name+"("+e.Args+")")
 	return p.paint(e, text)
 }

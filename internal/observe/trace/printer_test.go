@@ -222,6 +222,20 @@ func TestColumns(t *testing.T) {
 	}
 }
 
+// A path comes from outside: nothing in it reaches the terminal as it is.
+func TestPathsArePrintable(t *testing.T) {
+	var out strings.Builder
+	p := NewRecorder(Print(&out, false))
+	c := call(0, "close", 7, "7")
+	c.File = "\x1b]0;title\a/größe/main.go"
+	p.Enter(c)
+	p.Leave(left(c, 0, nil))
+	const want = ` 0.000000  \x1b]0;title\a/größe/main.go:117  close(7)                             = 0` + "\n"
+	if out.String() != want {
+		t.Errorf("printed\n%qwant\n%q", out.String(), want)
+	}
+}
+
 // A call is shown at once, as a line without an end: it may block for ever.
 func TestBlockedNow(t *testing.T) {
 	var out strings.Builder

@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,7 +55,7 @@ func (p printer) dim(text string) string   { return p.colour("2", text) }
 func (p printer) labelled(indent int, label, text string) {
 	const column = 7
 	lead := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s", column, label)
-	for _, line := range report.Wrap(text, p.o.Width-len(lead)) {
+	for _, line := range report.Wrap(report.PrintableLines(text), p.o.Width-len(lead)) {
 		fmt.Fprintln(p.w, strings.TrimRight(lead+line, " "))
 		lead = strings.Repeat(" ", len(lead))
 	}
@@ -79,7 +78,7 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 }
 
 func (r *Report) printHead(p printer) {
-	fmt.Fprintln(p.w, p.bold(r.Target))
+	fmt.Fprintln(p.w, p.bold(report.Printable(r.Target)))
 	what := r.Seen
 	if r.Guessed {
 		what += fmt.Sprintf("\nmodel: %s (guessed; --model says otherwise)", r.Model)
@@ -247,7 +246,7 @@ func (r *Report) JUnit(w io.Writer) error {
 	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
 	suite := testsuite{
-		Name: r.Target, Tests: len(r.Results) + r.Missing, Errors: r.Missing, Seconds: seconds(r.Took),
+		Name: report.Printable(r.Target), Tests: len(r.Results) + r.Missing, Errors: r.Missing, Seconds: seconds(r.Took),
 	}
 	for _, result := range r.Results {
 		c := testcase{Class: result.Group(), Name: result.Address, Seconds: seconds(result.Took)}
@@ -256,7 +255,7 @@ func (r *Report) JUnit(w io.Writer) error {
 			suite.Failures++
 			var text strings.Builder
 			newPrinter(&text, PrintOptions{}).failed(result)
-			c.Failure = &message{Message: result.Must, Text: xmlText(text.String())}
+			c.Failure = &message{Message: result.Must, Text: text.String()}
 		case NotJudged:
 			suite.Skipped++
 			c.Skipped = &message{Message: result.Reason}
@@ -273,17 +272,6 @@ func (r *Report) JUnit(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, "\n")
 	return err
-}
-
-// xmlText leaves out what XML cannot hold. Everything from a server has been
-// quoted before; this is for what has not.
-func xmlText(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && !slices.Contains([]rune{'\n', '\t'}, r) {
-			return -1
-		}
-		return r
-	}, text)
 }
 
 // Explain writes what a case is and does.

@@ -144,12 +144,12 @@ Your copy is in %s. Read README.md there first.
 func shown(path string) string {
 	here, err := os.Getwd()
 	if err != nil {
-		return path
+		return report.Printable(path)
 	}
 	if short, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(short) {
-		return short
+		return report.Printable(short)
 	}
-	return path
+	return report.Printable(path)
 }
 
 // copyOf is the folder with the learner's copy: where it was started, or, when

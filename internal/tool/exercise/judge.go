@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"lesson/internal/report"
 	"lesson/internal/tool/check"
 )
 
@@ -93,7 +94,7 @@ func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions
 		if o.JSON {
 			return errors.Join(d.json(f), err)
 		}
-		fmt.Fprint(d.Log, broken.Output)
+		fmt.Fprint(d.Log, report.PrintableLines(strings.ReplaceAll(broken.Output, "\t", "    ")))
 	}
 	if err != nil {
 		return err
@@ -301,7 +302,7 @@ func (d *Desk) checkUntilChanged(ctx context.Context, e Exercise, dir string) {
 	}()
 	err := d.check(checking, e, dir, CheckOptions{Brief: true})
 	if err != nil && checking.Err() == nil {
-		fmt.Fprintf(d.Log, "%v\n", err)
+		fmt.Fprintln(d.Log, report.PrintableLines(err.Error()))
 	}
 	if checking.Err() == nil {
 		fmt.Fprintf(d.Log, "\nwatching %s; to end: Ctrl-C\n", shown(dir))
