@@ -137,9 +137,9 @@ func ends(t *trial) error {
 	if err != nil || ended {
 		return err
 	}
-	doing, _ := t.server.doing(t.ctx)
+	doing, _ := t.doing()
 	return &failure{
-		got: fmt.Sprintf("it still runs after %v; %s", t.patience, doing), want: "it ends",
+		got: fmt.Sprintf("it still runs after %v; %s", t.waited(), doing), want: "it ends",
 		cause: "A handler that only sets a flag, while the server stands in a call that goes on or is" +
 			" begun again; or it waits for its clients.",
 	}

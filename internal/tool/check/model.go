@@ -174,7 +174,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	if err := second.Send([]byte(whole)); err != nil {
 		return "", nil, err
 	}
-	got, end := second.ReadAll(secondWithin)
+	got, end := t.readWithin(second, secondWithin)
 	if len(got) > 0 || end == nil { // answered, or at least noticed
 		if len(got) > 0 {
 			p.answer = got
@@ -190,14 +190,14 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	// One at a time. Is the first the only one?
 	model, words := Loop, []string{"one client at a time"}
 	if err := first.Send([]byte(rest)); err == nil {
-		if got, _ := first.ReadAll(t.patience); len(got) > 0 {
+		if got, _ := t.readAll(first); len(got) > 0 {
 			p.answer = got
 		}
 	}
 	if err := first.Close(); err != nil {
 		return "", nil, err
 	}
-	if got, _ := second.ReadAll(t.patience); len(got) == 0 {
+	if got, _ := t.readAll(second); len(got) == 0 {
 		gone, err := t.until(func() (bool, error) { return !t.serves(), nil })
 		if err != nil {
 			return "", nil, err

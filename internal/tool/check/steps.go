@@ -9,7 +9,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -123,7 +122,7 @@ func (t *trial) waitTaken(name string) error {
 	if err != nil || read {
 		return err
 	}
-	got := fmt.Sprintf("not within %v", t.patience)
+	got := fmt.Sprintf("not within %v", t.waited())
 	return fails(got+t.evidence(c), "the server reads what has come")
 }
 
@@ -155,7 +154,7 @@ func (t *trial) waitAccepted(c *play.Conn) error {
 	if err != nil || ok {
 		return err
 	}
-	got := fmt.Sprintf("not within %v", t.patience)
+	got := fmt.Sprintf("not within %v", t.waited())
 	return fails(got+t.evidence(c), "the server accepts the connection")
 }
 
@@ -279,7 +278,7 @@ func (t *trial) serveOneMore() error {
 	if err := c.Send([]byte(whole)); err != nil {
 		return sending(err)
 	}
-	got, end := c.ReadAll(t.patience)
+	got, end := t.readAll(c)
 	return t.judgeAnswer(c, got, end)
 }
 
@@ -294,8 +293,8 @@ func (t *trial) goodEnd() error {
 	}
 	const want = "the server has served its one client, and ends with status 0"
 	if !ended {
-		doing, _ := t.server.doing(t.ctx)
-		return fails(fmt.Sprintf("still running after %v; %s", t.patience, doing), want)
+		doing, _ := t.doing()
+		return fails(fmt.Sprintf("still running after %v; %s", t.waited(), doing), want)
 	}
 	if how, ok := t.server.proc.Status(); !ok {
 		return fails(how, want)
@@ -348,7 +347,7 @@ func resets(names ...string) step {
 // reads reads the answer, but not the end.
 func reads(name string) step {
 	return step{text: name + " must receive the answer", do: func(t *trial) error {
-		got, err := t.clients[name].Read(len(t.answer), t.patience)
+		got, err := t.readN(t.clients[name], len(t.answer))
 		if err != nil || !bytes.Equal(got, t.answer) {
 			words := t.words(got, err)
 			if errors.Is(err, play.ErrTimeout) {
@@ -374,12 +373,14 @@ func stop() step {
 		if err == nil && !stopped {
 			return unable{"the process does not stop"}
 		}
+		t.stopped = true
 		return err
 	}}
 }
 
 func goOn() step {
 	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
+		t.stopped = false
 		return t.server.signal(unix.SIGCONT)
 	}}
 }
@@ -462,7 +463,7 @@ func (t *trial) takesAll() error {
 	if err != nil || ok {
 		return err
 	}
-	got := fmt.Sprintf("not all within %v: one of them, %v", t.patience, missing.LocalAddr())
+	got := fmt.Sprintf("not all within %v: one of them, %v", t.waited(), missing.LocalAddr())
 	return fails(got+t.evidence(missing), "all accepted, and what they sent read")
 }
 
@@ -481,18 +482,14 @@ func crowdSends(text string) step {
 func crowdAnswered() step {
 	return step{text: "each of them must be answered, and then read end of file", do: func(t *trial) error {
 		errs := make([]error, len(t.crowd))
-		var readers sync.WaitGroup
-		for i, c := range t.crowd {
-			readers.Go(func() {
-				got, end := c.ReadAll(t.patience)
-				if end == nil && bytes.Equal(got, t.answer) {
-					_ = c.Close() // or a server that takes one at a time waits for us
-					return
-				}
-				errs[i] = fails(t.words(got, end), "")
-			})
-		}
-		readers.Wait()
+		t.sideBySide(len(t.crowd), func(i int) {
+			got, end := t.readAll(t.crowd[i])
+			if end == nil && bytes.Equal(got, t.answer) {
+				_ = t.crowd[i].Close() // or a server that takes one at a time waits for us
+				return
+			}
+			errs[i] = fails(t.words(got, end), "")
+		})
 		return t.judgeCrowd(errs)
 	}}
 }
@@ -517,26 +514,22 @@ func everybody(n int) step {
 	text := fmt.Sprintf("%d clients come at the same time; each must be answered", n)
 	return step{text: text, do: func(t *trial) error {
 		errs := make([]error, n)
-		var clients sync.WaitGroup
-		for i := range n {
-			clients.Go(func() { errs[i] = t.converse(whole) })
-		}
-		clients.Wait()
+		t.sideBySide(n, func(i int) { errs[i] = t.converse(whole) })
 		return t.judgeCrowd(errs)
 	}}
 }
 
 // converse is a whole conversation of a well-behaved client.
 func (t *trial) converse(request string) error {
-	c, err := play.Dial(t.server.addr)
+	c, err := t.dial()
 	if err != nil {
-		return fails("no connection: "+err.Error(), "a connection")
+		return err
 	}
 	defer c.Close()
 	if err := c.Send([]byte(request)); err != nil {
 		return sending(err)
 	}
-	got, end := c.ReadAll(t.patience)
+	got, end := t.readAll(c)
 	if end != nil || !bytes.Equal(got, t.answer) {
 		return fails(t.words(got, end), "the answer, then end of file")
 	}
