@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lesson/internal/child"
+	"lesson/internal/lesson"
 	"lesson/internal/report"
 	"lesson/internal/tool/bench"
 )
@@ -46,7 +47,7 @@ second are the client's figure and not compared.
 With --rate, requests become due at that rate whether the server answers or not, and
 latency is counted from when a request was due.
 
-The step blocking is left out: it serves one client. See docs/bench.md.`,
+A step that serves one client and ends is left out. See docs/bench.md.`,
 		Example: `  lesson bench
   lesson bench --only epoll,loop --conns 64 --rounds 9
   lesson bench --also 'mine=python3 my_server.py {port}'
@@ -108,8 +109,12 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 // servers is all that is to be measured: first the lessons, then the others.
 func (f *benchFlags) servers() error {
 	if len(f.only) == 0 {
-		f.options.Remarks = append(f.options.Remarks,
-			"The step blocking is left out: it serves one client and ends.")
+		for _, l := range lesson.All() {
+			if l.Rank == 0 {
+				f.options.Remarks = append(f.options.Remarks,
+					fmt.Sprintf("The step %s is left out: it serves one client and ends.", l.Name))
+			}
+		}
 	}
 	if len(f.only) != 1 || f.only[0] != "none" {
 		lessons, err := bench.Lessons(f.only...)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/lesson"
 	"lesson/internal/report"
 	"lesson/internal/tool/check"
 )
@@ -72,7 +73,7 @@ Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 	flags.StringVar(&f.lesson, "lesson", "", "judge one of the lessons, by `name`")
 	flags.StringSliceVar(&f.only, "only", nil, "only these `cases` or groups; as CASE")
 	flags.StringVar(&f.model, "model", "",
-		"what kind of server it is: blocking, loop, threaded or event-loop; guessed when not given")
+		fmt.Sprintf("what kind of server it is: %v; guessed when not given", lesson.Models()))
 	flags.DurationVar(&f.options.Timeout, "timeout", 0,
 		"the `time` after which this server gives unfinished requests up; not judged when not given")
 	flags.DurationVar(&f.options.Patience, "patience", check.DefaultPatience,
@@ -103,8 +104,8 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 		return usageError{err}
 	}
 	f.options.Model = check.Model(f.model)
-	if f.model != "" && !slices.Contains(check.Models(), f.options.Model) {
-		return usageError{fmt.Errorf("no model %q; there are %v", f.model, check.Models())}
+	if f.model != "" && !slices.Contains(lesson.Models(), f.options.Model) {
+		return usageError{fmt.Errorf("no model %q; there are %v", f.model, lesson.Models())}
 	}
 
 	ctx, cancel := untilSignal()

@@ -22,11 +22,11 @@ func newList() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), lesson.WithVariants())
+				return printJSON(cmd.OutOrStdout(), lesson.All())
 			}
 			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "STEP\tCOMMAND\tWHAT IT IS\tCHAPTER\tFILES")
-			for _, l := range lesson.WithVariants() {
+			for _, l := range lesson.All() {
 				files := strings.Join(l.Files, ", ")
 				fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", l.Step, l.Command, l.Title, l.Chapter, files)
 			}

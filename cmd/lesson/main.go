@@ -63,8 +63,8 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.AddCommand(newLessons()...)
 	root.AddCommand(
-		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
 		newList(), newDiff(), newCheck(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
 		newTrace(), newTour(), newQuiz(), newPid(), newVersion(), newMan(),
 	)

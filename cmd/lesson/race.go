@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/lesson"
 	"lesson/internal/play"
 	"lesson/internal/report"
 	"lesson/internal/tool/race"
@@ -66,7 +67,7 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if _, err := race.Lessons(f.only); err != nil {
+	if _, err := lesson.FindAll(f.only); err != nil {
 		return usageError{err}
 	}
 	ctx, cancel := untilSignal()

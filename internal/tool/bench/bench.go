@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"lesson/internal/child"
+	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 )
 
@@ -103,24 +104,16 @@ func (o Options) check(limits proc.Limits) error {
 	return nil
 }
 
-// Comparable is the lessons that can be measured, in the order in which they are
-// compared: epoll first. The first step, blocking, serves one client and ends.
-func Comparable() []string {
-	return []string{"epoll", "edgetriggered", "threaded", "netpoll", "loop"}
-}
-
-// Lessons is these lessons as programs. None named is all that can be measured.
+// Lessons returns these lessons as programs. With no names it returns all that can be
+// measured.
 func Lessons(names ...string) ([]child.Program, error) {
-	if len(names) == 0 {
-		names = Comparable()
+	lessons, err := lesson.FindCompared(names)
+	if err != nil {
+		return nil, err
 	}
 	var programs []child.Program
-	for _, name := range names {
-		if name == "blocking" {
-			return nil, errors.New("blocking serves one client and ends, so there is nothing to" +
-				" repeat; loop is the same server in a loop")
-		}
-		program, err := child.Lesson(name, "--quiet")
+	for _, l := range lessons {
+		program, err := child.Lesson(l.Name, "--quiet")
 		if err != nil {
 			return nil, err
 		}

@@ -33,6 +33,7 @@ type serverEvent struct {
 	Addr     string   `json:"addr,omitempty"`
 	Files    []string `json:"files"`
 	Untraced bool     `json:"untraced,omitempty"` // its calls cannot be seen
+	Parked   bool     `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
 	Lines    bool     `json:"lines"`              // its calls come with file and line
 	State    string   `json:"state"`
 	Error    string   `json:"error,omitempty"`
@@ -164,13 +165,13 @@ type lessonRun struct {
 // lessonColumn is a column with one of the lessons.
 func lessonColumn(id string, l lesson.Lesson, j *journal) *column {
 	c := newColumn(id, l.Name, l.Title, l.Files, j)
-	c.about.Untraced, c.about.Lines = l.Untraced, !l.Untraced
+	c.about.Untraced, c.about.Parked, c.about.Lines = l.Untraced, l.Untraced, !l.Untraced
 	c.start = func(c *column) (running, error) { return startLesson(c, l) }
 	return c
 }
 
 func startLesson(c *column, l lesson.Lesson) (running, error) {
-	var k kernel.Kernel = &kernel.Linux{Nonblocking: l.Nonblocking}
+	var k kernel.Kernel = l.Kernel()
 	if !l.Untraced {
 		k = &trace.Traced{
 			Kernel:   &rationed{Kernel: k, left: maxOutsiders + maxClients},

@@ -197,6 +197,7 @@ export class Model {
     server.state = e.state ?? server.state;
     server.error = e.error ?? "";
     server.untraced = e.untraced ?? server.untraced;
+    server.parked = e.parked ?? server.parked;
     if (server.state !== "listening") server.open.clear();
     server.version++;
   }

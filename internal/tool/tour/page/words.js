@@ -32,7 +32,7 @@ const inRuntime = (call) => waitsForMany(call) && !call.file;
 /** untraced is where a server stands whose calls are not told of: where it stood
  * when the kernel was asked last. */
 function untraced(server) {
-  if (server.lesson === "netpoll") return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
+  if (server.parked) return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
   const name = server.kernel?.stands?.call;
   if (!name) return { state: "running", text: "running, calls not traced" };
   return waitsForMany({ name })
