@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/report"
 	"lesson/internal/tool/tour"
 )
 
@@ -99,8 +98,7 @@ func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) 
 	if err = errors.Join(err, t.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "look at it with: python3 -m http.server --bind 127.0.0.1 --directory %s\n",
-		report.Printable(f.export))
+	fmt.Fprintf(out, "look at it with: python3 -m http.server --bind 127.0.0.1 --directory %s\n", f.export)
 	return nil
 }
 

@@ -22,7 +22,6 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
-	"lesson/internal/report"
 )
 
 // A Program is a server that can be started.
@@ -258,7 +257,7 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 	if words != "" {
 		words = "\nits last words: " + words
 	}
-	return fmt.Errorf("%s: %w; %s%s", report.Printable(strings.Join(command, " ")), err, hint, words)
+	return fmt.Errorf("%s: %w; %s%s", strings.Join(command, " "), err, hint, words)
 }
 
 // Used sums up what the server's processes have used. proc.ErrGone when one of
@@ -308,5 +307,14 @@ func LastWords(output []byte) string {
 		output = found[len(found)-1]
 	}
 	text := strings.TrimSpace(string(output[max(0, len(output)-most):]))
-	return report.PrintableLines(text)
+	var safe strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n' || strconv.IsPrint(r):
+			safe.WriteRune(r)
+		default:
+			safe.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return safe.String()
 }

@@ -342,25 +342,31 @@ var ErrRuns = errors.New("no thread stands in a system call")
 // another thread (futex) or sleeps is passed over. ErrRuns when there is none;
 // EPERM when we may not look.
 func StandsIn(pid int) (call, argument int, err error) {
-	files, err := callFiles(pid)
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
 	if err != nil {
 		return 0, 0, err
 	}
 	err = ErrRuns
 	for _, file := range files {
-		c, failed := callIn(file)
-		switch {
-		case errors.Is(failed, ErrRuns):
-			continue
-		case failed != nil:
-			err = failed
+		text, read := os.ReadFile(file)
+		if read != nil {
+			err = gone(read)
 			continue
 		}
-		switch c.Number {
+		fields := strings.Fields(string(text))
+		if len(fields) < 2 || fields[0] == "-1" {
+			continue // "running", or blocked elsewhere than in a call
+		}
+		call, err1 := strconv.Atoi(fields[0])
+		first, err2 := strconv.ParseUint(fields[1], 0, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", file, err)
+		}
+		switch call {
 		case unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP:
 			continue
 		}
-		return c.Number, int(int32(c.Args[0])), nil
+		return call, int(int32(first)), nil
 	}
 	return 0, 0, err
 }

@@ -12,6 +12,7 @@ package program
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"unsafe"
@@ -30,7 +31,6 @@ type Watcher struct {
 	observer trace.Observer
 	name     func(file string) string
 	clock    kernel.Linux
-	calls    int64 // so far
 
 	// All of this belongs to the tracer's thread.
 	open     map[int]*started // by thread: the call that it has entered
@@ -104,9 +104,8 @@ func (w *Watcher) enters(s ptrace.Stop, name string) {
 	if known && file == "" && !waits {
 		return
 	}
-	w.calls++
 	call := &trace.Call{
-		Number: w.calls, Name: shape.name, FD: -1, Args: shape.args(s), File: file, Line: line,
+		Name: shape.name, FD: -1, Args: shape.args(s), File: file, Line: line,
 		Thread: s.Thread, Entered: w.clock.Now(),
 	}
 	if shape.fd >= 0 {
@@ -143,17 +142,10 @@ func (w *Watcher) leaves(s ptrace.Stop, name string) {
 const dataKept = 64
 
 func (w *Watcher) leave(c *trace.Call, result int64) {
-	var err error
+	c.Took = w.clock.Now() - c.Entered
+	c.Result = int(result)
 	if result < 0 {
-		result, err = -1, unix.Errno(-result)
-	}
-	c.Return(w.clock.Now(), int(result), err, func(fd int) bool {
-		blocks := true
-		borrow(c.Thread, fd, func(fd int) { blocks = kernel.MayBlock(fd) })
-		return blocks
-	})
-	if strings.HasPrefix(c.Name, "accept") && err == nil {
-		borrow(c.Thread, c.Result, func(fd int) { c.Peer, _ = kernel.PeerOf(fd) })
+		c.Result, c.Err = -1, unix.Errno(-result)
 	}
 	w.observer.Leave(c)
 }
@@ -235,22 +227,22 @@ func peekEvents(tid int, address uint64, n int) ([]unix.EpollEvent, error) {
 // cookie is the 64 bits of an event that are the program's.
 func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
 
-// borrow calls use with a duplicate of a descriptor of the process that a thread
-// belongs to, and closes the duplicate. It does nothing if there is no such descriptor.
-func borrow(thread, fd int, use func(fd int)) {
-	pid, err := proc.OfThread(thread)
+// PeerOf is the client at the other end of the connection that accept4 has
+// returned, in the process that made the call: a trace.Recorder's PeerOf.
+func PeerOf(c *trace.Call) (netip.AddrPort, bool) {
+	pid, err := proc.OfThread(c.Thread)
 	if err != nil {
-		return
+		return netip.AddrPort{}, false
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return
+		return netip.AddrPort{}, false
 	}
 	defer unix.Close(pidfd)
-	duplicate, err := unix.PidfdGetfd(pidfd, fd, 0)
+	fd, err := unix.PidfdGetfd(pidfd, c.Result, 0)
 	if err != nil {
-		return
+		return netip.AddrPort{}, false
 	}
-	defer unix.Close(duplicate) // the connection stays open through the server's own
-	use(duplicate)
+	defer unix.Close(fd) // the connection stays open through the server's own
+	return kernel.PeerOf(fd)
 }

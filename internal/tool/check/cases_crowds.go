@@ -188,7 +188,7 @@ func lastAsks(t *trial) error {
 	if err := c.Send([]byte(whole)); err != nil {
 		return sending(err)
 	}
-	got, end := t.readAll(c)
+	got, end := c.ReadAll(t.patience)
 	return t.judgeAnswer(c, got, end)
 }
 

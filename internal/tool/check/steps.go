@@ -6,15 +6,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
+	"lesson/internal/report"
 )
 
 // The steps of which the scripts are made. Their texts say "must" where the
@@ -30,7 +30,7 @@ const (
 
 // connect connects clients, one after the other.
 func connect(names ...string) step {
-	return step{text: list(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
+	return step{text: report.List(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
 		for _, name := range names {
 			c, err := t.dial()
 			if err != nil {
@@ -40,14 +40,6 @@ func connect(names ...string) step {
 		}
 		return nil
 	}}
-}
-
-func list(names []string) string {
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 func verb(names []string, one, many string) string {
@@ -122,13 +114,13 @@ func (t *trial) waitTaken(name string) error {
 	if err != nil || read {
 		return err
 	}
-	got := fmt.Sprintf("not within %v", t.waited())
+	got := fmt.Sprintf("not within %v", t.patience)
 	return fails(got+t.evidence(c), "the server reads what has come")
 }
 
 // accepted waits until the server has accepted clients.
 func accepted(names ...string) step {
-	text := "the server must accept " + list(names)
+	text := "the server must accept " + report.List(names)
 	return step{text: text, do: func(t *trial) error {
 		if len(t.server.pids) == 0 {
 			time.Sleep(pauseUnseen)
@@ -154,13 +146,13 @@ func (t *trial) waitAccepted(c *play.Conn) error {
 	if err != nil || ok {
 		return err
 	}
-	got := fmt.Sprintf("not within %v", t.waited())
+	got := fmt.Sprintf("not within %v", t.patience)
 	return fails(got+t.evidence(c), "the server accepts the connection")
 }
 
 // answered demands the answer and then end of file, and closes.
 func answered(names ...string) step {
-	text := list(names) + " must be answered, and then read end of file"
+	text := report.List(names) + " must be answered, and then read end of file"
 	return step{text: text, do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.expectAnswer(name); err != nil {
@@ -240,7 +232,7 @@ func unanswered(name string) step {
 }
 
 func ignoreEOF(err error) error {
-	if errors.Is(err, io.EOF) {
+	if err.Error() == "EOF" {
 		return nil
 	}
 	return err
@@ -278,7 +270,7 @@ func (t *trial) serveOneMore() error {
 	if err := c.Send([]byte(whole)); err != nil {
 		return sending(err)
 	}
-	got, end := t.readAll(c)
+	got, end := c.ReadAll(t.patience)
 	return t.judgeAnswer(c, got, end)
 }
 
@@ -293,8 +285,8 @@ func (t *trial) goodEnd() error {
 	}
 	const want = "the server has served its one client, and ends with status 0"
 	if !ended {
-		doing, _ := t.doing()
-		return fails(fmt.Sprintf("still running after %v; %s", t.waited(), doing), want)
+		doing, _ := t.server.doing(t.ctx)
+		return fails(fmt.Sprintf("still running after %v; %s", t.patience, doing), want)
 	}
 	if how, ok := t.server.proc.Status(); !ok {
 		return fails(how, want)
@@ -334,7 +326,7 @@ func closedToo(name string) step {
 }
 
 func resets(names ...string) step {
-	return step{text: list(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
+	return step{text: report.List(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.clients[name].Reset(); err != nil {
 				return err
@@ -347,7 +339,7 @@ func resets(names ...string) step {
 // reads reads the answer, but not the end.
 func reads(name string) step {
 	return step{text: name + " must receive the answer", do: func(t *trial) error {
-		got, err := t.readN(t.clients[name], len(t.answer))
+		got, err := t.clients[name].Read(len(t.answer), t.patience)
 		if err != nil || !bytes.Equal(got, t.answer) {
 			words := t.words(got, err)
 			if errors.Is(err, play.ErrTimeout) {
@@ -373,14 +365,12 @@ func stop() step {
 		if err == nil && !stopped {
 			return unable{"the process does not stop"}
 		}
-		t.stopped = true
 		return err
 	}}
 }
 
 func goOn() step {
 	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
-		t.stopped = false
 		return t.server.signal(unix.SIGCONT)
 	}}
 }
@@ -463,7 +453,7 @@ func (t *trial) takesAll() error {
 	if err != nil || ok {
 		return err
 	}
-	got := fmt.Sprintf("not all within %v: one of them, %v", t.waited(), missing.LocalAddr())
+	got := fmt.Sprintf("not all within %v: one of them, %v", t.patience, missing.LocalAddr())
 	return fails(got+t.evidence(missing), "all accepted, and what they sent read")
 }
 
@@ -482,14 +472,18 @@ func crowdSends(text string) step {
 func crowdAnswered() step {
 	return step{text: "each of them must be answered, and then read end of file", do: func(t *trial) error {
 		errs := make([]error, len(t.crowd))
-		t.sideBySide(len(t.crowd), func(i int) {
-			got, end := t.readAll(t.crowd[i])
-			if end == nil && bytes.Equal(got, t.answer) {
-				_ = t.crowd[i].Close() // or a server that takes one at a time waits for us
-				return
-			}
-			errs[i] = fails(t.words(got, end), "")
-		})
+		var readers sync.WaitGroup
+		for i, c := range t.crowd {
+			readers.Go(func() {
+				got, end := c.ReadAll(t.patience)
+				if end == nil && bytes.Equal(got, t.answer) {
+					_ = c.Close() // or a server that takes one at a time waits for us
+					return
+				}
+				errs[i] = fails(t.words(got, end), "")
+			})
+		}
+		readers.Wait()
 		return t.judgeCrowd(errs)
 	}}
 }
@@ -504,7 +498,7 @@ func (t *trial) judgeCrowd(errs []error) error {
 	got := fmt.Sprintf("%d of %d were not; the first: %s", len(failed), len(errs), f.got)
 	if l, err := t.listener(); err == nil && l.Unread > 0 {
 		got += fmt.Sprintf("; the kernel says: %s in the accept queue",
-			plural(int(l.Unread), "connection waits", "connections wait"))
+			report.Plural(int(l.Unread), "connection waits", "connections wait"))
 	}
 	return fails(got, fmt.Sprintf("%d answers", len(errs)))
 }
@@ -514,22 +508,26 @@ func everybody(n int) step {
 	text := fmt.Sprintf("%d clients come at the same time; each must be answered", n)
 	return step{text: text, do: func(t *trial) error {
 		errs := make([]error, n)
-		t.sideBySide(n, func(i int) { errs[i] = t.converse(whole) })
+		var clients sync.WaitGroup
+		for i := range n {
+			clients.Go(func() { errs[i] = t.converse(whole) })
+		}
+		clients.Wait()
 		return t.judgeCrowd(errs)
 	}}
 }
 
 // converse is a whole conversation of a well-behaved client.
 func (t *trial) converse(request string) error {
-	c, err := t.dial()
+	c, err := play.Dial(t.server.addr)
 	if err != nil {
-		return err
+		return fails("no connection: "+err.Error(), "a connection")
 	}
 	defer c.Close()
 	if err := c.Send([]byte(request)); err != nil {
 		return sending(err)
 	}
-	got, end := t.readAll(c)
+	got, end := c.ReadAll(t.patience)
 	if end != nil || !bytes.Equal(got, t.answer) {
 		return fails(t.words(got, end), "the answer, then end of file")
 	}

@@ -31,21 +31,18 @@ type Target struct {
 // acceptOnly is the name of the server that all others are compared with.
 const acceptOnly = "accept only"
 
-// Lessons returns the lessons to measure: those named, or all that can be, step by step.
+// Lessons is the lessons to measure: those named, or all that can be.
 func Lessons(only []string) ([]Target, error) {
-	lessons, err := lesson.FindCompared(only)
-	if err != nil {
-		return nil, err
-	}
-	if len(only) == 0 {
-		slices.SortStableFunc(lessons, func(a, b lesson.Lesson) int { return a.Step - b.Step })
+	names := only
+	if len(names) == 0 {
+		names = []string{"loop", "threaded", "netpoll", "epoll", "edgetriggered"}
 	}
 	var targets []Target
-	for _, l := range lessons {
-		if slices.ContainsFunc(targets, func(t Target) bool { return t.Name == l.Name }) {
+	for _, name := range names {
+		if slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name }) {
 			continue
 		}
-		t, err := lessonTarget(l)
+		t, err := lessonTarget(name)
 		if err != nil {
 			return nil, err
 		}
@@ -54,26 +51,40 @@ func Lessons(only []string) ([]Target, error) {
 	return targets, nil
 }
 
-func lessonTarget(l lesson.Lesson) (Target, error) {
-	t := Target{OneByOne: l.Model == lesson.Loop}
+func lessonTarget(name string) (Target, error) {
+	if _, err := lesson.Find(name); err != nil {
+		return Target{}, err
+	}
+	var t Target
 	flags := []string{"--quiet", "--timeout", "0"} // else it would close the idle ones
-	var err error
-	if l.Model == lesson.Threaded {
+	switch name {
+	case "blocking":
+		return t, errors.New("lesson blocking serves one client and ends: it has no crowd;" +
+			" try loop")
+	case "loop":
+		t.OneByOne = true
+	case "threaded":
+		var err error
 		if t.Most, t.Why, err = mostThreads(); err != nil {
 			return t, err
 		}
 		flags = append(flags, "--max-conns", strconv.Itoa(t.Most))
 	}
-	t.Program, err = child.Lesson(l.Name, flags...)
+	var err error
+	t.Program, err = child.Lesson(name, flags...)
 	return t, err
 }
 
-// mostThreads returns how many connections a lesson can have here with a thread for
-// each, and why not more.
+// lessonThreads is the most that `lesson threaded --max-conns` takes; it keeps
+// below the 10,000 threads at which the Go runtime ends a program.
+const lessonThreads = 8000
+
+// mostThreads is how many connections the lesson threaded can have here, with a
+// thread for each.
 func mostThreads() (n int, why string, err error) {
-	n = lesson.MostThreads
+	n = lessonThreads
 	why = fmt.Sprintf("--max-conns %d is the most that it takes:"+
-		" at 10,000 threads the Go runtime ends a program", lesson.MostThreads)
+		" at 10,000 threads the Go runtime ends a program", lessonThreads)
 	const others = 500 // its own threads, our own, and those of the whole machine
 	for _, limit := range threadLimits() {
 		allowed, err := limit.read()

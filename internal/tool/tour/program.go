@@ -41,7 +41,9 @@ type childRun struct {
 // which a source file is shown of where it lies.
 func startProgram(p child.Program, c *column, name func(file string) string) (running, error) {
 	p.Born = func(pid int) error {
-		_, err := program.Watch(trace.NewRecorder(c.call), name, pid) // until it ends
+		recorder := trace.NewRecorder(c.call)
+		recorder.PeerOf = program.PeerOf
+		_, err := program.Watch(recorder, name, pid) // until it ends
 		if errors.Is(err, unix.EPERM) {
 			c.cannotBeTraced() // as in many a container: the kernel's side is left
 			return nil

@@ -103,7 +103,7 @@ func (r *rig) must(method, path string, body, into any) {
 // An anEvent is any event, as a page gets it.
 type anEvent struct {
 	Seq      int64
-	At       int64
+	T        int64
 	Type     string
 	Server   string
 	Client   string
@@ -117,7 +117,7 @@ type anEvent struct {
 	Calls    int64
 	Threads  int
 	Sent     int
-	Event    trace.Event
+	E        trace.Event
 	Open     []trace.Event
 	Act      Act
 	Listener *queue
@@ -268,22 +268,24 @@ func (p *aPage) awaitStanding(server string, want ...string) {
 	})
 }
 
-// standing returns the calls that a page takes for open.
-func standing(events []anEvent, server string) []trace.Event {
-	seen := trace.NewState()
+// standing is the calls that a page takes for open.
+func standing(events []anEvent, server string) map[int64]trace.Event {
+	open := map[int64]trace.Event{}
 	for _, e := range events {
 		switch {
 		case e.Server != server:
 		case e.Type == "missed":
-			seen = trace.NewState()
+			clear(open)
 			for _, call := range e.Open {
-				seen.Note(call)
+				open[call.Call] = call
 			}
+		case e.Type == "call" && e.E.Left:
+			delete(open, e.E.Call)
 		case e.Type == "call":
-			seen.Note(e.Event)
+			open[e.E.Call] = e.E
 		}
 	}
-	return seen.Open()
+	return open
 }
 
 // state is the newest state of a client at a server.

@@ -22,7 +22,6 @@ import (
 	"sync"
 	"time"
 
-	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 )
 
@@ -72,11 +71,7 @@ func New(options Options) (*Tour, error) {
 		options.Linger = 15 * time.Second
 	}
 	if options.Columns == nil {
-		for _, l := range lesson.All() {
-			if !l.Untraced && len(options.Columns) < maxColumns {
-				options.Columns = append(options.Columns, l.Name)
-			}
-		}
+		options.Columns = []string{"blocking", "loop", "threaded", "epoll", "edgetriggered"}
 	}
 	if len(options.Program) > 0 {
 		options.Columns = append([]string{ownProgram}, options.Columns...)
