@@ -5,9 +5,13 @@
 package docs_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"go/parser"
+	"go/token"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -22,6 +26,11 @@ import (
 
 	"lesson/docs"
 	"lesson/internal/lesson"
+	"lesson/internal/play"
+	"lesson/internal/proof"
+	"lesson/internal/tool/check"
+	"lesson/internal/tool/demo"
+	"lesson/internal/tool/exercise"
 	"lesson/internal/tool/quiz"
 )
 
@@ -83,6 +92,12 @@ func parse(file, text string) *page {
 		p.prose = append(p.prose, prose)
 	}
 	return p
+}
+
+// consoles returns the blocks that show a terminal.
+func (p *page) consoles() []block {
+	other := func(b block) bool { return b.info != "console" }
+	return slices.DeleteFunc(slices.Clone(p.blocks), other)
 }
 
 // pages are README.md and docs/*.md.
@@ -262,75 +277,108 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// Every command of ours that a page shows is one that the program takes.
+// Every command of ours that a page or an answer of the quiz shows is one that the
+// program takes.
 func TestCommands(t *testing.T) {
+	t.Parallel()
+	shown := make(map[string][]string) // where, by the command and its first line of output
+	add := func(where, line, answer string) {
+		for _, words := range shellWords(line) {
+			if args, ours := lessonArgs(words); ours {
+				key := strings.Join(append(args, answer), "\x00")
+				shown[key] = append(shown[key], fmt.Sprintf("%s: %s", where, line))
+			}
+		}
+	}
+	for _, p := range pages(t) {
+		for _, b := range p.consoles() {
+			for _, typed := range prompts(b) {
+				first := strings.Join(typed.answer[:min(1, len(typed.answer))], "")
+				add(p.at(typed.line), typed.text, first)
+			}
+		}
+	}
+	// If the pages wrote their commands in another way, none would be checked.
+	if len(shown) < 70 {
+		t.Errorf("%d different commands found, want at least 70", len(shown))
+	}
+	chapters, err := quiz.Chapters()
+	proof.Must(t, err)
+	for _, c := range chapters {
+		for _, q := range c.Questions {
+			add(fmt.Sprintf("%s, %q", c.File, q.Text), q.Proof, "")
+		}
+	}
+	for key, where := range shown {
+		words := strings.Split(key, "\x00")
+		args, answer := words[:len(words)-1], words[len(words)-1]
+		if err := accepts(t, args, answer); err != nil {
+			t.Errorf("%s: %v", strings.Join(where, "\n"), err)
+		}
+	}
+}
+
+// A change that a page makes with sed changes the file, and it is still Go. It goes stale
+// when the code is written in another way.
+func TestChanges(t *testing.T) {
 	count := 0
 	for _, p := range pages(t) {
-		for _, b := range p.blocks {
-			if b.info != "console" {
-				continue
-			}
+		for _, b := range p.consoles() {
 			for _, typed := range prompts(b) {
 				for _, words := range shellWords(typed.text) {
-					args, ours := lessonArgs(words)
-					if !ours {
+					if words[0] != "sed" || !slices.Contains(words, "-i") {
 						continue
 					}
 					count++
-					if err := accepts(t, args, typed.answer); err != nil {
-						t.Errorf("%s: %s: %v", p.at(typed.line), typed.text, err)
+					file := filepath.Join(root, words[len(words)-1])
+					before, err := os.ReadFile(file)
+					proof.Must(t, err)
+					args := slices.DeleteFunc(words[1:], func(w string) bool { return w == "-i" })
+					sed := exec.Command("sed", args...)
+					sed.Dir = root
+					after, err := sed.Output()
+					proof.Must(t, err)
+					_, err = parser.ParseFile(token.NewFileSet(), file, after, 0)
+					if err != nil || bytes.Equal(before, after) {
+						t.Errorf("%s: %s: it changes nothing, or something else than Go: %v",
+							p.at(typed.line), typed.text, err)
 					}
 				}
 			}
 		}
 	}
-	t.Logf("%d commands", count)
-}
-
-// The commands that prove an answer of the quiz are ones that the program takes.
-func TestQuizCommands(t *testing.T) {
-	chapters, err := quiz.Chapters()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range chapters {
-		for _, q := range c.Questions {
-			for _, words := range shellWords(q.Proof) {
-				if args, ours := lessonArgs(words); ours {
-					if err := accepts(t, args, ""); err != nil {
-						t.Errorf("%s, %q: %s: %v", c.File, q.Text, q.Proof, err)
-					}
-				}
-			}
-		}
+	if count == 0 {
+		t.Error("no page changes a file")
 	}
 }
 
-// A prompt is a line that somebody types, and the first line that comes back.
+// A prompt is what a reader types, and the lines that come back.
 type prompt struct {
-	line         int
-	text, answer string
+	line   int // of the page
+	text   string
+	answer []string
 }
 
-// prompts are the lines of a block that begin with "$ ". One that ends in a
-// backslash goes on in the next.
+// prompts are the commands of a block. Each begins with "$ "; it goes on in the next
+// line after a backslash, and in lines that begin with "> ".
 func prompts(b block) []prompt {
 	var found []prompt
-	for i := 0; i < len(b.lines); i++ {
-		text, typed := strings.CutPrefix(b.lines[i], "$ ")
-		if !typed {
+	for i, line := range b.lines {
+		text, begins := strings.CutPrefix(line, "$ ")
+		if begins {
+			found = append(found, prompt{line: b.first + i, text: text})
 			continue
 		}
-		line := b.first + i
-		for strings.HasSuffix(text, `\`) && i+1 < len(b.lines) {
-			i++
-			text = strings.TrimSuffix(text, `\`) + strings.TrimPrefix(b.lines[i], "> ")
+		if len(found) == 0 {
+			continue // output of a command in an earlier block
 		}
-		answer := ""
-		if i+1 < len(b.lines) {
-			answer = b.lines[i+1]
+		last := &found[len(found)-1]
+		more, goesOn := strings.CutPrefix(line, "> ")
+		if len(last.answer) == 0 && (goesOn || strings.HasSuffix(last.text, `\`)) {
+			last.text += "\n" + more
+			continue
 		}
-		found = append(found, prompt{line, text, answer})
+		last.answer = append(last.answer, line)
 	}
 	return found
 }
@@ -377,7 +425,13 @@ func shellWords(line string) [][]string {
 			endWord()
 		case c == '#' && !inWord:
 			endCommand()
-			return commands
+			for i+1 < len(line) && line[i+1] != '\n' {
+				i++
+			}
+		case c == '\\' && strings.HasPrefix(line[i:], "\\\n"):
+			i++
+		case c == '\n':
+			endCommand()
 		case c == '>' || c == '<':
 			if strings.Trim(word, "0123456789") == "" {
 				word, inWord = "", false // 2>: the descriptor
@@ -430,8 +484,12 @@ func accepts(t *testing.T, args []string, answer string) error {
 		}
 	}
 	help := slices.Contains(args, "--help") || slices.Contains(args, "-h") || name == "help"
-	switch name {
-	case "blocking", "loop", "threaded", "epoll", "edgetriggered":
+	kind := name
+	if _, err := lesson.Find(name); err == nil {
+		kind = "a lesson"
+	}
+	switch kind {
+	case "a lesson":
 		if help {
 			break
 		}
@@ -461,14 +519,73 @@ func accepts(t *testing.T, args []string, answer string) error {
 	if dash := slices.Index(args, "--"); dash >= 0 {
 		before = dash
 	}
+	if err := knowsNames(name, args[:before]); err != nil {
+		return err
+	}
 	stdout, stderr, status := runLesson(t, slices.Insert(slices.Clone(args), before, "--help")...)
 	if status != 0 {
 		return fmt.Errorf("status %d: %s", status, strings.TrimSpace(stderr))
+	}
+	if name == "exercise" {
+		name = strings.Join(args[:min(2, len(args))], " ")
 	}
 	if !strings.Contains(stdout, "\n  lesson "+name+" ") {
 		return fmt.Errorf("there is no lesson %s", name)
 	}
 	return nil
+}
+
+// knowsNames says which name in the arguments of a tool names nothing: --help hides that.
+func knowsNames(tool string, args []string) error {
+	gallery, err := exercise.Carried()
+	if err != nil {
+		return err
+	}
+	var names []string // what follows the tool's name, up to the first flag
+	for _, arg := range args[slices.Index(args, tool)+1:] {
+		if strings.HasPrefix(arg, "-") {
+			break
+		}
+		names = append(names, arg)
+	}
+	switch tool {
+	case "check":
+		_, err = check.Select(names)
+	case "demo":
+		if len(names) > 0 {
+			_, err = demo.Find(names[0])
+		}
+	case "exercise":
+		if len(names) > 1 {
+			_, err = gallery.Find(names[1])
+		}
+	case "quiz":
+		all, broken := quiz.Chapters()
+		_, err = quiz.Select(all, names)
+		err = errors.Join(broken, err)
+	}
+	for i, arg := range args {
+		flag, value, joined := strings.Cut(arg, "=")
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		for _, name := range strings.Split(value, ",") {
+			var unknown error
+			number, isExercise := strings.CutPrefix(name, "exercise/")
+			switch {
+			case flag == "--scenario":
+				_, unknown = play.Find(name)
+			case flag == "--only" && tool == "check":
+				_, unknown = check.Select([]string{name})
+			case flag == "--only" && isExercise:
+				_, unknown = gallery.Find(number)
+			case flag == "--only" || flag == "--lesson":
+				_, unknown = lesson.Find(name)
+			}
+			err = errors.Join(err, unknown)
+		}
+	}
+	return err
 }
 
 func runLesson(t *testing.T, args ...string) (stdout, stderr string, status int) {
@@ -495,6 +612,9 @@ func TestTraces(t *testing.T) {
 		for _, b := range p.blocks {
 			for i, line := range b.lines {
 				found := traceLine.FindAllStringSubmatch(line, -1)
+				if found == nil && timestamp.MatchString(line) && !noSource.MatchString(line) {
+					t.Errorf("%s: not a line of a trace: %q", p.at(b.first+i), line)
+				}
 				for _, m := range raceLine.FindAllStringSubmatch(line, -1) {
 					found = append(found, []string{m[0], m[2], m[3], m[1]})
 				}
@@ -508,14 +628,99 @@ func TestTraces(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d lines of traces", count)
+	// If traces were shown in another form, none of their lines would be checked.
+	if count < 350 {
+		t.Errorf("%d lines of traces found, want at least 350", count)
+	}
 }
 
-// traceLine is one of --trace, raceLine one of lesson race.
+// timestamp begins a line of --trace, traceLine is one, noSource is one of a program
+// without known lines, raceLine is one of lesson race.
 var (
+	timestamp = regexp.MustCompile(`^ *\d+\.\d{6}  `)
 	traceLine = regexp.MustCompile(`(\w[\w/]*\.go):(\d+)\s+(\w+)\(`)
+	noSource  = regexp.MustCompile(`^ *[\d.]+  -\s+\w+\(`)
 	raceLine  = regexp.MustCompile(`in (\w+), (\w[\w/]*\.go):(\d+)`)
 )
+
+// The trace of a lesson, as it is printed now, has the form that TestTraces reads.
+func TestTraceForm(t *testing.T) {
+	t.Parallel()
+	file, err := binary()
+	proof.Must(t, err)
+	server := exec.Command(file, "blocking", "--trace", "--quiet", "--addr", "127.0.0.1:0")
+	out, err := server.StdoutPipe()
+	proof.Must(t, err)
+	server.Stderr = server.Stdout
+	proof.Must(t, server.Start())
+	calls := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		if m := listening.FindStringSubmatch(line); m != nil {
+			client, err := net.Dial("tcp", m[1])
+			proof.Must(t, err)
+			proof.Must(t, client.Close())
+		}
+		switch call := traceLine.FindStringSubmatch(line); {
+		case call != nil && timestamp.MatchString(line):
+			calls++
+			number, _ := strconv.Atoi(call[2])
+			if err := makesCall(call[1], number, call[3]); err != nil {
+				t.Error(err)
+			}
+		case timestamp.MatchString(line):
+			t.Errorf("not a line of a trace: %q", line)
+		}
+	}
+	proof.Must(t, server.Wait())
+	if calls < 9 {
+		t.Errorf("%d calls in the trace of a client that leaves, want at least 9", calls)
+	}
+}
+
+var listening = regexp.MustCompile(`^listening on (\S+)`)
+
+// foreign are the words in capitals that other programs print.
+var foreign = []string{"DATA", "EPYC", "ESTAB", "NULL", "RACE", "RECV", "TIME", "USER", "VIRT",
+	"WAIT", "WARNING"}
+
+// A word in capitals that no program prints is a placeholder for output that somebody
+// meant to fill in.
+func TestNoPlaceholders(t *testing.T) {
+	var known strings.Builder
+	for _, pattern := range []string{"*/*.go", "internal/*/*.go", "internal/*/*/*.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		proof.Must(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			proof.Must(t, err)
+			known.Write(text)
+		}
+	}
+	words := make(map[string]bool)
+	for _, word := range slices.Concat(capitals.FindAllString(known.String(), -1), foreign) {
+		words[word] = true
+	}
+	for _, p := range pages(t) {
+		for _, b := range p.consoles() {
+			shown := b.lines
+			if typed := prompts(b); len(typed) > 0 {
+				shown = nil
+				for _, typed := range typed {
+					shown = append(shown, typed.answer...)
+				}
+			}
+			for _, word := range capitals.FindAllString(strings.Join(shown, "\n"), -1) {
+				if !words[word] {
+					t.Errorf("%s: %s: show what the program prints; a word that "+
+						"another program prints goes into foreign", p.at(b.first), word)
+				}
+			}
+		}
+	}
+}
+
+var capitals = regexp.MustCompile(`\b[A-Z]{4,}\b`)
 
 // The shape of a chapter.
 var sections = []string{
@@ -609,7 +814,7 @@ func TestPagesAreLinked(t *testing.T) {
 
 // Every lesson has its chapter, in the repository and in the program.
 func TestLessonsHaveChapters(t *testing.T) {
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		text, err := os.ReadFile(filepath.Join(root, l.Chapter))
 		if err != nil {
 			t.Errorf("the chapter of lesson %s is missing: %v", l.Name, err)

@@ -114,6 +114,7 @@ func TestShellWords(t *testing.T) {
 		{"kill $(pidof lesson | head)", "[kill $(pidof lesson | head)]"},
 		{"make && ./build/lesson list", "[make][./build/lesson list]"},
 		{"# nothing", ""},
+		{"lesson a # one\nlesson b \\\n  c", "[lesson a][lesson b c]"},
 		{"curl http://x/#y", "[curl http://x/#y]"},
 	}
 	for _, test := range tests {
@@ -128,8 +129,12 @@ func TestShellWords(t *testing.T) {
 }
 
 func TestPrompts(t *testing.T) {
-	b := block{first: 10, lines: []string{"$ one \\", "> two", "answer", "$ three", "$"}}
-	want := []prompt{{10, "one two", "answer"}, {13, "three", "$"}}
+	b := block{first: 10, lines: []string{
+		"earlier", "$ one \\", "  two", "answer", "> said", "$ three '", "> four'", "$",
+	}}
+	want := []prompt{
+		{11, "one \\\n  two", []string{"answer", "> said"}}, {15, "three '\nfour'", []string{"$"}},
+	}
 	if got := prompts(b); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -159,6 +164,7 @@ func TestLessonArgs(t *testing.T) {
 }
 
 func TestAccepts(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		args, answer string
 		good         bool
@@ -181,6 +187,24 @@ func TestAccepts(t *testing.T) {
 		{"diff epoll nosuch", "", false},
 		{"diff epoll", "", false},
 		{"list --nosuch", "", false},
+		{"demo", "", true},
+		{"demo events", "", true},
+		{"demo nosuch", "", false},
+		{"exercise list", "", true},
+		{"exercise check 20", "", true},
+		{"exercise check 99", "", false},
+		{"exercise nosuch 1", "", false},
+		{"quiz 4", "", true},
+		{"quiz 99", "", false},
+		{"check slow --lesson epoll", "", true},
+		{"check nosuch --lesson epoll", "", false},
+		{"check slow --lesson nosuch", "", false},
+		{"check -- nosuch --only nosuch", "", true},
+		{"race --scenario stuck --only loop,epoll", "", true},
+		{"race --scenario=nosuch", "", false},
+		{"race --only loop,nosuch", "", false},
+		{"tour --only epoll,exercise/06-one-read-per-edge", "", true},
+		{"tour --only exercise/nosuch", "", false},
 	}
 	for _, test := range tests {
 		err := accepts(t, strings.Fields(test.args), test.answer)

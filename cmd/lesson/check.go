@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/lesson"
 	"lesson/internal/report"
 	"lesson/internal/tool/check"
 )
@@ -71,7 +73,7 @@ Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 	flags.StringVar(&f.lesson, "lesson", "", "judge one of the lessons, by `name`")
 	flags.StringSliceVar(&f.only, "only", nil, "only these `cases` or groups; as CASE")
 	flags.StringVar(&f.model, "model", "",
-		"what kind of server it is: blocking, loop, threaded or event-loop; guessed when not given")
+		fmt.Sprintf("what kind of server it is: %v; guessed when not given", lesson.Models()))
 	flags.DurationVar(&f.options.Timeout, "timeout", 0,
 		"the `time` after which this server gives unfinished requests up; not judged when not given")
 	flags.DurationVar(&f.options.Patience, "patience", check.DefaultPatience,
@@ -86,14 +88,14 @@ Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 	return cmd
 }
 
-func (f *checkFlags) run(cmd *cobra.Command) (err error) {
+func (f *checkFlags) run(cmd *cobra.Command) error {
 	cases, err := check.Select(f.options.Only)
 	if err != nil {
 		return usageError{err}
 	}
 	switch {
 	case f.list:
-		return printList(cmd, check.Listing(cases), f.asJSON, cases)
+		return listCases(cmd.OutOrStdout(), cases, f.asJSON)
 	case f.explain:
 		return explainCases(cmd.OutOrStdout(), cases)
 	}
@@ -102,23 +104,18 @@ func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 		return usageError{err}
 	}
 	f.options.Model = check.Model(f.model)
-	if f.model != "" && !slices.Contains(check.Models(), f.options.Model) {
-		return usageError{fmt.Errorf("no model %q; there are %v", f.model, check.Models())}
+	if f.model != "" && !slices.Contains(lesson.Models(), f.options.Model) {
+		return usageError{fmt.Errorf("no model %q; there are %v", f.model, lesson.Models())}
 	}
 
-	junit, err := report.Create(f.junit)
-	if err != nil {
-		return cannotRun{err}
-	}
-	defer finish(junit, &err)
 	ctx, cancel := untilSignal()
 	defer cancel()
 	f.options.Progress = checkProgress(cmd.ErrOrStderr())
 	if f.watch {
-		return f.watchOver(ctx, cmd, target, junit)
+		return f.watchOver(ctx, cmd, target)
 	}
-	result, err := check.Run(ctx, target, f.options)
-	return f.show(cmd, result, junit, err)
+	report, err := check.Run(ctx, target, f.options)
+	return f.show(cmd, report, err)
 }
 
 // target is the one server that was named, in one of the three ways.
@@ -154,21 +151,23 @@ func (f *checkFlags) target() (check.Target, error) {
 }
 
 // show shows what has come of a run, and makes an exit status of it.
-func (f *checkFlags) show(cmd *cobra.Command, result *check.Report, junit *report.File, err error) error {
-	if result == nil {
+func (f *checkFlags) show(cmd *cobra.Command, report *check.Report, err error) error {
+	if report == nil {
 		return cannotRun{err}
 	}
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		err = errors.Join(err, report.JSON(out, result))
+		err = errors.Join(err, printJSON(out, report))
 	} else {
-		result.Print(out, printOptions(out, f.verbose))
+		report.Print(out, printOptions(out, f.verbose))
 	}
-	err = errors.Join(err, junit.Write(result.JUnit))
+	if f.junit != "" {
+		err = errors.Join(err, writeFile(f.junit, report.JUnit))
+	}
 	switch {
 	case err != nil:
 		return cannotRun{err}
-	case len(result.Failed()) > 0:
+	case len(report.Failed()) > 0:
 		return errFails
 	}
 	return nil
@@ -180,12 +179,10 @@ func printOptions(out io.Writer, verbose bool) check.PrintOptions {
 	}
 }
 
-func (f *checkFlags) watchOver(
-	ctx context.Context, cmd *cobra.Command, target check.Target, junit *report.File,
-) error {
-	err := check.Watch(ctx, target, f.options, func(result *check.Report, err error) {
-		if err := f.show(cmd, result, junit, err); err != nil && err != errFails {
-			fmt.Fprintln(cmd.ErrOrStderr(), "lesson:", err)
+func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target check.Target) error {
+	err := check.Watch(ctx, target, f.options, func(report *check.Report, err error) {
+		if err := f.show(cmd, report, err); err != nil && err != errFails {
+			complain(cmd.ErrOrStderr(), err)
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "\nwatching; to end: Ctrl-C")
 	})
@@ -195,15 +192,29 @@ func (f *checkFlags) watchOver(
 	return nil
 }
 
-// checkProgress shows on a terminal how far a run has come.
+// checkProgress shows on a terminal how far a run has come; nil where there is none.
 func checkProgress(w io.Writer) func(done, all int, r check.Result) {
-	status := report.NewStatus(w)
+	show, wipe, shown := statusLine(w)
+	if !shown {
+		return nil
+	}
 	return func(done, all int, r check.Result) {
-		status.Show("%d of %d  %s", done, all, r.Address)
+		show("%d of %d  %s", done, all, r.Address)
 		if done == all {
-			status.Wipe()
+			wipe()
 		}
 	}
+}
+
+func listCases(w io.Writer, cases []check.Case, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, cases)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, c := range cases {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Address, c.Severity, c.Must)
+	}
+	return table.Flush()
 }
 
 func explainCases(w io.Writer, cases []check.Case) error {

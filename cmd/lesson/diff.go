@@ -64,7 +64,7 @@ func completeLessons(
 	*cobra.Command, []string, string,
 ) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		names = append(names, l.Name)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

@@ -85,7 +85,7 @@ func (p running) ends(t *testing.T, lines ...string) {
 }
 
 func TestEveryLessonSaysItsProcess(t *testing.T) {
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, l, nil, (*exec.Cmd).Start)
@@ -102,7 +102,7 @@ func TestEveryLessonSaysItsProcess(t *testing.T) {
 // A server whose standard output is read by no process answers all the same. It says
 // once that it prints no more.
 func TestEveryLessonServesWhenItsOutputIsClosed(t *testing.T) {
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			reader, stdout, err := os.Pipe()
@@ -116,7 +116,7 @@ func TestEveryLessonServesWhenItsOutputIsClosed(t *testing.T) {
 			p := start(t, l, stdout, (*exec.Cmd).Start)
 			proof.Must(t, stdout.Close())
 			clients := 3
-			if l.Step == 1 {
+			if l.Model == lesson.Blocking {
 				clients = 1
 			}
 			for range clients {
@@ -133,8 +133,8 @@ func TestEveryLessonServesWhenItsOutputIsClosed(t *testing.T) {
 
 // A connection that epoll cannot watch costs that connection only.
 func TestEveryEventLoopSurvivesAFullInterestList(t *testing.T) {
-	for _, l := range lesson.WithVariants() {
-		if l.Step < 4 && !l.Untraced {
+	for _, l := range lesson.All() {
+		if l.Model != lesson.EventLoop {
 			continue
 		}
 		t.Run(l.Name, func(t *testing.T) {

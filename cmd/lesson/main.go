@@ -7,10 +7,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"lesson/internal/report"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"lesson/internal/report"
 )
 
 // usageError is a command line that makes no sense: exit status 2.
@@ -25,17 +27,12 @@ var errFails = errors.New("some fail")
 
 func main() {
 	root := newRoot()
-	out := report.NewOutput(os.Stdout)
-	root.SetOut(out)
 	err := root.Execute()
-	if lost := out.Err(); lost != nil { // whatever else there was to say, it could not be read
-		err = fmt.Errorf("the output is not complete: %w", lost)
-	}
 	if err == nil {
 		return
 	}
 	if err != errFails {
-		fmt.Fprintln(os.Stderr, "lesson:", err)
+		complain(os.Stderr, err)
 	}
 	var usage usageError
 	var cannot cannotRun
@@ -43,6 +40,11 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(1)
+}
+
+// complain prints an error. Its text may be of paths and commands that are not ours.
+func complain(w io.Writer, err error) {
+	fmt.Fprintln(w, "lesson:", report.PrintableLines(err.Error()))
 }
 
 func newRoot() *cobra.Command {
@@ -61,8 +63,8 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.AddCommand(newLessons()...)
 	root.AddCommand(
-		newBlocking(), newLoop(), newThreaded(), newEpoll(), newEdgetriggered(),
 		newList(), newDiff(), newCheck(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
 		newTrace(), newTour(), newQuiz(), newPid(), newVersion(), newMan(),
 	)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/report"
 	"lesson/internal/tool/tour"
 )
 
@@ -98,7 +99,8 @@ func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) 
 	if err = errors.Join(err, t.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "look at it with: python3 -m http.server --bind 127.0.0.1 --directory %s\n", f.export)
+	fmt.Fprintf(out, "look at it with: python3 -m http.server --bind 127.0.0.1 --directory %s\n",
+		report.Printable(f.export))
 	return nil
 }
 

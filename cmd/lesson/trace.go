@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"path"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ is needed for that. Of other programs, the calls are shown without lines.`,
 				return usageError{errors.New("a command stands after --," +
 					" as in: lesson trace -- ./server {addr}")}
 			}
-			if len(args) > 1 && path.Base(args[0]) == "go" && args[1] == "run" {
+			if len(args) > 1 && filepath.Base(args[0]) == "go" && args[1] == "run" {
 				return usageError{errors.New("go run builds without lines; build it first:" +
 					" go build -o server . && lesson trace -- ./server {addr}")}
 			}
@@ -63,7 +64,7 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 	program := child.Program{
 		Name: command[0], Command: command,
 		Born: func(pid int) error {
-			_, err := program.Watch(observer(cmd.OutOrStdout(), asJSON), withFolder, pid)
+			_, err := program.Watch(observer(cmd.OutOrStdout(), asJSON), fromHere, pid)
 			return err // it is watched until it ends
 		},
 	}
@@ -84,12 +85,18 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 
 func observer(w io.Writer, asJSON bool) trace.Observer {
 	if asJSON {
-		recorder := trace.NewJSON(w)
-		recorder.PeerOf = program.PeerOf
-		return recorder
+		return trace.NewRecorder(trace.JSON(w))
 	}
-	return trace.New(w, report.Colour(w))
+	return trace.NewRecorder(trace.Print(w, report.Colour(w)))
 }
 
-// withFolder is a source file with its folder, as in a lesson's trace.
-func withFolder(file string) string { return path.Join(path.Base(path.Dir(file)), path.Base(file)) }
+// fromHere returns the path of a source file from the current folder, if the file is in
+// it, and otherwise the file with the folder that it is in.
+func fromHere(file string) string {
+	if here, err := os.Getwd(); err == nil {
+		if relative, err := filepath.Rel(here, file); err == nil && filepath.IsLocal(relative) {
+			return relative
+		}
+	}
+	return filepath.Join(filepath.Base(filepath.Dir(file)), filepath.Base(file))
+}

@@ -143,7 +143,7 @@ func (p Page) Render() (Rendered, error) {
 
 // lessonOf is the lesson that a chapter is about, if it is about one.
 func lessonOf(p Page) (lesson.Lesson, bool) {
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		if l.Chapter == p.File {
 			return l, true
 		}

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"fmt"
 	"html"
+	"lesson/internal/lesson"
 	"path"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -148,7 +150,7 @@ func (l linker) codeSpan(n *ast.CodeSpan) {
 	}
 	words := plain(n, l.page.text)
 	at, known := l.places[strings.TrimSuffix(words, "()")]
-	if m := place.FindStringSubmatch(words); m != nil && m[0] == words {
+	if m := place().FindStringSubmatch(words); m != nil && m[0] == words {
 		line, err := strconv.Atoi(m[2])
 		at, known = Place{m[1], line}, err == nil
 	}
@@ -162,7 +164,15 @@ func (l linker) codeSpan(n *ast.CodeSpan) {
 }
 
 // place is how a trace and a chapter name a line.
-var place = regexp.MustCompile(`\b((?:blocking|threaded|epoll|edgetriggered)/\w+\.go):(\d+)`)
+var place = sync.OnceValue(func() *regexp.Regexp {
+	var files []string
+	for _, l := range lesson.All() {
+		for _, file := range l.Files {
+			files = append(files, regexp.QuoteMeta(file))
+		}
+	}
+	return regexp.MustCompile(`\b(` + strings.Join(files, "|") + `):(\d+)`)
+})
 
 // quoted is the line before a block of code that go generate ./docs has put there.
 var quoted = regexp.MustCompile(`(?m)^\[embedmd\]:# \((\S+\.go) go[^\n]*\n\x60\x60\x60go\n`)
@@ -236,7 +246,7 @@ func console(line string) string {
 	if command, ok := strings.CutPrefix(line, "$ "); ok {
 		return `<span class="prompt">$ </span><span class="command">` + command + `</span>`
 	}
-	return place.ReplaceAllString(line, `<a class="line" data-file="$1" data-line="$2" href="#">$0</a>`)
+	return place().ReplaceAllString(line, `<a class="line" data-file="$1" data-line="$2" href="#">$0</a>`)
 }
 
 func writeQuote(w util.BufWriter, file string, from int, lines []string) {

@@ -22,7 +22,7 @@ import (
 // "exercise/NAME/main.go" of each exercise.
 var Files = sync.OnceValue(func() []string {
 	var files []string
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		for _, file := range l.Files {
 			if !slices.Contains(files, file) {
 				files = append(files, file)

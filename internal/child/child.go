@@ -22,6 +22,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/report"
 )
 
 // A Program is a server that can be started.
@@ -257,7 +258,7 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 	if words != "" {
 		words = "\nits last words: " + words
 	}
-	return fmt.Errorf("%s: %w; %s%s", strings.Join(command, " "), err, hint, words)
+	return fmt.Errorf("%s: %w; %s%s", report.Printable(strings.Join(command, " ")), err, hint, words)
 }
 
 // Used sums up what the server's processes have used. proc.ErrGone when one of
@@ -307,14 +308,5 @@ func LastWords(output []byte) string {
 		output = found[len(found)-1]
 	}
 	text := strings.TrimSpace(string(output[max(0, len(output)-most):]))
-	var safe strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '\n' || strconv.IsPrint(r):
-			safe.WriteRune(r)
-		default:
-			safe.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return safe.String()
+	return report.PrintableLines(text)
 }

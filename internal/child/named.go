@@ -5,6 +5,8 @@ package child
 import (
 	"fmt"
 	"strings"
+
+	"lesson/internal/report"
 )
 
 // Named is the program of a text 'NAME=COMMAND {addr}', as a flag --also takes it. The
@@ -16,7 +18,7 @@ func Named(text string) (Program, error) {
 	if !found || name == "" || command == "" {
 		return Program{}, fmt.Errorf("%q is not NAME=COMMAND%s", text, example)
 	}
-	p := Program{Name: name, Command: []string{"sh", "-c", command}}
+	p := Program{Name: report.Printable(name), Command: []string{"sh", "-c", command}}
 	if p.ChoosesPort() {
 		return Program{}, fmt.Errorf("%q must be told where to listen: write {addr} or {port}"+
 			" in its command%s", name, example)

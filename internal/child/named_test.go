@@ -12,6 +12,7 @@ func TestNamed(t *testing.T) {
 	for _, test := range []struct{ text, name, command, err string }{
 		{"mine=python3 server.py {port}", "mine", "python3 server.py {port}", ""},
 		{" a b = ./x --addr={addr} -k=v ", "a b", "./x --addr={addr} -k=v", ""},
+		{"\x1b[1mmine=./x {port}", `\x1b[1mmine`, "./x {port}", ""},
 		{"python3 server.py {port}", "", "", "is not NAME=COMMAND"},
 		{"=python3 {port}", "", "", "is not NAME=COMMAND"},
 		{"mine=", "", "", "is not NAME=COMMAND"},

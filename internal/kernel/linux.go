@@ -83,6 +83,13 @@ func PeerOf(fd int) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), ok
 }
 
+// MayBlock reports whether calls on a descriptor of this process may block: whether it
+// lacks O_NONBLOCK, or is not known.
+func MayBlock(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err != nil || flags&unix.O_NONBLOCK == 0
+}
+
 // addrPort is the address that x/sys has made of the kernel's: of IPv4 or IPv6, or
 // it is none of ours.
 func addrPort(sockaddr unix.Sockaddr) (netip.AddrPort, bool) {

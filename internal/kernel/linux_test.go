@@ -640,3 +640,13 @@ func TestLinuxAllocates(t *testing.T) {
 		}
 	})
 }
+
+func TestMayBlock(t *testing.T) {
+	blocking, _ := pair(t, 0)
+	nonblocking, _ := pair(t, unix.SOCK_NONBLOCK)
+	for fd, want := range map[int]bool{blocking: true, nonblocking: false, -1: true} {
+		if got := kernel.MayBlock(fd); got != want {
+			t.Errorf("MayBlock(%d) = %v", fd, got)
+		}
+	}
+}

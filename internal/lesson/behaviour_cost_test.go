@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/kernel"
 	"lesson/internal/lesson"
 )
 
@@ -18,7 +17,7 @@ import (
 // alone: TestBehaviour's run side by side, but only with each other.
 
 func TestAServerGivesBackEveryDescriptorAndGoroutine(t *testing.T) {
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		t.Run(l.Name, func(t *testing.T) {
 			before := settled(t)
 			t.Run("serves", func(t *testing.T) {
@@ -102,7 +101,7 @@ func TestARequestCostsNoAllocation(t *testing.T) {
 				r := newRig(t, l)
 				r.options.Requests = k.to
 				// Without the rig's ledger, which is not part of the lesson.
-				s, err := l.Start(&kernel.Linux{Nonblocking: l.Nonblocking}, r.options)
+				s, err := l.Start(l.Kernel(), r.options)
 				must(t, err)
 				ended := make(chan error, 1)
 				go func() { ended <- s.Serve() }()

@@ -230,7 +230,7 @@ func stopIdle(t *testing.T, l lesson.Lesson) {
 	r.start()
 	if traced(l) {
 		eventually(t, "the server waits for clients", func() bool {
-			return w.at() == "accept4" || w.at() == "epoll_wait"
+			return w.at() == "accept4" || w.at() == l.Waits
 		})
 	}
 	r.stopsWithin(stopBound)
@@ -312,7 +312,7 @@ func stopArriving(t *testing.T, l lesson.Lesson) {
 	var w watcher
 	var stop atomic.Bool
 	w.leave = func(c *trace.Call) {
-		if c.Name == "epoll_wait" && c.Result > 0 && stop.CompareAndSwap(true, false) {
+		if c.Name == l.Waits && c.Result > 0 && stop.CompareAndSwap(true, false) {
 			close(told)
 			<-gate
 		}
@@ -320,7 +320,7 @@ func stopArriving(t *testing.T, l lesson.Lesson) {
 	r.wrap = w.over
 	c := r.dial()
 	accepted(t, c)
-	eventually(t, "the server waits for the request", func() bool { return w.at() == "epoll_wait" })
+	eventually(t, "the server waits for the request", func() bool { return w.at() == l.Waits })
 	stop.Store(true)
 	r.servers[0].Stop()
 	<-told

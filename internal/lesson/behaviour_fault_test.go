@@ -29,7 +29,7 @@ var failing = []behaviour{
 	{"B7 a failing SO_RCVTIMEO costs one client at most", blocks, noReceiveTimeout},
 	{"B7 whatever fails at random, no client notices", traced, failuresAtRandom},
 	{"B7 a fatal error of accept4 ends the server", traced, fatalAccept},
-	{"B7 a fatal error of epoll_wait ends the server", eventLoop, fatalWait},
+	{"B7 a fatal error of the waiting call ends the server", eventLoop, fatalWait},
 	{"B7 a server that cannot be made leaves nothing behind", every, failsToStart},
 	{"B7 a port in use is an error", every, portInUse},
 }
@@ -67,7 +67,7 @@ func failures(t *testing.T, l lesson.Lesson) {
 	}{
 		{"every call is interrupted", traced,
 			script{"accept4": fail(eintr...), "read": fail(eintr...),
-				"send": fail(eintr...), "epoll_wait": fail(eintr...)},
+				"send": fail(eintr...), l.Waits: fail(eintr...)},
 			response, fine},
 		{"it is interrupted while it lingers", traced,
 			script{"read": after(1, eintr...)}, response, fine},
@@ -78,7 +78,7 @@ func failures(t *testing.T, l lesson.Lesson) {
 		{"the send buffer is full in mid-answer", eventLoop,
 			script{"send": append(atMost(10, 2), fail(unix.EAGAIN)...)}, response, fine},
 		// Edge-triggered, a second EAGAIN would be a lie: there is room.
-		{"the send buffer is full again and again", only("epoll"),
+		{"the send buffer is full again and again", level,
 			script{"send": fail(unix.EAGAIN, unix.EAGAIN, unix.EAGAIN)}, response, fine},
 		{"the client has gone before the answer: EPIPE", traced,
 			script{"send": fail(unix.EPIPE)}, "", counts{accepted: 1, reset: 1}},
@@ -95,22 +95,22 @@ func failures(t *testing.T, l lesson.Lesson) {
 			response, fine},
 
 		// The first epoll_ctl is for the listener.
-		{"the connection cannot be watched: ENOSPC", eventLoop,
+		{"the connection cannot be watched: ENOSPC", epolls,
 			script{"epoll_ctl": after(1, unix.ENOSPC)},
 			"", counts{accepted: 1, refused: 1}},
-		{"the connection cannot be watched: ENOMEM", eventLoop,
+		{"the connection cannot be watched: ENOMEM", epolls,
 			script{"epoll_ctl": after(1, unix.ENOMEM)},
 			"", counts{accepted: 1, refused: 1}},
-		{"the connection cannot be watched for room", eventLoop,
+		{"the connection cannot be watched for room", epolls,
 			script{"send": fail(unix.EAGAIN), "epoll_ctl": after(2, unix.ENOMEM)},
 			"", counts{accepted: 1}},
-		{"the connection cannot be watched for its end", only("epoll"),
+		{"the connection cannot be watched for its end", levelEpolls,
 			script{"send": fail(unix.EAGAIN), "epoll_ctl": after(3, unix.ENOMEM)},
 			response, fine},
-		{"the listener cannot be left alone", only("epoll"),
+		{"the listener cannot be left alone", levelEpolls,
 			script{"accept4": fail(unix.EMFILE), "epoll_ctl": after(1, unix.ENOMEM)},
 			response, fine},
-		{"the listener cannot be watched again", only("epoll"),
+		{"the listener cannot be watched again", levelEpolls,
 			script{"accept4": fail(unix.EMFILE), "epoll_ctl": after(2, unix.ENOMEM)},
 			response, fine},
 	}
@@ -314,8 +314,8 @@ func failuresAtRandom(t *testing.T, l lesson.Lesson) {
 		clients = 30
 	}
 	// EAGAIN on a blocking socket is a timeout, and edge-triggered it is the
-	// promise of an event: only level-triggered epoll takes it lightly.
-	again := l.Name == "epoll"
+	// promise of an event: only a level-triggered loop takes it lightly.
+	again := level(l)
 	for _, seed := range []uint64{1, 2, 3} {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			r := newRig(t, l)
@@ -394,7 +394,7 @@ func (r *rig) endsByItself() {
 	r.stop()
 }
 
-// fatalWait: epoll_wait fails, with one client in mid-request, one that
+// fatalWait: the call in which it waits fails, with one client in mid-request, one that
 // lingers, and accept paused.
 func fatalWait(t *testing.T, l lesson.Lesson) {
 	var broken, starving atomic.Bool
@@ -403,7 +403,7 @@ func fatalWait(t *testing.T, l lesson.Lesson) {
 	r.fails = unix.EBADF
 	r.wrap = faulty(func(name string, fd int) (kernel.Fault, bool) {
 		switch {
-		case name == "epoll_wait" && broken.Load():
+		case name == l.Waits && broken.Load():
 			return kernel.Fault{Err: unix.EBADF}, true
 		case name == "accept4" && starving.Load():
 			starved.Add(1)
@@ -458,8 +458,8 @@ func failsToStart(t *testing.T, l lesson.Lesson) {
 		{"bind", unix.EACCES, traced},
 		{"listen", unix.EADDRINUSE, every},
 		{"getsockname", unix.ENOBUFS, traced},
-		{"epoll_create1", unix.EMFILE, eventLoop},
-		{"epoll_ctl", unix.ENOSPC, eventLoop},
+		{"epoll_create1", unix.EMFILE, epolls},
+		{"epoll_ctl", unix.ENOSPC, epolls},
 	}
 	for _, c := range cases {
 		if !c.who(l) {

@@ -74,7 +74,7 @@ func newRig(t testing.TB, l lesson.Lesson) *rig {
 func (r *rig) listen() *running {
 	r.t.Helper()
 	s := &running{
-		linux: &kernel.Linux{Nonblocking: r.lesson.Nonblocking},
+		linux: r.lesson.Kernel(),
 		ended: make(chan error, 1),
 	}
 	s.ledger = &ledger{Kernel: s.linux, open: make(map[int]string)}
@@ -100,7 +100,7 @@ func (r *rig) start() *running {
 }
 
 // onlyOne says whether the lesson serves one client and is done.
-func (r *rig) onlyOne() bool { return r.lesson.Step == 1 }
+func (r *rig) onlyOne() bool { return r.lesson.Model == lesson.Blocking }
 
 // server is the one that the next client talks to.
 func (r *rig) server() *running {

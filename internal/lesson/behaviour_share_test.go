@@ -79,6 +79,7 @@ func headOfLine(t *testing.T, l lesson.Lesson) {
 // A turnWatch is a trace.Observer of an event loop: the most calls that it
 // makes for one descriptor between two epoll_wait.
 type turnWatch struct {
+	waits   string // the call between two turns
 	reads   map[int]int
 	accepts int
 
@@ -87,7 +88,7 @@ type turnWatch struct {
 
 func (w *turnWatch) Enter(c *trace.Call) {
 	switch c.Name {
-	case "epoll_wait":
+	case w.waits:
 		w.reads, w.accepts = make(map[int]int), 0
 	case "read":
 		w.reads[c.FD]++
@@ -106,6 +107,7 @@ func (w *turnWatch) over(l lesson.Lesson) func(kernel.Kernel) kernel.Kernel {
 		if !eventLoop(l) {
 			return k
 		}
+		w.waits = l.Waits
 		return &trace.Traced{Kernel: k, Observer: w}
 	}
 }

@@ -43,39 +43,47 @@ type behaviour struct {
 	test func(*testing.T, lesson.Lesson)
 }
 
-// Who a behaviour is asked of.
-
+// every selects all lessons.
 func every(lesson.Lesson) bool { return true }
 
-// many is who serves many clients at a time: steps 3 to 5.
-func many(l lesson.Lesson) bool { return l.Step >= 3 }
-
-// again is who serves one client after the other, and another one still.
-func again(l lesson.Lesson) bool { return l.Step >= 2 }
-
-// oneByOne is who serves one client at a time, and then the next: step 2.
-func oneByOne(l lesson.Lesson) bool { return l.Step == 2 }
-
-// eventLoop is who waits in epoll_wait: steps 4 and 5.
-func eventLoop(l lesson.Lesson) bool { return l.Step >= 4 }
-
-// blocks is who waits in a blocking accept4, read or send: steps 1 to 3.
-func blocks(l lesson.Lesson) bool { return l.Step <= 3 && !l.Untraced }
-
-// traced is whose system calls go through kernel.Kernel: all but netpoll's.
-func traced(l lesson.Lesson) bool { return !l.Untraced }
-
-// only is who has one of these names.
-func only(names ...string) func(lesson.Lesson) bool {
-	return func(l lesson.Lesson) bool { return slices.Contains(names, l.Name) }
+// many selects the lessons that serve many clients at a time.
+func many(l lesson.Lesson) bool {
+	return l.Model == lesson.Threaded || l.Model == lesson.EventLoop
 }
+
+// again selects the lessons that serve one client after another.
+func again(l lesson.Lesson) bool { return l.Model != lesson.Blocking }
+
+// oneByOne selects the lessons that serve one client at a time, and then the next.
+func oneByOne(l lesson.Lesson) bool { return l.Model == lesson.Loop }
+
+// threads selects the lessons that bound their threads.
+func threads(l lesson.Lesson) bool { return l.Model == lesson.Threaded }
+
+// eventLoop selects the lessons that wait for all clients in one call.
+func eventLoop(l lesson.Lesson) bool { return l.Waits != "" }
+
+// level selects the event loops to which an event is reported while its cause lasts.
+func level(l lesson.Lesson) bool { return eventLoop(l) && !l.Edge }
+
+// epolls selects the lessons that keep an interest list in the kernel.
+func epolls(l lesson.Lesson) bool { return l.Waits == "epoll_wait" }
+
+// levelEpolls selects the lessons that keep an interest list and change it.
+func levelEpolls(l lesson.Lesson) bool { return level(l) && epolls(l) }
+
+// blocks selects the lessons that wait in a blocking accept4, read or send.
+func blocks(l lesson.Lesson) bool { return !eventLoop(l) && traced(l) }
+
+// traced selects the lessons whose system calls go through kernel.Kernel.
+func traced(l lesson.Lesson) bool { return !l.Untraced }
 
 var contract = slices.Concat(
 	answering, ending, stopping, failing, starving, waiting, sharing,
 )
 
 func TestBehaviour(t *testing.T) {
-	for _, l := range lesson.WithVariants() {
+	for _, l := range lesson.All() {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			for _, b := range contract {

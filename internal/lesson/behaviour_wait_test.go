@@ -18,8 +18,8 @@ import (
 var waiting = []behaviour{
 	{"B9 idle is idle whatever is pending", traced, idle},
 	{"B9 idle is idle also when a lingering client has been given up", traced, idleAfterLinger},
-	{"B15 at most so many threads and the rest waits in the queue", only("threaded"), fullHouse},
-	{"B15 a stop ends a server whose threads are all taken", only("threaded"), stopFullHouse},
+	{"B15 at most so many threads and the rest waits in the queue", threads, fullHouse},
+	{"B15 a stop ends a server whose threads are all taken", threads, stopFullHouse},
 	{"B16 a client costs so many system calls and no more", traced, systemCalls},
 	{"B16 the listener is a plain TCP socket", every, plainTCP},
 }
@@ -136,29 +136,14 @@ func stopFullHouse(t *testing.T, l lesson.Lesson) {
 	r.stopsWithin(stopBound)
 }
 
-type bill = map[string]int
-
-// One client, from connect to close, that never hurries the server: the
-// smallest number of calls that each structure can do with.
-var bills = map[string]bill{
-	// The second close is the listener's.
-	"blocking": {"accept4": 1, "setsockopt": 2, "read": 2, "send": 1, "shutdown": 1, "close": 2},
-	"loop":     {"accept4": 1, "setsockopt": 2, "read": 2, "send": 1, "shutdown": 1, "close": 1},
-	"threaded": {"accept4": 1, "setsockopt": 2, "read": 2, "send": 1, "shutdown": 1, "close": 1},
-	"epoll": {"epoll_wait": 3, "accept4": 1, "epoll_ctl": 1,
-		"read": 2, "send": 1, "shutdown": 1, "close": 1},
-	// The accept4 and the read more than above are those that say EAGAIN.
-	"edgetriggered": {"epoll_wait": 3, "accept4": 2, "epoll_ctl": 1,
-		"read": 3, "send": 1, "shutdown": 1, "close": 1},
-}
-
+// systemCalls serves one client after the other, from connect to close, that never
+// hurry the server.
 func systemCalls(t *testing.T, l lesson.Lesson) {
-	want, known := bills[l.Name]
-	if !known {
-		t.Fatal("no bill for this lesson")
+	if len(l.Calls) == 0 {
+		t.Fatal("the registry has no system calls for this lesson")
 	}
 	for range 5 {
-		if systemCallsOf(t, l, want) {
+		if systemCallsOf(t, l) {
 			return
 		}
 	}
@@ -167,10 +152,10 @@ func systemCalls(t *testing.T, l lesson.Lesson) {
 
 // systemCallsOf returns false when a client took so long that the server may
 // have given up lingering.
-func systemCallsOf(t *testing.T, l lesson.Lesson, want bill) bool {
+func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
 	waitsIn := "read"
 	if eventLoop(l) {
-		waitsIn = "epoll_wait"
+		waitsIn = l.Waits
 	}
 	var w watcher
 	defer func() {
@@ -230,8 +215,8 @@ func systemCallsOf(t *testing.T, l lesson.Lesson, want bill) bool {
 		atFirst["setsockopt"] += w.interrupted["read"]
 	}
 	for name, n := range w.all() {
-		if got := n - atFirst[name]; got != clients*want[name] {
-			t.Errorf("%d clients cost %d %s, want %d each", clients, got, name, want[name])
+		if got := n - atFirst[name]; got != clients*l.Calls[name] {
+			t.Errorf("%d clients cost %d %s, want %d each", clients, got, name, l.Calls[name])
 		}
 	}
 	return true

@@ -1,7 +1,8 @@
 //go:build linux
 
-// Package lesson knows the five lessons: what each is called, which chapter and
-// files go with it, how to start one. It is the only place that knows them all.
+// Package lesson holds the registry of the lessons, in registry.go, and runs one as a
+// program. Whatever differs from lesson to lesson is in the registry: no other package
+// lists their names.
 package lesson
 
 import (
@@ -12,15 +13,11 @@ import (
 	"slices"
 	"strings"
 
-	"lesson/blocking"
-	"lesson/edgetriggered"
-	"lesson/epoll"
 	"lesson/internal/kernel"
 	"lesson/internal/server"
-	"lesson/threaded"
 )
 
-// A Server is a lesson that has been started: it listens already.
+// A Server runs one lesson. It listens from the start.
 type Server interface {
 	Serve() error         // serves until Stop, or until it has nothing left to do
 	Stop()                // makes Serve return; safe from any goroutine, at any time
@@ -28,111 +25,127 @@ type Server interface {
 	Counts() *server.Stats
 }
 
-// A Lesson is one way to wait for clients.
+// A Model is how a server uses threads. It decides what may be asked of it.
+type Model string
+
+// The models, as on the command line.
+const (
+	Blocking  Model = "blocking"   // one client, then it ends
+	Loop      Model = "loop"       // one client at a time
+	Threaded  Model = "threaded"   // a thread or process for each connection
+	EventLoop Model = "event-loop" // one thread for all connections
+)
+
+// Models returns all models.
+func Models() []Model { return []Model{Blocking, Loop, Threaded, EventLoop} }
+
+// A Lesson is one way to wait for clients, and all that the tools know about it.
 type Lesson struct {
 	Step    int      `json:"step"`
-	Name    string   `json:"name"`    // as on the command line
+	Name    string   `json:"name"`
 	Title   string   `json:"title"`   // in a few words
 	Command string   `json:"command"` // what to type to run it
 	Chapter string   `json:"chapter"` // its file in the repository
-	Files   []string `json:"files"`   // its source, in reading order
-
-	// Nonblocking says that every descriptor of the lesson is: see
-	// kernel.Linux.
-	Nonblocking bool `json:"nonblocking"`
-	// Untraced says that package net makes its system calls, out of sight
-	// of kernel.Kernel.
+	Files   []string `json:"files"`   // its source, in reading order, its own folder first
+	Model   Model    `json:"model"`
+	// Untraced reports that package net makes its system calls, out of sight of
+	// kernel.Kernel.
 	Untraced bool `json:"untraced"`
+
+	// Waits is the system call in which it waits for all of its clients at once, and
+	// the only one that blocks. Without it, each call blocks on its own descriptor, or
+	// package net waits.
+	Waits string `json:"waits,omitempty"`
+	// Edge reports that Waits is edge-triggered.
+	Edge bool `json:"edge,omitempty"`
+
+	// Flag is a flag of another lesson's command that starts this one: "epoll --edge".
+	Flag string `json:"-"`
+	// About and Examples are for the help of the command of the lesson's name. Without
+	// About there is none: only Flag starts the lesson.
+	About    string `json:"-"`
+	Examples string `json:"-"`
+	// Rank is its place in a comparison: the first is what the others are compared
+	// with. 0 leaves it out: it serves one client and ends.
+	Rank int `json:"-"`
+	// Calls is the system calls of one client, from accept to close, by name: the
+	// fewest that this structure can do with. Nil if Untraced.
+	Calls map[string]int `json:"-"`
 
 	// Start makes the server; Serve then runs it.
 	Start func(kernel.Kernel, server.Options) (Server, error) `json:"-"`
+
+	source embed.FS // of the folder of its first file
 }
 
-// steps are the five lessons and, last, the variant of step 3.
-var steps = []Lesson{
-	{
-		Step: 1, Name: "blocking", Title: "one blocking accept: one client, then done",
-		Command: "lesson blocking", Chapter: "docs/01-one-client.md",
-		Files: []string{"blocking/once.go"},
-		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
-			s, err := blocking.New(k, o)
-			return once{s}, err
-		},
-	},
-	{
-		Step: 2, Name: "loop", Title: "the accept loop: one client at a time",
-		Command: "lesson loop", Chapter: "docs/02-a-loop.md",
-		Files: []string{"blocking/loop.go", "blocking/once.go"},
-		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
-			s, err := blocking.New(k, o)
-			return loop{s}, err
-		},
-	},
-	{
-		Step: 3, Name: "threaded", Title: "a goroutine, and an OS thread, per connection",
-		Command: "lesson threaded", Chapter: "docs/03-a-goroutine-each.md",
-		Files: []string{"threaded/threaded.go", "blocking/once.go"},
-		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
-			return threaded.New(k, o)
-		},
-	},
-	{
-		Step: 4, Name: "epoll", Title: "one event loop, level-triggered epoll",
-		Command: "lesson epoll", Chapter: "docs/04-level-triggered.md",
-		Files:       []string{"epoll/eventloop.go"},
-		Nonblocking: true,
-		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
-			return epoll.New(k, o)
-		},
-	},
-	{
-		Step: 5, Name: "edgetriggered", Title: "one event loop, edge-triggered epoll",
-		Command: "lesson epoll --edge", Chapter: "docs/05-edge-triggered.md",
-		Files:       []string{"edgetriggered/eventloop.go"},
-		Nonblocking: true,
-		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
-			return edgetriggered.New(k, o)
-		},
-	},
-	{
-		Step: 3, Name: "netpoll", Title: "a goroutine per connection, parked by package net",
-		Command: "lesson threaded --netpoll", Chapter: "docs/10-go-already-does-this.md",
-		Files:    []string{"threaded/netpoll.go"},
-		Untraced: true,
-		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
-			return threaded.NewNetpoll(k, o)
-		},
-	},
-}
+// MostThreads bounds the connections of a lesson that has a thread for each. The Go
+// runtime ends a program at 10,000 threads.
+const MostThreads = 8000
 
-// once and loop give the two steps of package blocking the name Serve.
-type once struct{ *blocking.Server }
+// Kernel returns Linux, as the lesson is to call it.
+func (l Lesson) Kernel() *kernel.Linux { return &kernel.Linux{Nonblocking: l.Waits != ""} }
 
-func (s once) Serve() error { return s.Once() }
+// All returns the lessons, step by step, and last the variant of step 3.
+func All() []Lesson { return slices.Clone(lessons) }
 
-type loop struct{ *blocking.Server }
-
-func (s loop) Serve() error { return s.Loop() }
-
-// All is the five lessons, step by step.
-func All() []Lesson { return steps[:5:5] }
-
-// WithVariants is All and, after them, step 3 through package net.
-func WithVariants() []Lesson { return steps[:len(steps):len(steps)] }
-
-// Find is the lesson of that name.
+// Find returns the lesson of that name.
 func Find(name string) (Lesson, error) {
-	var names []string
-	for _, l := range steps {
+	for _, l := range lessons {
 		if l.Name == name {
 			return l, nil
 		}
-		names = append(names, l.Name)
 	}
-	return Lesson{}, fmt.Errorf("no lesson %q; there are %s", name, strings.Join(names, ", "))
+	return Lesson{}, fmt.Errorf("no lesson %q; there are %s", name, names(lessons))
 }
 
-// Differ tells the files of a from those of b. What both use is the same in both.
+// FindAll returns the lessons of those names, and all lessons if there are no names.
+func FindAll(names []string) ([]Lesson, error) {
+	if len(names) == 0 {
+		return All(), nil
+	}
+	var found []Lesson
+	for _, name := range names {
+		l, err := Find(name)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, l)
+	}
+	return found, nil
+}
+
+// Compared returns the lessons that can be measured against each other, by Rank.
+func Compared() []Lesson {
+	compared := slices.DeleteFunc(All(), func(l Lesson) bool { return l.Rank == 0 })
+	slices.SortStableFunc(compared, func(a, b Lesson) int { return a.Rank - b.Rank })
+	return compared
+}
+
+// FindCompared returns the lessons of those names, and Compared if there are no names.
+// It fails for a lesson that cannot be measured.
+func FindCompared(wanted []string) ([]Lesson, error) {
+	if len(wanted) == 0 {
+		return Compared(), nil
+	}
+	found, err := FindAll(wanted)
+	for _, l := range found {
+		if l.Rank == 0 {
+			return nil, fmt.Errorf("%s serves one client and ends, so it cannot be measured; try %s",
+				l.Name, names(Compared()))
+		}
+	}
+	return found, err
+}
+
+func names(lessons []Lesson) string {
+	var names []string
+	for _, l := range lessons {
+		names = append(names, l.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Differ returns the files that only a has, those that only b has, and those of both.
 func Differ(a, b Lesson) (onlyA, onlyB, both []string) {
 	for _, file := range a.Files {
 		if slices.Contains(b.Files, file) {
@@ -149,14 +162,13 @@ func Differ(a, b Lesson) (onlyA, onlyB, both []string) {
 	return onlyA, onlyB, both
 }
 
-// Source is the text of one of a lesson's Files.
+// Source returns the text of one of a lesson's Files.
 func Source(file string) (string, error) {
-	sources := map[string]embed.FS{
-		"blocking":      blocking.Source,
-		"threaded":      threaded.Source,
-		"epoll":         epoll.Source,
-		"edgetriggered": edgetriggered.Source,
+	for _, l := range lessons {
+		if path.Dir(l.Files[0]) == path.Dir(file) {
+			text, err := l.source.ReadFile(path.Base(file))
+			return string(text), err
+		}
 	}
-	text, err := sources[path.Dir(file)].ReadFile(path.Base(file))
-	return string(text), err
+	return "", fmt.Errorf("no lesson has a file %q", file)
 }

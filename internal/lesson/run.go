@@ -46,7 +46,7 @@ func (r Run) Do() error {
 		r.Options.Requests = &page{to: r.Options.Requests, log: r.Log}
 	}
 
-	linux := &kernel.Linux{Nonblocking: r.Lesson.Nonblocking}
+	linux := r.Lesson.Kernel()
 	servers, err := r.start(linux)
 	if err != nil {
 		return err

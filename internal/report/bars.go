@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 )
@@ -35,11 +34,14 @@ func (b Bars) parts() []string {
 // SVG draws the bars.
 func (b Bars) SVG() []byte { return b.draw("bars") }
 
-func (b Bars) titles() (title, caption string) { return b.Title, b.Caption }
+func (b Bars) about() about { return about{b.Title, b.Caption, 1} }
 
 func (b Bars) draw(id string) []byte {
 	p := newPicture(id, b.Title)
-	format := orShort(b.Format)
+	format := b.Format
+	if format == nil {
+		format = Short
+	}
 	values := []float64{0}
 	names, numbers := 0.0, 0.0 // the widest of each
 	for _, bar := range b.Bars {
@@ -56,7 +58,7 @@ func (b Bars) draw(id string) []byte {
 	}
 	if len(values) == 1 {
 		p.nothing()
-		return p.done(b.Title, sentences(b.Caption, "No data", omission(b.omitted())))
+		return p.done(b.Title, sentences(b.Caption, "No data", omission(b.Omitted())))
 	}
 	p.legend(b.keys())
 
@@ -79,7 +81,7 @@ func (b Bars) draw(id string) []byte {
 		p.text(x.a, p.y+12, quiet, "", prose(b.Unit), width-margin-x.a)
 		p.y += 18
 	}
-	return p.done(b.Title, sentences(b.Caption, b.describe(format), omission(b.omitted())))
+	return p.done(b.Title, sentences(b.Caption, b.describe(format), omission(b.Omitted())))
 }
 
 // partsEnd is how far the parts reach.
@@ -126,7 +128,8 @@ func (b Bars) row(p *picture, x scale, bar Bar, v float64, format func(float64) 
 	if spread(bar.Low, bar.High) {
 		low, high := x.at(bar.Low), x.at(bar.High)
 		for _, class := range []string{"halo", "spread"} { // the halo parts it from the bar
-			p.path(class, low, middle, high, middle,
+			p.put(`<path class="%s" fill="none" d="M%s %sL%s %sM%s %sL%s %sM%s %sL%s %s"/>`,
+				class, low, middle, high, middle,
 				low, middle-5, low, middle+5, high, middle-5, high, middle+5)
 		}
 		end = max(end, high)
@@ -186,8 +189,8 @@ func (b Bars) describe(format func(float64) string) string {
 	return out
 }
 
-// omitted counts the numbers that the picture does not show.
-func (b Bars) omitted() int {
+// Omitted counts the numbers that the picture does not show.
+func (b Bars) Omitted() int {
 	n := 0
 	for _, bar := range b.Bars {
 		if _, ok := bar.sum(); !ok {
@@ -203,17 +206,20 @@ func (b Bars) omitted() int {
 	return n
 }
 
-// Table returns the numbers: a row for each bar.
-func (b Bars) Table() *Table {
+// Table is the numbers: a row for each bar.
+func (b Bars) Table() (head []string, rows [][]string) {
+	value := "value"
+	if b.Unit != "" {
+		value = b.Unit
+	}
 	names := b.parts()
-	t := &Table{Left: 1, Head: slices.Concat(
-		[]string{"name", cmp.Or(b.Unit, "value")}, names, []string{"low", "high", "note"})}
+	head = append(append([]string{"name", value}, names...), "low", "high", "note")
 	for _, bar := range b.Bars {
 		v, ok := bar.sum()
 		if !ok {
 			continue
 		}
-		row := make([]string, len(t.Head))
+		row := make([]string, len(head))
 		row[0], row[1], row[len(row)-1] = bar.Name, exact(v), bar.Note
 		for _, part := range bar.Parts {
 			row[2+slices.Index(names, part.Name)] = exact(part.Value)
@@ -221,7 +227,23 @@ func (b Bars) Table() *Table {
 		if spread(bar.Low, bar.High) {
 			row[len(row)-3], row[len(row)-2] = exact(bar.Low), exact(bar.High)
 		}
-		t.Rows = append(t.Rows, row)
+		rows = append(rows, row)
 	}
-	return t.withoutEmpty()
+	return dropEmpty(head, rows)
+}
+
+// dropEmpty leaves out the columns in which no row has anything.
+func dropEmpty(head []string, rows [][]string) ([]string, [][]string) {
+	kept := make([][]string, len(rows))
+	var titles []string
+	for c, title := range head {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return row[c] != "" }) {
+			continue
+		}
+		titles = append(titles, title)
+		for i, row := range rows {
+			kept[i] = append(kept[i], row[c])
+		}
+	}
+	return titles, kept
 }

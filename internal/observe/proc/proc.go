@@ -342,31 +342,25 @@ var ErrRuns = errors.New("no thread stands in a system call")
 // another thread (futex) or sleeps is passed over. ErrRuns when there is none;
 // EPERM when we may not look.
 func StandsIn(pid int) (call, argument int, err error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	files, err := callFiles(pid)
 	if err != nil {
 		return 0, 0, err
 	}
 	err = ErrRuns
 	for _, file := range files {
-		text, read := os.ReadFile(file)
-		if read != nil {
-			err = gone(read)
+		c, failed := callIn(file)
+		switch {
+		case errors.Is(failed, ErrRuns):
+			continue
+		case failed != nil:
+			err = failed
 			continue
 		}
-		fields := strings.Fields(string(text))
-		if len(fields) < 2 || fields[0] == "-1" {
-			continue // "running", or blocked elsewhere than in a call
-		}
-		call, err1 := strconv.Atoi(fields[0])
-		first, err2 := strconv.ParseUint(fields[1], 0, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", file, err)
-		}
-		switch call {
+		switch c.Number {
 		case unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP:
 			continue
 		}
-		return call, int(int32(first)), nil
+		return c.Number, int(int32(c.Args[0])), nil
 	}
 	return 0, 0, err
 }

@@ -12,7 +12,6 @@ package program
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 	"unsafe"
@@ -31,6 +30,7 @@ type Watcher struct {
 	observer trace.Observer
 	name     func(file string) string
 	clock    kernel.Linux
+	calls    int64 // so far
 
 	// All of this belongs to the tracer's thread.
 	open     map[int]*started // by thread: the call that it has entered
@@ -104,8 +104,9 @@ func (w *Watcher) enters(s ptrace.Stop, name string) {
 	if known && file == "" && !waits {
 		return
 	}
+	w.calls++
 	call := &trace.Call{
-		Name: shape.name, FD: -1, Args: shape.args(s), File: file, Line: line,
+		Number: w.calls, Name: shape.name, FD: -1, Args: shape.args(s), File: file, Line: line,
 		Thread: s.Thread, Entered: w.clock.Now(),
 	}
 	if shape.fd >= 0 {
@@ -142,10 +143,17 @@ func (w *Watcher) leaves(s ptrace.Stop, name string) {
 const dataKept = 64
 
 func (w *Watcher) leave(c *trace.Call, result int64) {
-	c.Took = w.clock.Now() - c.Entered
-	c.Result = int(result)
+	var err error
 	if result < 0 {
-		c.Result, c.Err = -1, unix.Errno(-result)
+		result, err = -1, unix.Errno(-result)
+	}
+	c.Return(w.clock.Now(), int(result), err, func(fd int) bool {
+		blocks := true
+		borrow(c.Thread, fd, func(fd int) { blocks = kernel.MayBlock(fd) })
+		return blocks
+	})
+	if strings.HasPrefix(c.Name, "accept") && err == nil {
+		borrow(c.Thread, c.Result, func(fd int) { c.Peer, _ = kernel.PeerOf(fd) })
 	}
 	w.observer.Leave(c)
 }
@@ -227,22 +235,22 @@ func peekEvents(tid int, address uint64, n int) ([]unix.EpollEvent, error) {
 // cookie is the 64 bits of an event that are the program's.
 func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
 
-// PeerOf is the client at the other end of the connection that accept4 has
-// returned, in the process that made the call: a trace.Recorder's PeerOf.
-func PeerOf(c *trace.Call) (netip.AddrPort, bool) {
-	pid, err := proc.OfThread(c.Thread)
+// borrow calls use with a duplicate of a descriptor of the process that a thread
+// belongs to, and closes the duplicate. It does nothing if there is no such descriptor.
+func borrow(thread, fd int, use func(fd int)) {
+	pid, err := proc.OfThread(thread)
 	if err != nil {
-		return netip.AddrPort{}, false
+		return
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return netip.AddrPort{}, false
+		return
 	}
 	defer unix.Close(pidfd)
-	fd, err := unix.PidfdGetfd(pidfd, c.Result, 0)
+	duplicate, err := unix.PidfdGetfd(pidfd, fd, 0)
 	if err != nil {
-		return netip.AddrPort{}, false
+		return
 	}
-	defer unix.Close(fd) // the connection stays open through the server's own
-	return kernel.PeerOf(fd)
+	defer unix.Close(duplicate) // the connection stays open through the server's own
+	use(duplicate)
 }

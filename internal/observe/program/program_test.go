@@ -71,9 +71,7 @@ func watched(t *testing.T, command ...string) (*child.Server, *log) {
 	t.Helper()
 	l := new(log)
 	s, err := child.Program{Command: command, Born: func(pid int) error {
-		r := trace.NewRecorder(l.add)
-		r.PeerOf = PeerOf
-		_, err := Watch(r, filepath.Base, pid)
+		_, err := Watch(trace.NewRecorder(l.add), filepath.Base, pid)
 		return err
 	}}.Start(t.Context())
 	if errors.Is(err, unix.EPERM) {

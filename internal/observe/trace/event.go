@@ -3,39 +3,41 @@
 package trace
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"lesson/internal/kernel"
 )
 
-// An Event is a call that has been entered, or one that has been left, as data:
-// what a viewer of somebody else's server gets to know.
+// An Event is a call that has been entered, or one that has returned, as data: what a
+// viewer of another process's calls gets.
 type Event struct {
 	Call   int64         `json:"call"` // numbers the calls of a trace, from 1
 	At     time.Duration `json:"at"`   // when, in ns; CLOCK_MONOTONIC, the same in every process
 	Name   string        `json:"name"`
 	FD     int           `json:"fd"` // -1 when it is about none
 	Args   string        `json:"args"`
-	File   string        `json:"file"` // the lesson's source: "epoll/eventloop.go"
+	File   string        `json:"file"` // the server's source: "epoll/eventloop.go"
 	Line   int           `json:"line"`
 	Thread int           `json:"thread"`
-	// Peer is the client at the other end of FD: of the new connection, when
-	// accept4 has been left. Not valid when there is none.
+	// Peer is the client at the other end of FD, or of the new connection, when
+	// accept has returned it. It is not valid when there is none.
 	Peer netip.AddrPort `json:"peer,omitzero"`
 
-	Left   bool          `json:"left"` // what follows is known
-	Took   time.Duration `json:"took,omitempty"`
-	Result int           `json:"result"`          // as the manual has it; -1 after an error
-	Err    string        `json:"err,omitempty"`   // "EAGAIN"
-	Data   string        `json:"data,omitempty"`  // the beginning of what was read or sent, quoted
-	Ready  []Ready       `json:"ready,omitempty"` // what epoll_wait returned
+	Left    bool          `json:"left"` // it has returned: what follows is known
+	Took    time.Duration `json:"took,omitempty"`
+	Blocked bool          `json:"blocked,omitempty"` // see Call.Return
+	Result  int           `json:"result"`            // as the manual has it; -1 after an error
+	Err     string        `json:"err,omitempty"`     // "EAGAIN"
+	Data    string        `json:"data,omitempty"`    // the first bytes that were read or sent, quoted
+	Ready   []Ready       `json:"ready,omitempty"`   // what epoll_wait returned
 }
 
 // Ready is one event that epoll_wait has returned.
@@ -45,84 +47,126 @@ type Ready struct {
 	Peer   netip.AddrPort `json:"peer,omitzero"`
 }
 
-// A Recorder is a Observer that makes Events. It is safe for concurrent
-// use; the Events come one at a time, each call's two in their order.
-type Recorder struct {
-	// PeerOf is who is at the other end of the connection that an accept4 has
-	// returned, if that can be told. It is not to be changed later.
-	PeerOf func(accept *Call) (netip.AddrPort, bool)
+// A State follows the Events of one server: which of its calls are open, and which
+// client is at the other end of each descriptor. It is not safe for concurrent use.
+type State struct {
+	Listener, Epoll int // descriptors; -1 while not known
 
-	mu    sync.Mutex
-	emit  func(Event)
-	calls int64
-	open  map[*Call]int64        // calls that have been entered: their numbers
-	peers map[int]netip.AddrPort // who is at the other end of a descriptor
+	open  map[int64]Event // by number
+	peers map[int]netip.AddrPort
 }
 
-// NewRecorder calls emit with every Event, on the server's own thread: it stands
-// still meanwhile.
-func NewRecorder(emit func(Event)) *Recorder {
-	return &Recorder{
-		PeerOf: func(c *Call) (netip.AddrPort, bool) { return kernel.PeerOf(c.Result) },
-		emit:   emit, open: map[*Call]int64{}, peers: map[int]netip.AddrPort{},
+// NewState returns the State of a server that has made no call yet.
+func NewState() *State {
+	return &State{
+		Listener: -1, Epoll: -1, open: map[int64]Event{}, peers: map[int]netip.AddrPort{},
 	}
 }
 
-// NewJSON is a Recorder that writes each Event to w at once, as a line of JSON:
-// what a server has been doing is there also when it was killed.
-func NewJSON(w io.Writer) *Recorder {
-	lines := json.NewEncoder(w)
-	// An Event can be encoded; whoever takes the lines away misses them.
-	return NewRecorder(func(e Event) { _ = lines.Encode(e) })
+// Note follows the server by one Event. It returns the Event with which the call was
+// entered, and whether that was noted before.
+func (s *State) Note(e Event) (entered Event, known bool) {
+	if !e.Left {
+		s.open[e.Call] = e
+		if e.Name == "close" {
+			delete(s.peers, e.FD) // the kernel may hand out the number before close returns
+		}
+		return e, true
+	}
+	entered, known = s.open[e.Call]
+	delete(s.open, e.Call)
+	switch {
+	case e.Err != "":
+	case e.Name == "listen":
+		s.Listener = e.FD
+	case strings.HasPrefix(e.Name, "epoll_create"):
+		s.Epoll = e.Result
+	case accepts(e.Name) && e.Peer.IsValid():
+		s.peers[e.Result] = e.Peer
+	case accepts(e.Name):
+		delete(s.peers, e.Result) // its close was not seen
+	}
+	return entered, known
+}
+
+func accepts(name string) bool { return name == "accept" || name == "accept4" }
+
+// Open returns the calls that have been entered and have not returned, the oldest first.
+func (s *State) Open() []Event {
+	byNumber := func(a, b Event) int { return cmp.Compare(a.Call, b.Call) }
+	return slices.SortedFunc(maps.Values(s.open), byNumber)
+}
+
+// Descriptors returns the descriptors of the open connections, by client.
+func (s *State) Descriptors() map[netip.AddrPort]int {
+	byPeer := make(map[netip.AddrPort]int, len(s.peers))
+	for fd, peer := range s.peers {
+		byPeer[peer] = fd
+	}
+	return byPeer
+}
+
+// A Recorder is an Observer that makes Events of calls. It is safe for concurrent use.
+type Recorder struct {
+	mu    sync.Mutex
+	state *State
+	emit  []func(Event)
+}
+
+// NewRecorder returns a Recorder that calls every emit with every Event: one Event at a
+// time, each call's two in their order. The server's thread waits until they return.
+func NewRecorder(emit ...func(Event)) *Recorder {
+	return &Recorder{state: NewState(), emit: emit}
 }
 
 // Enter makes an Event of a call that begins.
 func (r *Recorder) Enter(c *Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.calls++
-	r.open[c] = r.calls
-	e := r.event(c, r.calls)
-	if c.Name == "close" {
-		// While close runs, the kernel may give the number to somebody else.
-		delete(r.peers, c.FD)
-	}
-	r.emit(e)
+	r.note(Event{
+		Call: c.Number, At: c.Entered, Name: c.Name, FD: c.FD, Args: c.Args,
+		File: c.File, Line: c.Line, Thread: c.Thread, Peer: r.state.peers[c.FD],
+	})
 }
 
-// Leave makes an Event of a call that has ended.
+// Leave makes an Event of a call that has returned.
 func (r *Recorder) Leave(c *Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	number := r.open[c]
-	delete(r.open, c)
-	accepted := strings.HasPrefix(c.Name, "accept") && c.Err == nil
-	if accepted {
-		if peer, ok := r.PeerOf(c); ok {
-			r.peers[c.Result] = peer
-		}
-	}
-	e := r.event(c, number)
+	e := r.state.open[c.Number]
 	e.At += c.Took
-	e.Left, e.Took, e.Result = true, c.Took, c.Result
+	e.Left, e.Took, e.Blocked, e.Result = true, c.Took, c.Blocked, c.Result
 	switch {
 	case c.Err != nil:
-		e.Err = unix.ErrnoName(errno(c.Err))
-	case accepted:
-		e.Peer = r.peers[c.Result]
+		e.Err = errnoName(c.Err)
+	case accepts(c.Name):
+		e.Peer = c.Peer
 	case len(c.Data) > 0:
 		e.Data = excerpt(c.Data)
 	}
 	for _, ready := range c.Events {
 		fd := int(ready.Fd)
-		e.Ready = append(e.Ready, Ready{fd, EventNames(ready.Events), r.peers[fd]})
+		e.Ready = append(e.Ready, Ready{fd, EventNames(ready.Events), r.state.peers[fd]})
 	}
-	r.emit(e)
+	r.note(e)
 }
 
-func (r *Recorder) event(c *Call, number int64) Event {
-	return Event{
-		Call: number, At: c.Entered, Name: c.Name, FD: c.FD, Args: c.Args,
-		File: c.File, Line: c.Line, Thread: c.Thread, Peer: r.peers[c.FD],
+func (r *Recorder) note(e Event) {
+	r.state.Note(e)
+	for _, emit := range r.emit {
+		emit(e)
 	}
+}
+
+// JSON returns a function that writes each Event to w at once, as a line of JSON: the
+// lines are there even if the server is killed.
+func JSON(w io.Writer) func(Event) {
+	lines := json.NewEncoder(w)
+	// An Event can always be encoded. A reader that has gone loses the lines.
+	return func(e Event) { _ = lines.Encode(e) }
+}
+
+func errnoName(err error) string {
+	errno, _ := err.(unix.Errno)
+	return unix.ErrnoName(errno)
 }

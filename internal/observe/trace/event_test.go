@@ -5,9 +5,10 @@ package trace
 import (
 	"bytes"
 	"encoding/json"
-	"net"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func record(play func(*Recorder)) []Event {
 
 func TestEventsOfACall(t *testing.T) {
 	entered := Event{
-		Call: 1, At: 2 * time.Microsecond, Name: "read", FD: 7, Args: "7, 1024 bytes",
+		Call: 17, At: 2 * time.Microsecond, Name: "read", FD: 7, Args: "7, 1024 bytes",
 		File: "epoll/eventloop.go", Line: 117,
 	}
 	done := entered
@@ -43,6 +44,7 @@ func TestEventsOfACall(t *testing.T) {
 	} {
 		got := record(func(r *Recorder) {
 			read := call(2, "read", 7, "7, 1024 bytes")
+			read.Number = 17
 			r.Enter(read)
 			read.Data = []byte(c.data)
 			r.Leave(left(read, c.result, c.err))
@@ -55,81 +57,107 @@ func TestEventsOfACall(t *testing.T) {
 	}
 }
 
-func TestCallsThatOverlapKeepTheirNumbers(t *testing.T) {
+func TestCallsThatOverlap(t *testing.T) {
+	a, b := call(1, "read", 7, "7"), call(2, "read", 8, "8")
 	events := record(func(r *Recorder) {
-		a, b := call(1, "read", 7, "7"), call(2, "read", 8, "8")
 		r.Enter(a)
 		r.Enter(b)
 		r.Leave(left(a, 0, nil))
 		r.Leave(left(b, 0, nil))
 	})
-	for i, want := range []int64{1, 2, 1, 2} {
-		if events[i].Call != want {
-			t.Errorf("event %d is of call %d, want %d", i, events[i].Call, want)
+	for i, want := range []*Call{a, b, a, b} {
+		e := events[i]
+		if e.Call != want.Number || e.FD != want.FD || e.Args != want.Args || e.Left != (i > 1) {
+			t.Errorf("event %d is %+v, want one of call %d", i, e, want.Number)
 		}
 	}
 }
 
 // From accept4 on, until close, a descriptor is known by the client behind it.
-func TestWhoIsAtTheOtherEnd(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.(*net.TCPListener).AcceptTCP()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer := client.LocalAddr().(*net.TCPAddr).AddrPort()
-	var none netip.AddrPort
-	_ = raw.Control(func(descriptor uintptr) {
-		fd := int(descriptor)
-		events := record(func(r *Recorder) {
-			accept := call(0, "accept4", 5, "5")
-			r.Enter(accept)
-			r.Leave(left(accept, fd, nil))
-			wait := call(1, "epoll_wait", -1, "4, for ever")
-			r.Enter(wait)
-			wait.Events = []unix.EpollEvent{{Fd: int32(fd), Events: unix.EPOLLIN}, {Fd: 5, Events: unix.EPOLLIN}}
-			r.Leave(left(wait, 2, nil))
-			for _, name := range []string{"read", "close", "read"} {
-				c := call(2, name, fd, "")
-				r.Enter(c)
-				r.Leave(left(c, 0, nil))
-			}
-		})
-		for i, want := range []netip.AddrPort{
-			none, peer, // accept4
-			none, none, // epoll_wait
-			peer, peer, // read
-			peer, none, // close: the number is free
-			none, none,
-		} {
-			if events[i].Peer != want {
-				t.Errorf("event %d, %s: peer %v, want %v", i, events[i].Name, events[i].Peer, want)
-			}
+func TestPeers(t *testing.T) {
+	const fd = 7
+	peer, none := netip.MustParseAddrPort("127.0.0.1:4711"), netip.AddrPort{}
+	events := record(func(r *Recorder) {
+		accept := call(0, "accept4", 5, "5")
+		r.Enter(accept)
+		accept.Peer = peer
+		r.Leave(left(accept, fd, nil))
+		wait := call(1, "epoll_wait", -1, "4, for ever")
+		r.Enter(wait)
+		wait.Events = []unix.EpollEvent{
+			{Fd: fd, Events: unix.EPOLLIN}, {Fd: 5, Events: unix.EPOLLIN},
 		}
-		ready := []Ready{{fd, "EPOLLIN", peer}, {5, "EPOLLIN", none}}
-		if got := events[3].Ready; !reflect.DeepEqual(got, ready) {
-			t.Errorf("ready %v, want %v", got, ready)
+		r.Leave(left(wait, 2, nil))
+		for _, name := range []string{"read", "close", "read"} {
+			c := call(2, name, fd, "")
+			r.Enter(c)
+			r.Leave(left(c, 0, nil))
 		}
 	})
+	for i, want := range []netip.AddrPort{
+		none, peer, // accept4
+		none, none, // epoll_wait
+		peer, peer, // read
+		peer, peer, // close
+		none, none, // read: the number is free
+	} {
+		if events[i].Peer != want {
+			t.Errorf("event %d, %s: peer %v, want %v", i, events[i].Name, events[i].Peer, want)
+		}
+	}
+	ready := []Ready{{fd, "EPOLLIN", peer}, {5, "EPOLLIN", none}}
+	if got := events[3].Ready; !reflect.DeepEqual(got, ready) {
+		t.Errorf("ready %v, want %v", got, ready)
+	}
+}
+
+// A State follows the events of a Recorder: what is open, and who is behind each
+// descriptor.
+func TestState(t *testing.T) {
+	a, b := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
+	type fds = map[netip.AddrPort]int
+	s := NewState()
+	for i, step := range []struct {
+		event           Event
+		open            []int64
+		fds             fds
+		listener, epoll int
+	}{
+		{Event{Call: 1, Name: "listen", FD: 5}, []int64{1}, fds{}, -1, -1},
+		{Event{Call: 1, Name: "listen", FD: 5, Left: true}, nil, fds{}, 5, -1},
+		{Event{Call: 2, Name: "epoll_create1", Left: true, Result: -1, Err: "EMFILE"}, nil, fds{}, 5, -1},
+		{Event{Call: 3, Name: "epoll_create1", Left: true, Result: 4}, nil, fds{}, 5, 4},
+		{Event{Call: 4, Name: "accept4"}, []int64{4}, fds{}, 5, 4},
+		{Event{Call: 5, Name: "accept4"}, []int64{4, 5}, fds{}, 5, 4},
+		{Event{Call: 4, Name: "accept4", Left: true, Result: 7, Peer: a}, []int64{5}, fds{a: 7}, 5, 4},
+		{Event{Call: 5, Name: "accept4", Left: true, Result: -1, Err: "EAGAIN"}, nil, fds{a: 7}, 5, 4},
+		{Event{Call: 6, Name: "close", FD: 7}, []int64{6}, fds{}, 5, 4},
+		// The number is used again before close returns.
+		{Event{Call: 7, Name: "accept4", Left: true, Result: 7, Peer: b}, []int64{6}, fds{b: 7}, 5, 4},
+		{Event{Call: 6, Name: "close", FD: 7, Left: true}, nil, fds{b: 7}, 5, 4},
+		// A close that was not seen, and a client that has gone already.
+		{Event{Call: 8, Name: "accept4", Left: true, Result: 7}, nil, fds{}, 5, 4},
+	} {
+		_, known := s.Note(step.event)
+		var open []int64
+		for _, e := range s.Open() {
+			open = append(open, e.Call)
+		}
+		if !slices.Equal(open, step.open) || !maps.Equal(s.Descriptors(), step.fds) ||
+			s.Listener != step.listener || s.Epoll != step.epoll {
+			t.Errorf("after step %d: open %v, descriptors %v, listener %d, epoll %d; want %+v",
+				i, open, s.Descriptors(), s.Listener, s.Epoll, step)
+		}
+		entered := step.event.Call == 1 || step.event.Call >= 4 && step.event.Call <= 6
+		if known != entered {
+			t.Errorf("after step %d: call %d known %v", i, step.event.Call, known)
+		}
+	}
 }
 
 func TestLinesOfJSON(t *testing.T) {
 	var out bytes.Buffer
-	r := NewJSON(&out)
+	r := NewRecorder(JSON(&out))
 	c := call(0, "close", 7, "7")
 	r.Enter(c)
 	if n := strings.Count(out.String(), "\n"); n != 1 {
@@ -160,7 +188,7 @@ func TestTimesOfJSONAreTheMachines(t *testing.T) {
 	}
 	const apart = 100 * time.Microsecond // two clocks that are read one after the other
 	var out bytes.Buffer
-	r := NewJSON(&out)
+	r := NewRecorder(JSON(&out))
 	before := clock()
 	c := call(0, "close", 7, "7")
 	c.Entered = new(kernel.Linux).Now()
@@ -174,15 +202,13 @@ func TestTimesOfJSONAreTheMachines(t *testing.T) {
 	}
 }
 
-func TestSeveralAreTold(t *testing.T) {
+func TestEveryEmitGetsEveryEvent(t *testing.T) {
 	var a, b int
-	several := Several{
-		NewRecorder(func(Event) { a++ }), NewRecorder(func(Event) { b++ }),
-	}
+	r := NewRecorder(func(Event) { a++ }, func(Event) { b++ })
 	c := call(0, "close", 7, "7")
-	several.Enter(c)
-	several.Leave(left(c, 0, nil))
+	r.Enter(c)
+	r.Leave(left(c, 0, nil))
 	if a != 2 || b != 2 {
-		t.Errorf("told %d and %d times, want 2", a, b)
+		t.Errorf("%d and %d events, want 2 each", a, b)
 	}
 }

@@ -7,105 +7,88 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
+	"lesson/internal/report"
 )
 
-// Printer is a Observer that prints. It is safe for concurrent use.
-type Printer struct {
-	mu     sync.Mutex
-	w      io.Writer
-	colour bool
-	from   time.Duration
-	began  bool
-	open   *Call // the call whose line is not finished
-	place  int   // columns for the file and line: the longest so far
+// A printer prints one line for each call: the call when it is entered, and behind it,
+// when it returns, its result. A call that blocks is a line without an end.
+type printer struct {
+	w          io.Writer
+	colour     bool
+	began      bool
+	from       time.Duration // when the first call was entered
+	unfinished int64         // the call whose line has no end yet; 0 for none
+	place      int           // columns for the file and line: the longest so far
 }
 
-// New prints to w, in colour or plain.
-func New(w io.Writer, colour bool) *Printer { return &Printer{w: w, colour: colour} }
-
-// blocked is how long a call must take to be said to have blocked, and not
-// merely to have run.
-const blocked = time.Millisecond
+// Print returns a function that prints Events to w, in colour or plain. It writes at
+// once: a reader must see the call that is blocking now. Times count from the first
+// call. A call that returns after others have been printed gets a second line.
+func Print(w io.Writer, colour bool) func(Event) {
+	p := &printer{w: w, colour: colour}
+	return func(e Event) { _, _ = io.WriteString(w, p.text(e)) }
+}
 
 // preview is how many bytes of what was read or written are shown.
 const preview = 20
 
-// Enter prints the call and leaves the line open. Times count from the first
-// call.
-func (p *Printer) Enter(c *Call) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// text returns what is printed of an Event.
+func (p *printer) text(e Event) string {
 	if !p.began {
-		p.began, p.from = true, c.Entered
+		p.began, p.from = true, e.At
 	}
-	if p.open != nil {
-		p.print("...\n") // another thread's call is still going on
-	}
-	p.print(p.head(c))
-	p.open = c
-}
-
-// Leave finishes the line with what the call returned, on a line of its own
-// when others have been printed since.
-func (p *Printer) Leave(c *Call) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open != c {
-		if p.open != nil {
-			p.print("...\n")
+	text := ""
+	if p.unfinished != e.Call {
+		if p.unfinished != 0 {
+			text = "...\n" // another thread's call is still open
 		}
-		p.print(p.head(c))
+		text += p.head(e)
 	}
-	p.open = nil
-	p.print(p.paint(c, " = "+outcome(c)) + "\n")
+	if !e.Left {
+		p.unfinished = e.Call
+		return text
+	}
+	p.unfinished = 0
+	return text + p.paint(e, " = "+outcome(e)) + "\n"
 }
 
 // head is a line up to the result: when, where, what.
-func (p *Printer) head(c *Call) string {
-	at := c.Entered - p.from
-	place := fmt.Sprintf("%s:%-3d", c.File, c.Line)
-	if c.File == "" {
+func (p *printer) head(e Event) string {
+	at := e.At - e.Took - p.from
+	place := fmt.Sprintf("%s:%-3d", report.Printable(e.File), e.Line)
+	if e.File == "" {
 		place = "-" // of another program, and not known
 	}
-	p.place = max(p.place, len(place))
-	text := fmt.Sprintf("%9.6f  %-*s  %-36s", at.Seconds(), p.place, place, c.Name+"("+c.Args+")")
-	return p.paint(c, text)
+	p.place = max(p.place, utf8.RuneCountInString(place))
+	text := fmt.Sprintf("%9.6f  %-*s  %-36s", at.Seconds(), p.place, place, e.Name+"("+e.Args+")")
+	return p.paint(e, text)
 }
 
-// outcome is what the call returned and how long that took, if it was long.
-func outcome(c *Call) string {
-	text := fmt.Sprint(c.Result)
+// outcome is what the call returned, and how long it waited for that.
+func outcome(e Event) string {
+	text := fmt.Sprint(e.Result)
 	switch {
-	case c.Err != nil:
-		text = fmt.Sprintf("-1 %s", unix.ErrnoName(errno(c.Err)))
-	case c.Name == "epoll_wait":
-		text += eventList(c.Events)
-	case len(c.Data) > 0:
-		text += "  " + excerpt(c.Data)
+	case e.Err != "":
+		text = "-1 " + e.Err
+	case len(e.Ready) > 0:
+		text += readyList(e.Ready)
+	case e.Data != "":
+		text += "  " + e.Data
 	}
-	if c.Took >= blocked {
-		text += fmt.Sprintf("  (blocked %.3f s)", c.Took.Seconds())
+	if e.Blocked {
+		text += fmt.Sprintf("  (blocked %.3f s)", e.Took.Seconds())
 	}
 	return text
 }
 
-func errno(err error) unix.Errno {
-	e, _ := err.(unix.Errno)
-	return e
-}
-
-// eventList is " [5 EPOLLIN, 6 EPOLLIN|EPOLLHUP]".
-func eventList(events []unix.EpollEvent) string {
+// readyList is "  [5 EPOLLIN, 6 EPOLLIN|EPOLLHUP]".
+func readyList(ready []Ready) string {
 	var parts []string
-	for _, e := range events {
-		parts = append(parts, fmt.Sprintf("%d %s", e.Fd, EventNames(e.Events)))
-	}
-	if len(parts) == 0 {
-		return ""
+	for _, r := range ready {
+		parts = append(parts, fmt.Sprintf("%d %s", r.FD, r.Events))
 	}
 	return "  [" + strings.Join(parts, ", ") + "]"
 }
@@ -124,16 +107,13 @@ var palette = []string{"\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m", "\x1b[36m
 
 // paint colours text by the connection it is about. A line about no single
 // connection stays plain.
-func (p *Printer) paint(c *Call, text string) string {
-	fd := c.FD
-	if c.Name == "accept4" {
-		fd = c.Result // 0 while it is still unknown
+func (p *printer) paint(e Event, text string) string {
+	fd := e.FD
+	if accepts(e.Name) {
+		fd = e.Result // 0 while it is still unknown
 	}
 	if !p.colour || fd <= 0 {
 		return text
 	}
 	return palette[fd%len(palette)] + text + "\x1b[0m"
 }
-
-// print writes at once: a viewer must see the call that is blocking now.
-func (p *Printer) print(text string) { _, _ = io.WriteString(p.w, text) }

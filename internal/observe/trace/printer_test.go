@@ -8,16 +8,19 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+var calls atomic.Int64
+
 // call is a Call as Enter gets it, at so many microseconds.
 func call(micros int, name string, fd int, args string) *Call {
 	return &Call{
-		Name: name, FD: fd, Args: args, File: "epoll/eventloop.go", Line: 117,
+		Number: calls.Add(1), Name: name, FD: fd, Args: args, File: "epoll/eventloop.go", Line: 117,
 		Entered: time.Duration(micros) * time.Microsecond,
 	}
 }
@@ -26,6 +29,44 @@ func call(micros int, name string, fd int, args string) *Call {
 func left(c *Call, result int, err error) *Call {
 	c.Result, c.Err, c.Took = result, err, 5*time.Microsecond
 	return c
+}
+
+func blockingFD(int) bool    { return true }
+func nonblockingFD(int) bool { return false }
+
+// A call has blocked if it is one that waits, and took a millisecond. Any other that
+// took as long was preempted.
+func TestBlocked(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		fd       int
+		args     string
+		mayBlock func(int) bool
+		took     time.Duration
+		want     bool
+	}{
+		{"accept4", 5, "5", blockingFD, time.Millisecond, true},
+		{"accept4", 5, "5", blockingFD, time.Millisecond - 1, false},
+		{"accept4", 5, "5", nonblockingFD, time.Second, false},
+		{"read", 7, "7, 1024 bytes", blockingFD, time.Second, true},
+		{"read", 7, "7, 1024 bytes", nonblockingFD, 5 * time.Millisecond, false},
+		{"send", 7, "7, 114 bytes", blockingFD, time.Second, true},
+		{"send", 7, "7, 114 bytes", nonblockingFD, time.Second, false},
+		{"epoll_wait", -1, "4, for ever", nonblockingFD, time.Second, true},
+		{"epoll_wait", -1, "4, 100 ms", nonblockingFD, 2 * time.Millisecond, true},
+		{"epoll_wait", -1, "4, 0 ms", nonblockingFD, 2 * time.Millisecond, false},
+		{"nanosleep", -1, "0.100 s", nonblockingFD, time.Second, true},
+		{"shutdown", 7, "7, SHUT_WR", blockingFD, 5 * time.Millisecond, false},
+		{"setsockopt", 7, "7, TCP_CORK, 0", blockingFD, 5 * time.Millisecond, false},
+		{"close", 7, "7", blockingFD, 5 * time.Millisecond, false},
+	} {
+		c := call(17, test.name, test.fd, test.args)
+		c.Return(c.Entered+test.took, 1, nil, test.mayBlock)
+		if c.Blocked != test.want || c.Took != test.took {
+			t.Errorf("%s(%s) took %v: blocked %v after %v, want %v",
+				test.name, test.args, test.took, c.Blocked, c.Took, test.want)
+		}
+	}
 }
 
 // Of each line, what stands after the time and the place, which are always the
@@ -37,8 +78,8 @@ func TestSingleCalls(t *testing.T) {
 	}
 	read := func() *Call { return call(0, "read", 7, "7, 1024 bytes") }
 	took := func(d time.Duration) *Call {
-		c := left(call(0, "accept4", 5, "5"), 6, nil)
-		c.Took = d
+		c := call(0, "accept4", 5, "5")
+		c.Return(d, 6, nil, blockingFD)
 		return c
 	}
 	wait := func(events ...unix.EpollEvent) *Call {
@@ -120,7 +161,7 @@ func TestSingleCalls(t *testing.T) {
 	}
 	for _, test := range tests {
 		var out strings.Builder
-		p := New(&out, false)
+		p := NewRecorder(Print(&out, false))
 		p.Enter(test.call)
 		p.Leave(test.call)
 		want := " 0.000000  epoll/eventloop.go:117  " + test.want + "\n"
@@ -133,14 +174,14 @@ func TestSingleCalls(t *testing.T) {
 // What blocked and what failed can be told both at once; so can events.
 func TestBlockedSuffix(t *testing.T) {
 	var out strings.Builder
-	p := New(&out, false)
+	p := NewRecorder(Print(&out, false))
 	c := call(0, "accept4", 5, "5")
 	p.Enter(c)
-	c.Result, c.Err, c.Took = -1, unix.EINVAL, 2*time.Second
+	c.Return(2*time.Second, -1, unix.EINVAL, blockingFD)
 	p.Leave(c)
 	c = call(2_000_000, "epoll_wait", -1, "4, for ever")
 	p.Enter(c)
-	c.Result, c.Took = 1, 250*time.Millisecond
+	c.Return(c.Entered+250*time.Millisecond, 1, nil, blockingFD)
 	c.Events = []unix.EpollEvent{{Fd: 7, Events: unix.EPOLLIN}}
 	p.Leave(c)
 	const want = "" +
@@ -156,7 +197,7 @@ func TestBlockedSuffix(t *testing.T) {
 // Times count from the first call; the place gets wider and never narrower.
 func TestColumns(t *testing.T) {
 	var out strings.Builder
-	p := New(&out, false)
+	p := NewRecorder(Print(&out, false))
 	for _, at := range []struct {
 		micros, line int
 		file         string
@@ -181,10 +222,24 @@ func TestColumns(t *testing.T) {
 	}
 }
 
+// A path comes from outside: nothing in it reaches the terminal as it is.
+func TestPathsArePrintable(t *testing.T) {
+	var out strings.Builder
+	p := NewRecorder(Print(&out, false))
+	c := call(0, "close", 7, "7")
+	c.File = "\x1b]0;title\a/größe/main.go"
+	p.Enter(c)
+	p.Leave(left(c, 0, nil))
+	const want = ` 0.000000  \x1b]0;title\a/größe/main.go:117  close(7)                             = 0` + "\n"
+	if out.String() != want {
+		t.Errorf("printed\n%qwant\n%q", out.String(), want)
+	}
+}
+
 // A call is shown at once, as a line without an end: it may block for ever.
 func TestBlockedNow(t *testing.T) {
 	var out strings.Builder
-	p := New(&out, false)
+	p := NewRecorder(Print(&out, false))
 	p.Enter(call(0, "accept4", 5, "5"))
 	const want = " 0.000000  epoll/eventloop.go:117  accept4(5)                          "
 	if out.String() != want {
@@ -228,7 +283,7 @@ func TestTwoThreads(t *testing.T) {
 	}
 	for _, test := range tests {
 		var out strings.Builder
-		p := New(&out, false)
+		p := NewRecorder(Print(&out, false))
 		calls := map[rune]*Call{
 			'A': call(0, "accept4", 5, "5"),
 			'B': call(10, "read", 7, "7, 9 bytes"),
@@ -290,7 +345,7 @@ func TestColour(t *testing.T) {
 	for _, test := range tests {
 		result := test.call.Result
 		var coloured, plain strings.Builder
-		p := New(&coloured, true)
+		p := NewRecorder(Print(&coloured, true))
 		test.call.Result = 0 // not known yet
 		p.Enter(test.call)
 		test.call.Result = result
@@ -300,7 +355,7 @@ func TestColour(t *testing.T) {
 		}
 
 		// Without its colours it is what is printed in plain.
-		p = New(&plain, false)
+		p = NewRecorder(Print(&plain, false))
 		p.Enter(test.call)
 		p.Leave(test.call)
 		if got := escapes.ReplaceAllString(coloured.String(), ""); got != plain.String() {
@@ -327,7 +382,7 @@ func (w *writes) Write(p []byte) (int, error) {
 
 func TestConcurrent(t *testing.T) {
 	out := new(writes)
-	p := New(out, false)
+	p := NewRecorder(Print(out, false))
 	var all sync.WaitGroup
 	const threads, each = 4, 50
 	for i := range threads {
@@ -359,7 +414,7 @@ func TestConcurrent(t *testing.T) {
 
 // Nobody reads the trace any more: the server goes on.
 func TestBrokenPipe(t *testing.T) {
-	p := New(&writes{err: errors.New("broken pipe")}, false)
+	p := NewRecorder(Print(&writes{err: errors.New("broken pipe")}, false))
 	c := call(0, "close", 7, "7")
 	p.Enter(c)
 	p.Leave(left(c, 0, nil))

@@ -4,33 +4,42 @@ package trace
 
 import (
 	"fmt"
-	"lesson/internal/kernel"
 	"net/netip"
 	"path"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
 )
 
-// Traced makes every call through the Kernel inside it and tells an Observer.
+// Traced makes every call through the Kernel inside it and reports it to an Observer.
 type Traced struct {
 	Kernel   kernel.Kernel
 	Observer Observer
+
+	calls atomic.Int64
 }
 
 func (t *Traced) enter(name string, fd int, args string) *Call {
-	c := &Call{Name: name, FD: fd, Args: args, Thread: unix.Gettid(), Entered: t.Kernel.Now()}
+	c := &Call{
+		Number: t.calls.Add(1), Name: name, FD: fd, Args: args,
+		Thread: unix.Gettid(), Entered: t.Kernel.Now(),
+	}
 	c.File, c.Line = lessonLine()
 	t.Observer.Enter(c)
 	return c
 }
 
 func (t *Traced) leave(c *Call, result int, err error) {
-	c.Took = t.Kernel.Now() - c.Entered
-	c.Result, c.Err = result, err
+	c.Return(t.Kernel.Now(), result, err, kernel.MayBlock)
+	if accepts(c.Name) && err == nil {
+		c.Peer, _ = kernel.PeerOf(result)
+	}
 	t.Observer.Leave(c)
 }
 
@@ -45,7 +54,9 @@ func (t *Traced) leaveErr(c *Call, err error) {
 
 // below are the packages that make calls for a lesson: a call that one of them makes
 // belongs to the line of the lesson that asked for it.
-var below = []string{"lesson/internal/kernel", "lesson/internal/observe/trace", "lesson/internal/server"}
+var below = []string{
+	"lesson/internal/kernel", "lesson/internal/observe/trace", "lesson/internal/server",
+}
 
 // lessonLine returns where in the lesson a call was made: the nearest caller outside
 // the packages below.

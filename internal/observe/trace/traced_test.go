@@ -225,6 +225,9 @@ func TestTraced(t *testing.T) {
 				if in.Thread <= 0 || in.Entered != time.Second {
 					t.Errorf("entered on thread %d at %v, want a thread, 1s", in.Thread, in.Entered)
 				}
+				if in.Number != 1 {
+					t.Errorf("call %d, want 1: it is the first", in.Number)
+				}
 				if in.Took != 0 || in.Result != 0 || in.Err != nil ||
 					in.Data != nil || in.Events != nil {
 					t.Errorf("entered with an outcome: %+v", in)
@@ -330,6 +333,9 @@ func TestTracedLine(t *testing.T) {
 	want = append(want, here()-1)
 
 	for i, c := range seen.entered {
+		if c.Number != int64(i+1) {
+			t.Errorf("%s is call %d, want %d", c.Name, c.Number, i+1)
+		}
 		if c.File != "internal/observe/trace_test/traced_test.go" || c.Line != want[i] {
 			t.Errorf("%s: %s:%d, want line %d of this file", c.Name, c.File, c.Line, want[i])
 		}
@@ -407,6 +413,15 @@ func TestTracedForReal(t *testing.T) {
 	n, err := k.Read(fd, make([]byte, 100))
 	if n != 5 || err != nil {
 		t.Errorf("read = %d, %v; want 5", n, err)
+	}
+	for _, c := range seen.left {
+		want := netip.AddrPort{}
+		if c.Name == "accept4" {
+			want = client.LocalAddr().(*net.TCPAddr).AddrPort()
+		}
+		if c.Peer != want {
+			t.Errorf("%s: peer %v, want %v", c.Name, c.Peer, want)
+		}
 	}
 	proof.Must(t, k.Close(fd))
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"lesson/internal/child"
+	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 )
 
@@ -81,7 +82,7 @@ func (o Options) check(limits proc.Limits) error {
 		return errors.New("a round must last at least 10ms")
 	case o.Timeout <= 0 || o.Timeout > longest/2 || o.During > longest/2:
 		return fmt.Errorf("a round and a timeout must end within %v", longest/2)
-	case !(o.Rate >= 0 && o.Rate <= 1e7): // NaN is neither
+	case o.Rate < 0 || o.Rate > 1e7:
 		return errors.New("a rate must be from 0 to 10,000,000 requests in a second")
 	case o.Rate > 0 && o.Rate*o.During.Seconds() < 1:
 		return errors.New("at that rate no request is due within a round")
@@ -103,24 +104,16 @@ func (o Options) check(limits proc.Limits) error {
 	return nil
 }
 
-// Comparable is the lessons that can be measured, in the order in which they are
-// compared: epoll first. The first step, blocking, serves one client and ends.
-func Comparable() []string {
-	return []string{"epoll", "edgetriggered", "threaded", "netpoll", "loop"}
-}
-
-// Lessons is these lessons as programs. None named is all that can be measured.
+// Lessons returns these lessons as programs. With no names it returns all that can be
+// measured.
 func Lessons(names ...string) ([]child.Program, error) {
-	if len(names) == 0 {
-		names = Comparable()
+	lessons, err := lesson.FindCompared(names)
+	if err != nil {
+		return nil, err
 	}
 	var programs []child.Program
-	for _, name := range names {
-		if name == "blocking" {
-			return nil, errors.New("blocking serves one client and ends, so there is nothing to" +
-				" repeat; loop is the same server in a loop")
-		}
-		program, err := child.Lesson(name, "--quiet")
+	for _, l := range lessons {
+		program, err := child.Lesson(l.Name, "--quiet")
 		if err != nil {
 			return nil, err
 		}

@@ -188,7 +188,7 @@ func lastAsks(t *trial) error {
 	if err := c.Send([]byte(whole)); err != nil {
 		return sending(err)
 	}
-	got, end := c.ReadAll(t.patience)
+	got, end := t.readAll(c)
 	return t.judgeAnswer(c, got, end)
 }
 

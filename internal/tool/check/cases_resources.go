@@ -259,7 +259,7 @@ func keepsSending(t *trial) error {
 		return err
 	}
 	if !closed {
-		return fails(fmt.Sprintf("open after %v", t.patience), "closed after a while")
+		return fails(fmt.Sprintf("open after %v", t.waited()), "closed after a while")
 	}
 	return t.descriptorsBack(t.held)
 }

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/sockets"
-	"lesson/internal/report"
 )
 
 var signals = []Case{
@@ -138,9 +137,9 @@ func ends(t *trial) error {
 	if err != nil || ended {
 		return err
 	}
-	doing, _ := t.server.doing(t.ctx)
+	doing, _ := t.doing()
 	return &failure{
-		got: fmt.Sprintf("it still runs after %v; %s", t.patience, doing), want: "it ends",
+		got: fmt.Sprintf("it still runs after %v; %s", t.waited(), doing), want: "it ends",
 		cause: "A handler that only sets a flag, while the server stands in a call that goes on or is" +
 			" begun again; or it waits for its clients.",
 	}
@@ -152,7 +151,7 @@ func startsAgain(t *trial) error {
 	if err != nil {
 		return err
 	}
-	t.note("%s in TIME_WAIT", report.Plural(len(waiting), "connection", "connections"))
+	t.note("%s in TIME_WAIT", plural(len(waiting), "connection", "connections"))
 	if err := t.server.end(); err != nil {
 		return err
 	}

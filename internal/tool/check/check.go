@@ -9,24 +9,22 @@
 package check
 
 import (
+	"lesson/internal/lesson"
 	"net/netip"
 	"slices"
 	"time"
 )
 
-// A Model is how a server waits for its clients. It decides what must hold.
-type Model string
+// A Model is how a server uses threads. It decides what must hold.
+type Model = lesson.Model
 
-// The models, as on the command line.
+// The models.
 const (
-	Blocking  Model = "blocking"   // one client, then it ends: step 1
-	Loop      Model = "loop"       // one client at a time: step 2
-	Threaded  Model = "threaded"   // a thread or process for each: step 3
-	EventLoop Model = "event-loop" // steps 4 and 5, and package net
+	Blocking  = lesson.Blocking
+	Loop      = lesson.Loop
+	Threaded  = lesson.Threaded
+	EventLoop = lesson.EventLoop
 )
-
-// Models is all of them.
-func Models() []Model { return []Model{Blocking, Loop, Threaded, EventLoop} }
 
 // A Severity says what a failing case costs.
 type Severity string

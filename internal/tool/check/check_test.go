@@ -331,7 +331,7 @@ func aReport(t *testing.T) *Report {
 	}
 	left := Result{Case: cases[2], Verdict: NotJudged, Reason: "for a reason"}
 	return &Report{
-		Target: "python3 server.py", Model: EventLoop, Guessed: true, Seen: "event loop",
+		Target: "python3 \x1b[1mserver.py", Model: EventLoop, Guessed: true, Seen: "event loop",
 		Results: []Result{holds, fails, left}, Took: 1500 * time.Millisecond,
 	}
 }
@@ -339,7 +339,7 @@ func aReport(t *testing.T) *Report {
 func TestPrintedReport(t *testing.T) {
 	var out bytes.Buffer
 	aReport(t).Print(&out, PrintOptions{Verbose: true})
-	const want = `python3 server.py
+	const want = `python3 \x1b[1mserver.py
   seen   event loop
          model: event-loop (guessed; --model says otherwise)
 
@@ -362,7 +362,7 @@ FAILS  disconnects/leaves-silently  (must)
      2  the server must accept a
      3  a closes
   ✗  4  after that, the next two clients must be answered
-        got    not a byte ` + "\x1b" + `
+        got    not a byte \x1b
         want   the answer
                the server has ended: exit status 1
 
@@ -418,7 +418,7 @@ func TestJUnit(t *testing.T) {
 		} `xml:"testcase"`
 	}
 	must(t, xml.Unmarshal(out.Bytes(), &suite))
-	if suite.Name != "python3 server.py" || suite.Tests != 3 || suite.Failures != 1 || suite.Skipped != 1 {
+	if suite.Name != `python3 \x1b[1mserver.py` || suite.Tests != 3 || suite.Failures != 1 || suite.Skipped != 1 {
 		t.Errorf("the suite is %+v", suite)
 	}
 	failure := suite.Cases[1].Failure

@@ -30,6 +30,7 @@ func flooding(what string, one func(*flood, *play.Conn) error) step {
 	return step{text: text, do: func(t *trial) error {
 		f := &flood{open: map[*play.Conn]bool{}}
 		t.flood = f
+		t.played(1 + floodClients) // until the end: none of these waits for the server
 		for range floodClients {
 			f.clients.Go(func() {
 				for !f.ending.Load() {

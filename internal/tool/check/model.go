@@ -18,7 +18,6 @@ import (
 	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/protocol"
-	"lesson/internal/report"
 )
 
 // A portrait is what a server looks like from outside.
@@ -175,7 +174,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	if err := second.Send([]byte(whole)); err != nil {
 		return "", nil, err
 	}
-	got, end := second.ReadAll(secondWithin)
+	got, end := t.readWithin(second, secondWithin)
 	if len(got) > 0 || end == nil { // answered, or at least noticed
 		if len(got) > 0 {
 			p.answer = got
@@ -191,14 +190,14 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	// One at a time. Is the first the only one?
 	model, words := Loop, []string{"one client at a time"}
 	if err := first.Send([]byte(rest)); err == nil {
-		if got, _ := first.ReadAll(t.patience); len(got) > 0 {
+		if got, _ := t.readAll(first); len(got) > 0 {
 			p.answer = got
 		}
 	}
 	if err := first.Close(); err != nil {
 		return "", nil, err
 	}
-	if got, _ := second.ReadAll(t.patience); len(got) == 0 {
+	if got, _ := t.readAll(second); len(got) == 0 {
 		gone, err := t.until(func() (bool, error) { return !t.serves(), nil })
 		if err != nil {
 			return "", nil, err
@@ -241,9 +240,9 @@ func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
 	if err != nil {
 		return EventLoop, []string{"serves several clients at the same time"}
 	}
-	threads := report.Plural(len(now.Threads), "thread", "threads")
+	threads := plural(len(now.Threads), "thread", "threads")
 	if tree := t.processes(); tree >= sitters {
-		return Threaded, []string{"a process for each connection", report.Plural(tree, "process", "processes")}
+		return Threaded, []string{"a process for each connection", plural(tree, "process", "processes")}
 	}
 	if how := t.watched(); how != "" {
 		return EventLoop, []string{"event loop", threads, how}

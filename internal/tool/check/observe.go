@@ -175,7 +175,7 @@ func (t *trial) descriptorsBack(most int) error {
 	t.note("%d descriptors before, %d after", t.held, n)
 	if !ok {
 		return fails(
-			fmt.Sprintf("%d open before, %d after (and still after %v)", t.held, n, t.patience),
+			fmt.Sprintf("%d open before, %d after (and still after %v)", t.held, n, t.waited()),
 			fmt.Sprintf("about %d", t.held),
 		)
 	}

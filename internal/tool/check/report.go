@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,17 +39,25 @@ func newPrinter(w io.Writer, o PrintOptions) printer {
 	return printer{w, o}
 }
 
-func (p printer) bold(text string) string  { return report.Paint(p.o.Colour, report.Bold, text) }
-func (p printer) red(text string) string   { return report.Paint(p.o.Colour, report.BoldRed, text) }
-func (p printer) green(text string) string { return report.Paint(p.o.Colour, report.Green, text) }
-func (p printer) dim(text string) string   { return report.Paint(p.o.Colour, report.Dim, text) }
+func (p printer) colour(code, text string) string {
+	if !p.o.Colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p printer) bold(text string) string  { return p.colour("1", text) }
+func (p printer) red(text string) string   { return p.colour("1;31", text) }
+func (p printer) green(text string) string { return p.colour("32", text) }
+func (p printer) dim(text string) string   { return p.colour("2", text) }
 
 // labelled writes a text of several lines behind a label, in a column of its own.
 func (p printer) labelled(indent int, label, text string) {
 	const column = 7
-	lead := strings.Repeat(" ", indent) + report.Pad(label, column)
-	for _, line := range report.Hang(lead, report.Blanks(lead), text, p.o.Width) {
-		fmt.Fprintln(p.w, strings.TrimRight(line, " "))
+	lead := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s", column, label)
+	for _, line := range report.Wrap(report.PrintableLines(text), p.o.Width-len(lead)) {
+		fmt.Fprintln(p.w, strings.TrimRight(lead+line, " "))
+		lead = strings.Repeat(" ", len(lead))
 	}
 }
 
@@ -71,7 +78,7 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 }
 
 func (r *Report) printHead(p printer) {
-	fmt.Fprintln(p.w, p.bold(r.Target))
+	fmt.Fprintln(p.w, p.bold(report.Printable(r.Target)))
 	what := r.Seen
 	if r.Guessed {
 		what += fmt.Sprintf("\nmodel: %s (guessed; --model says otherwise)", r.Model)
@@ -103,9 +110,12 @@ func (p printer) failed(r Result) {
 		if i == r.Step-1 {
 			mark = p.red("✗")
 		}
-		number := fmt.Sprintf("  %s %2d  ", mark, i+1)
-		for _, part := range report.Hang(number, "        ", line, p.o.Width) {
-			fmt.Fprintln(p.w, part)
+		number := fmt.Sprintf("%2d  ", i+1)
+		for j, part := range report.Wrap(line, p.o.Width-8) {
+			if j > 0 {
+				mark, number = " ", "    "
+			}
+			fmt.Fprintf(p.w, "  %s %s%s\n", mark, number, part)
 		}
 	}
 	p.labelled(8, "got", r.Got)
@@ -194,14 +204,14 @@ func (p printer) summary(r *Report) {
 		}
 		fmt.Fprintln(p.w, line)
 	}
-	verdict := fmt.Sprintf("%s, %s", report.Plural(holds, "case holds", "cases hold"), report.Plural(fails, "fails", "fail"))
+	verdict := fmt.Sprintf("%s, %s", plural(holds, "case holds", "cases hold"), plural(fails, "fails", "fail"))
 	switch {
 	case holds+fails == 0:
 		verdict = "nothing was judged"
 	case fails == 0:
-		verdict = p.green(report.Plural(holds, "case holds", "cases hold") + ", none fails")
+		verdict = p.green(plural(holds, "case holds", "cases hold") + ", none fails")
 	case holds == 0:
-		verdict = report.Plural(fails, "case fails", "cases fail") + ", none holds"
+		verdict = plural(fails, "case fails", "cases fail") + ", none holds"
 	}
 	fmt.Fprintf(p.w, "\n%s (%.1f s)\n", verdict, r.Took.Seconds())
 	for _, reason := range order {
@@ -236,7 +246,7 @@ func (r *Report) JUnit(w io.Writer) error {
 	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
 	suite := testsuite{
-		Name: r.Target, Tests: len(r.Results) + r.Missing, Errors: r.Missing, Seconds: seconds(r.Took),
+		Name: report.Printable(r.Target), Tests: len(r.Results) + r.Missing, Errors: r.Missing, Seconds: seconds(r.Took),
 	}
 	for _, result := range r.Results {
 		c := testcase{Class: result.Group(), Name: result.Address, Seconds: seconds(result.Took)}
@@ -245,7 +255,7 @@ func (r *Report) JUnit(w io.Writer) error {
 			suite.Failures++
 			var text strings.Builder
 			newPrinter(&text, PrintOptions{}).failed(result)
-			c.Failure = &message{Message: result.Must, Text: xmlText(text.String())}
+			c.Failure = &message{Message: result.Must, Text: text.String()}
 		case NotJudged:
 			suite.Skipped++
 			c.Skipped = &message{Message: result.Reason}
@@ -264,17 +274,6 @@ func (r *Report) JUnit(w io.Writer) error {
 	return err
 }
 
-// xmlText leaves out what XML cannot hold. Everything from a server has been
-// quoted before; this is for what has not.
-func xmlText(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && !slices.Contains([]rune{'\n', '\t'}, r) {
-			return -1
-		}
-		return r
-	}, text)
-}
-
 // Explain writes what a case is and does.
 func (c Case) Explain(w io.Writer, o PrintOptions) {
 	p := newPrinter(w, o)
@@ -288,8 +287,12 @@ func (c Case) Explain(w io.Writer, o PrintOptions) {
 	p.labelled(2, "for", strings.Join(models, ", "))
 	fmt.Fprintln(w)
 	for i, line := range c.Script(EventLoop) {
-		for _, part := range report.Hang(fmt.Sprintf("  %2d  ", i+1), "      ", line, p.o.Width) {
-			fmt.Fprintln(w, part)
+		number := fmt.Sprintf("%2d  ", i+1)
+		for j, part := range report.Wrap(line, p.o.Width-6) {
+			if j > 0 {
+				number = "    "
+			}
+			fmt.Fprintf(w, "  %s%s\n", number, part)
 		}
 	}
 	fmt.Fprintln(w)

@@ -71,9 +71,9 @@ func connectSmall(name string) step {
 }
 
 func (t *trial) connectSmall(name string) error {
-	c, err := play.DialSmall(t.server.addr)
+	c, err := t.dialled(play.DialSmall(t.server.addr))
 	if err != nil {
-		return fails("no connection: "+err.Error(), "a connection")
+		return err
 	}
 	t.clients[name] = c
 	return nil
@@ -165,15 +165,10 @@ func duplicate(theirs sockets.Socket, pids []int) (int, error) {
 }
 
 func take(pid, fd int) (int, error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return -1, unable{"pidfd_open: " + err.Error()}
-	}
-	defer unix.Close(pidfd)
-	ours, err := unix.PidfdGetfd(pidfd, fd, 0)
+	ours, err := proc.Duplicate(pid, fd)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOSYS) {
-		return -1, unable{"pidfd_getfd, which the send buffer is filled through, is not allowed here: " +
-			err.Error()}
+		return -1, unable{"a descriptor of the server, which the send buffer is filled through," +
+			" cannot be duplicated here: " + err.Error()}
 	}
 	return ours, err
 }

@@ -338,12 +338,51 @@ func (w *wrong) answer(c *net.TCPConn, request []byte) {
 		w.push(c, response)
 		return
 	}
+	if !bytes.Contains(request, []byte("\r")) {
+		w.bide()
+	}
 	_, err := c.Write(response)
 	if err != nil && w.is("ends when a client is gone") {
 		log.Fatal(err)
 	}
 	if errors.Is(err, unix.EPIPE) && w.is("dies of SIGPIPE") {
 		log.Fatal(err) // as a program in C would without a word
+	}
+}
+
+// late is after what time a server answers that answers late.
+const late = time.Second
+
+// bide waits, by some faults, before a request with bare newlines is answered.
+func (w *wrong) bide() {
+	other, asks := strings.CutPrefix(w.fault, "asks ")
+	switch {
+	case w.is("never answers"):
+		select {}
+	case w.is("waits for a time"):
+		time.Sleep(late)
+	case w.is("waits for a timer"):
+		waitForTimer()
+	case asks:
+		if c, err := net.Dial("tcp", other); err == nil {
+			_, _ = io.Copy(io.Discard, c) // until it closes
+		}
+	}
+}
+
+// waitForTimer waits in a read that has no time limit.
+func waitForTimer() {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer unix.Close(fd)
+	value := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(late))}
+	if err := unix.TimerfdSettime(fd, 0, &value, nil); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := unix.Read(fd, make([]byte, 8)); err != nil {
+		log.Fatal(err)
 	}
 }
 

@@ -93,9 +93,11 @@ func (s *server) all() []int {
 }
 
 // used sums up what the server's processes have used.
-func (s *server) used() (proc.Usage, error) {
+func (s *server) used() (proc.Usage, error) { return usedBy(s.pids) }
+
+func usedBy(pids []int) (proc.Usage, error) {
 	var sum proc.Usage
-	for _, pid := range s.pids {
+	for _, pid := range pids {
 		u, err := proc.Used(pid)
 		if err != nil {
 			return sum, err
@@ -157,10 +159,15 @@ func (s *server) doing(ctx context.Context) (string, bool) {
 	if use := useOf(after.Since(before)); use.spins(window) {
 		return "the server spins: it is never asleep", true
 	}
+	return s.sleeping(), true
+}
+
+// sleeping says where a server sleeps.
+func (s *server) sleeping() string {
 	if call, fd, err := proc.StandsIn(s.pids[0]); err == nil {
-		return fmt.Sprintf("the server sleeps, in %s(%d, …)", ptrace.Name(call), fd), true
+		return fmt.Sprintf("the server sleeps, in %s(%d, …)", ptrace.Name(call), fd)
 	}
-	return "the server sleeps", true
+	return "the server sleeps"
 }
 
 // stands says whether all of the server stands still after SIGSTOP.

@@ -6,15 +6,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
-	"sync"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
-	"lesson/internal/report"
 )
 
 // The steps of which the scripts are made. Their texts say "must" where the
@@ -30,7 +30,7 @@ const (
 
 // connect connects clients, one after the other.
 func connect(names ...string) step {
-	return step{text: report.List(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
+	return step{text: list(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
 		for _, name := range names {
 			c, err := t.dial()
 			if err != nil {
@@ -40,6 +40,14 @@ func connect(names ...string) step {
 		}
 		return nil
 	}}
+}
+
+func list(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 func verb(names []string, one, many string) string {
@@ -114,13 +122,13 @@ func (t *trial) waitTaken(name string) error {
 	if err != nil || read {
 		return err
 	}
-	got := fmt.Sprintf("not within %v", t.patience)
+	got := fmt.Sprintf("not within %v", t.waited())
 	return fails(got+t.evidence(c), "the server reads what has come")
 }
 
 // accepted waits until the server has accepted clients.
 func accepted(names ...string) step {
-	text := "the server must accept " + report.List(names)
+	text := "the server must accept " + list(names)
 	return step{text: text, do: func(t *trial) error {
 		if len(t.server.pids) == 0 {
 			time.Sleep(pauseUnseen)
@@ -146,13 +154,13 @@ func (t *trial) waitAccepted(c *play.Conn) error {
 	if err != nil || ok {
 		return err
 	}
-	got := fmt.Sprintf("not within %v", t.patience)
+	got := fmt.Sprintf("not within %v", t.waited())
 	return fails(got+t.evidence(c), "the server accepts the connection")
 }
 
 // answered demands the answer and then end of file, and closes.
 func answered(names ...string) step {
-	text := report.List(names) + " must be answered, and then read end of file"
+	text := list(names) + " must be answered, and then read end of file"
 	return step{text: text, do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.expectAnswer(name); err != nil {
@@ -232,7 +240,7 @@ func unanswered(name string) step {
 }
 
 func ignoreEOF(err error) error {
-	if err.Error() == "EOF" {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
@@ -270,7 +278,7 @@ func (t *trial) serveOneMore() error {
 	if err := c.Send([]byte(whole)); err != nil {
 		return sending(err)
 	}
-	got, end := c.ReadAll(t.patience)
+	got, end := t.readAll(c)
 	return t.judgeAnswer(c, got, end)
 }
 
@@ -285,8 +293,8 @@ func (t *trial) goodEnd() error {
 	}
 	const want = "the server has served its one client, and ends with status 0"
 	if !ended {
-		doing, _ := t.server.doing(t.ctx)
-		return fails(fmt.Sprintf("still running after %v; %s", t.patience, doing), want)
+		doing, _ := t.doing()
+		return fails(fmt.Sprintf("still running after %v; %s", t.waited(), doing), want)
 	}
 	if how, ok := t.server.proc.Status(); !ok {
 		return fails(how, want)
@@ -326,7 +334,7 @@ func closedToo(name string) step {
 }
 
 func resets(names ...string) step {
-	return step{text: report.List(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
+	return step{text: list(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.clients[name].Reset(); err != nil {
 				return err
@@ -339,7 +347,7 @@ func resets(names ...string) step {
 // reads reads the answer, but not the end.
 func reads(name string) step {
 	return step{text: name + " must receive the answer", do: func(t *trial) error {
-		got, err := t.clients[name].Read(len(t.answer), t.patience)
+		got, err := t.readN(t.clients[name], len(t.answer))
 		if err != nil || !bytes.Equal(got, t.answer) {
 			words := t.words(got, err)
 			if errors.Is(err, play.ErrTimeout) {
@@ -365,12 +373,14 @@ func stop() step {
 		if err == nil && !stopped {
 			return unable{"the process does not stop"}
 		}
+		t.stopped = true
 		return err
 	}}
 }
 
 func goOn() step {
 	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
+		t.stopped = false
 		return t.server.signal(unix.SIGCONT)
 	}}
 }
@@ -453,7 +463,7 @@ func (t *trial) takesAll() error {
 	if err != nil || ok {
 		return err
 	}
-	got := fmt.Sprintf("not all within %v: one of them, %v", t.patience, missing.LocalAddr())
+	got := fmt.Sprintf("not all within %v: one of them, %v", t.waited(), missing.LocalAddr())
 	return fails(got+t.evidence(missing), "all accepted, and what they sent read")
 }
 
@@ -472,18 +482,14 @@ func crowdSends(text string) step {
 func crowdAnswered() step {
 	return step{text: "each of them must be answered, and then read end of file", do: func(t *trial) error {
 		errs := make([]error, len(t.crowd))
-		var readers sync.WaitGroup
-		for i, c := range t.crowd {
-			readers.Go(func() {
-				got, end := c.ReadAll(t.patience)
-				if end == nil && bytes.Equal(got, t.answer) {
-					_ = c.Close() // or a server that takes one at a time waits for us
-					return
-				}
-				errs[i] = fails(t.words(got, end), "")
-			})
-		}
-		readers.Wait()
+		t.sideBySide(len(t.crowd), func(i int) {
+			got, end := t.readAll(t.crowd[i])
+			if end == nil && bytes.Equal(got, t.answer) {
+				_ = t.crowd[i].Close() // or a server that takes one at a time waits for us
+				return
+			}
+			errs[i] = fails(t.words(got, end), "")
+		})
 		return t.judgeCrowd(errs)
 	}}
 }
@@ -498,7 +504,7 @@ func (t *trial) judgeCrowd(errs []error) error {
 	got := fmt.Sprintf("%d of %d were not; the first: %s", len(failed), len(errs), f.got)
 	if l, err := t.listener(); err == nil && l.Unread > 0 {
 		got += fmt.Sprintf("; the kernel says: %s in the accept queue",
-			report.Plural(int(l.Unread), "connection waits", "connections wait"))
+			plural(int(l.Unread), "connection waits", "connections wait"))
 	}
 	return fails(got, fmt.Sprintf("%d answers", len(errs)))
 }
@@ -508,26 +514,22 @@ func everybody(n int) step {
 	text := fmt.Sprintf("%d clients come at the same time; each must be answered", n)
 	return step{text: text, do: func(t *trial) error {
 		errs := make([]error, n)
-		var clients sync.WaitGroup
-		for i := range n {
-			clients.Go(func() { errs[i] = t.converse(whole) })
-		}
-		clients.Wait()
+		t.sideBySide(n, func(i int) { errs[i] = t.converse(whole) })
 		return t.judgeCrowd(errs)
 	}}
 }
 
 // converse is a whole conversation of a well-behaved client.
 func (t *trial) converse(request string) error {
-	c, err := play.Dial(t.server.addr)
+	c, err := t.dial()
 	if err != nil {
-		return fails("no connection: "+err.Error(), "a connection")
+		return err
 	}
 	defer c.Close()
 	if err := c.Send([]byte(request)); err != nil {
 		return sending(err)
 	}
-	got, end := c.ReadAll(t.patience)
+	got, end := t.readAll(c)
 	if end != nil || !bytes.Equal(got, t.answer) {
 		return fails(t.words(got, end), "the answer, then end of file")
 	}

@@ -14,7 +14,6 @@ import (
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
-	"lesson/internal/report"
 )
 
 // A step is one line of a script: what it says, and what it does.
@@ -48,6 +47,7 @@ type trial struct {
 	timeout  time.Duration // the server's own for unfinished requests
 	answer   []byte        // what this server answers to a whole request
 
+	vigil   vigil
 	clients map[string]*play.Conn
 	filled  map[string]int // bytes that were put before a client's answer
 	fits    int            // bytes that fit into a send buffer
@@ -55,6 +55,7 @@ type trial struct {
 	flood   *flood
 	before  proc.Usage // what the server had used when it was last looked at
 	held    int        // descriptors it had then
+	stopped bool       // the script has stopped the server
 	mayEnd  bool       // the script ends the server
 	notes   []string
 	restart func() (*server, error) // a second server in the place of the first
@@ -64,39 +65,25 @@ func (t *trial) note(format string, args ...any) {
 	t.notes = append(t.notes, fmt.Sprintf(format, args...))
 }
 
-// until waits for a condition, for as long as a client would wait. It is false
-// when that was too long.
-func (t *trial) until(holds func() (bool, error)) (bool, error) {
-	return until(t.ctx, t.patience, holds)
-}
-
-func until(
-	ctx context.Context, patience time.Duration, holds func() (bool, error),
-) (bool, error) {
-	deadline := time.Now().Add(patience)
-	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		ok, err := holds()
-		if ok || err != nil {
-			return ok, err
-		}
-		if time.Now().After(deadline) {
-			return false, nil
-		}
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
-}
-
 // dial connects. A server that cannot be reached has failed, whatever the case
 // is about.
 func (t *trial) dial() (*play.Conn, error) {
-	c, err := play.Dial(t.server.addr)
+	if t.stopped { // then the kernel ignores clients that find the accept queue full
+		if l, err := t.listener(); err == nil && l.Unread > l.Unsent {
+			return nil, fails(fmt.Sprintf("no connection: %s in the accept queue, which is full",
+				plural(int(l.Unread), "client waits", "clients wait")), "a connection")
+		}
+	}
+	return t.dialled(play.Dial(t.server.addr))
+}
+
+func (t *trial) dialled(c *play.Conn, err error) (*play.Conn, error) {
 	if err != nil {
 		return nil, fails("no connection: "+err.Error(), "a connection")
 	}
+	t.vigil.mu.Lock()
+	defer t.vigil.mu.Unlock()
+	t.vigil.conns = append(t.vigil.conns, c)
 	return c, nil
 }
 
@@ -135,7 +122,7 @@ func listenerAt(addr netip.AddrPort) (sockets.Socket, error) {
 
 // read reads the rest of a conversation and says what came in words.
 func (t *trial) read(name string) (got []byte, end error) {
-	got, end = t.clients[name].ReadAll(t.patience)
+	got, end = t.readAll(t.clients[name])
 	if filled := t.filled[name]; filled > 0 {
 		got = got[min(filled, len(got)):]
 	}
@@ -164,7 +151,7 @@ func (t *trial) words(got []byte, end error) string {
 	case errors.Is(end, play.ErrReset):
 		return what + ", then a reset"
 	case errors.Is(end, play.ErrTimeout):
-		return fmt.Sprintf("%s, and then nothing for %v; the connection is open", what, t.patience)
+		return fmt.Sprintf("%s, and then nothing for %v; the connection is open", what, t.waited())
 	default:
 		return fmt.Sprintf("%s, then: %v", what, end)
 	}
@@ -189,16 +176,23 @@ func (t *trial) evidence(c *play.Conn) string {
 	case theirs.Inode == 0:
 		words = append(words, "the server has not accepted the connection")
 	case theirs.Unread > 0:
-		words = append(words, report.Plural(int(theirs.Unread), "byte lies unread in the server's"+
+		words = append(words, plural(int(theirs.Unread), "byte lies unread in the server's"+
 			" receive buffer", "bytes lie unread in the server's receive buffer"))
 	}
-	if doing, ok := t.server.doing(t.ctx); ok {
+	if doing, ok := t.doing(); ok {
 		words = append(words, doing)
 	}
 	if len(words) == 0 {
 		return ""
 	}
 	return "; the kernel says: " + strings.Join(words, ", and ")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // expectAnswer reads a whole answer and then end of file, and nothing else.

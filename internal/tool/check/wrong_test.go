@@ -3,6 +3,7 @@
 package check
 
 import (
+	"lesson/internal/lesson"
 	"slices"
 	"sync"
 	"testing"
@@ -132,20 +133,16 @@ func TestTheLessonsAreRight(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	models := map[string]Model{
-		"blocking": Blocking, "loop": Loop, "threaded": Threaded,
-		"epoll": EventLoop, "edgetriggered": EventLoop, "netpoll": EventLoop,
-	}
-	for name, model := range models {
-		t.Run(name, func(t *testing.T) {
-			report, err := Run(t.Context(), Target{Command: command(serveLesson, name)}, Options{
+	for _, l := range lesson.All() {
+		t.Run(l.Name, func(t *testing.T) {
+			report, err := Run(t.Context(), Target{Command: command(serveLesson, l.Name)}, Options{
 				Timeout: time.Second,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Model != model {
-				t.Errorf("guessed %s, want %s (%s)", report.Model, model, report.Seen)
+			if report.Model != l.Model {
+				t.Errorf("guessed %s, want %s (%s)", report.Model, l.Model, report.Seen)
 			}
 			allHold(t, report)
 			if len(report.Results) != len(Cases()) {

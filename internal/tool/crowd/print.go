@@ -27,7 +27,9 @@ func (r *Report) Print(w io.Writer, width int) {
 		width = 80
 	}
 	for _, text := range r.sentences() {
-		fmt.Fprintln(w, strings.Join(report.Hang("", "  ", text, min(width, 100)), "\n"))
+		const indent = "  "
+		lines := report.Wrap(text, min(width, 100)-len(indent))
+		fmt.Fprintln(w, strings.Join(lines, "\n"+indent))
 	}
 }
 
@@ -65,7 +67,7 @@ func (r *Report) crowds(spread bool) *report.Table {
 			if spread {
 				row = append(row, fmt.Sprintf("%d/%d", size.Probe.Answered, size.Probe.Asked))
 			}
-			t.Rows = append(t.Rows, append(row, report.Percent(size.Idle.Median, 1)))
+			t.Rows = append(t.Rows, append(row, fmt.Sprintf("%.1f %%", 100*size.Idle.Median)))
 		}
 	}
 	return t
@@ -93,7 +95,7 @@ func probeCells(p Probe) (median, slowest string) {
 func (r *Report) lines() *report.Table {
 	t := &report.Table{Left: 1, Head: []string{"a line through", "user", "R²", "kernel", "R²", "threads"}}
 	for _, n := range Projected {
-		t.Head = append(t.Head, "→ "+report.Thousands(n))
+		t.Head = append(t.Head, "→ "+grouped(n))
 	}
 	for _, s := range r.Servers {
 		if s.User == nil || s.Kernel == nil || s.Threads == nil {
@@ -184,10 +186,31 @@ func (r *Report) widest() string {
 func (r Range) spread() string { return bytes(r.Min) + "–" + bytes(r.Max) }
 
 // bytes is a number of bytes for one connection. Less than 0 is noise, and shown.
-func bytes(v float64) string { return report.Thousands(v) }
+func bytes(v float64) string { return grouped(int(v + 0.5*sign(v))) }
+
+func sign(v float64) float64 {
+	if v < 0 {
+		return -1
+	}
+	return 1
+}
+
+// grouped writes 18000 as 18,000.
+func grouped(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
 
 func short(d time.Duration) string {
 	return strings.ReplaceAll(report.Seconds(d.Seconds()), " ", "")
 }
 
-func rounds(n int) string { return report.Plural(n, "round", "rounds") }
+func rounds(n int) string {
+	if n == 1 {
+		return "1 round"
+	}
+	return fmt.Sprintf("%d rounds", n)
+}

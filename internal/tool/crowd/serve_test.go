@@ -93,7 +93,11 @@ func program(name string, as ...string) Target {
 
 func lessonProgram(name string) Target {
 	t := program(name, "lesson", name)
-	t.OneByOne = name == "loop"
+	l, err := lesson.Find(name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	t.OneByOne = l.Model == lesson.Loop
 	return t
 }
 

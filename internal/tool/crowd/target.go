@@ -31,18 +31,21 @@ type Target struct {
 // acceptOnly is the name of the server that all others are compared with.
 const acceptOnly = "accept only"
 
-// Lessons is the lessons to measure: those named, or all that can be.
+// Lessons returns the lessons to measure: those named, or all that can be, step by step.
 func Lessons(only []string) ([]Target, error) {
-	names := only
-	if len(names) == 0 {
-		names = []string{"loop", "threaded", "netpoll", "epoll", "edgetriggered"}
+	lessons, err := lesson.FindCompared(only)
+	if err != nil {
+		return nil, err
+	}
+	if len(only) == 0 {
+		slices.SortStableFunc(lessons, func(a, b lesson.Lesson) int { return a.Step - b.Step })
 	}
 	var targets []Target
-	for _, name := range names {
-		if slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name }) {
+	for _, l := range lessons {
+		if slices.ContainsFunc(targets, func(t Target) bool { return t.Name == l.Name }) {
 			continue
 		}
-		t, err := lessonTarget(name)
+		t, err := lessonTarget(l)
 		if err != nil {
 			return nil, err
 		}
@@ -51,40 +54,26 @@ func Lessons(only []string) ([]Target, error) {
 	return targets, nil
 }
 
-func lessonTarget(name string) (Target, error) {
-	if _, err := lesson.Find(name); err != nil {
-		return Target{}, err
-	}
-	var t Target
+func lessonTarget(l lesson.Lesson) (Target, error) {
+	t := Target{OneByOne: l.Model == lesson.Loop}
 	flags := []string{"--quiet", "--timeout", "0"} // else it would close the idle ones
-	switch name {
-	case "blocking":
-		return t, errors.New("lesson blocking serves one client and ends: it has no crowd;" +
-			" try loop")
-	case "loop":
-		t.OneByOne = true
-	case "threaded":
-		var err error
+	var err error
+	if l.Model == lesson.Threaded {
 		if t.Most, t.Why, err = mostThreads(); err != nil {
 			return t, err
 		}
 		flags = append(flags, "--max-conns", strconv.Itoa(t.Most))
 	}
-	var err error
-	t.Program, err = child.Lesson(name, flags...)
+	t.Program, err = child.Lesson(l.Name, flags...)
 	return t, err
 }
 
-// lessonThreads is the most that `lesson threaded --max-conns` takes; it keeps
-// below the 10,000 threads at which the Go runtime ends a program.
-const lessonThreads = 8000
-
-// mostThreads is how many connections the lesson threaded can have here, with a
-// thread for each.
+// mostThreads returns how many connections a lesson can have here with a thread for
+// each, and why not more.
 func mostThreads() (n int, why string, err error) {
-	n = lessonThreads
+	n = lesson.MostThreads
 	why = fmt.Sprintf("--max-conns %d is the most that it takes:"+
-		" at 10,000 threads the Go runtime ends a program", lessonThreads)
+		" at 10,000 threads the Go runtime ends a program", lesson.MostThreads)
 	const others = 500 // its own threads, our own, and those of the whole machine
 	for _, limit := range threadLimits() {
 		allowed, err := limit.read()

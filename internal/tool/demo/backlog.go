@@ -275,7 +275,7 @@ func bursts(ctx context.Context, backlogs []int, window time.Duration) ([]Burst,
 		all[i] = Burst{Backlog: backlogs[i/2], Clients: burstSize, Away: i%2 == 0, Window: window}
 		places <- struct{}{}
 		running.Go(func() {
-			failed[i] = all[i].make(ctx)
+			failed[i] = all[i].measure(ctx)
 			<-places
 		})
 		if pause(ctx, between) != nil {
@@ -305,7 +305,7 @@ func burstsTogether() (int, error) {
 	return together, nil
 }
 
-func (m *Burst) make(ctx context.Context) error {
+func (m *Burst) measure(ctx context.Context) error {
 	s, err := newEpollServer(m.Backlog)
 	if err != nil {
 		return err

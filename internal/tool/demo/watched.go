@@ -74,7 +74,7 @@ func watch(name string, k *watchedKernel, options server.Options) (*watched, err
 	if err != nil {
 		return nil, err
 	}
-	k.Linux = &kernel.Linux{Nonblocking: l.Nonblocking}
+	k.Linux = l.Kernel()
 	s, err := l.Start(k, options)
 	if err != nil {
 		return nil, err

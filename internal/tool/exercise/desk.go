@@ -3,12 +3,14 @@
 package exercise
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"text/tabwriter"
 	"time"
 
 	"lesson/internal/report"
@@ -64,17 +66,18 @@ func (d *Desk) List() error {
 	if err != nil {
 		return err
 	}
-	table := report.Table{Left: 5, Width: report.Width(d.Out),
-		Head: []string{"EXERCISE", "SERVER", "CHAPTER", "HINTS", "PROGRESS"}}
+	table := tabwriter.NewWriter(d.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "EXERCISE\tSERVER\tCHAPTER\tHINTS\tPROGRESS")
 	solved := 0
 	for _, l := range all {
-		table.Rows = append(table.Rows,
-			[]string{l.Name, l.Server, l.Chapter, fmt.Sprint(l.Hints), string(l.Stage)})
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", l.Name, l.Server, l.Chapter, l.Hints, l.Stage)
 		if l.Stage == Solved {
 			solved++
 		}
 	}
-	table.Print(d.Out)
+	if err := table.Flush(); err != nil {
+		return err
+	}
 	_, err = fmt.Fprintf(d.Out, "\n%d of %d solved\n", solved, len(all))
 	return err
 }
@@ -85,7 +88,13 @@ func (d *Desk) ListJSON() error {
 	if err != nil {
 		return err
 	}
-	return report.JSON(d.Out, all)
+	return d.json(all)
+}
+
+func (d *Desk) json(value any) error {
+	encoder := json.NewEncoder(d.Out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
 }
 
 // Start makes the learner's copy, in a folder of the exercise's name in parent,
@@ -135,12 +144,12 @@ Your copy is in %s. Read README.md there first.
 func shown(path string) string {
 	here, err := os.Getwd()
 	if err != nil {
-		return path
+		return report.Printable(path)
 	}
 	if short, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(short) {
-		return short
+		return report.Printable(short)
 	}
-	return path
+	return report.Printable(path)
 }
 
 // copyOf is the folder with the learner's copy: where it was started, or, when

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"lesson/internal/lesson"
 	"lesson/internal/tool/check"
 )
 
@@ -133,7 +134,7 @@ func loadFixture(t *testing.T, folder fs.FS) *Gallery {
 
 // cases are those that the fixture knows.
 func cases() []check.Case {
-	all, loop := check.Models(), []check.Model{check.Loop, check.Threaded, check.EventLoop}
+	all, loop := lesson.Models(), []check.Model{check.Loop, check.Threaded, check.EventLoop}
 	return []check.Case{
 		{Address: "requests/whole", Models: all, Must: "a request is answered"},
 		{Address: "requests/large", Models: all, Must: "a large one, too", Cause: "it reads once"},

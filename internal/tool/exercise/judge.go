@@ -92,9 +92,9 @@ func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions
 	if errors.As(err, &broken) {
 		f.BuildError = broken.Output
 		if o.JSON {
-			return errors.Join(report.JSON(d.Out, f), err)
+			return errors.Join(d.json(f), err)
 		}
-		fmt.Fprint(d.Log, broken.Output)
+		fmt.Fprint(d.Log, report.PrintableLines(strings.ReplaceAll(broken.Output, "\t", "    ")))
 	}
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (d *Desk) conclude(e Exercise, f Finding, o CheckOptions) error {
 		}
 	})
 	if o.JSON {
-		err = errors.Join(err, report.JSON(d.Out, f))
+		err = errors.Join(err, d.json(f))
 	}
 	switch {
 	case err != nil:
@@ -302,7 +302,7 @@ func (d *Desk) checkUntilChanged(ctx context.Context, e Exercise, dir string) {
 	}()
 	err := d.check(checking, e, dir, CheckOptions{Brief: true})
 	if err != nil && checking.Err() == nil {
-		fmt.Fprintf(d.Log, "%v\n", err)
+		fmt.Fprintln(d.Log, report.PrintableLines(err.Error()))
 	}
 	if checking.Err() == nil {
 		fmt.Fprintf(d.Log, "\nwatching %s; to end: Ctrl-C\n", shown(dir))

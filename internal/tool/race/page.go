@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"lesson/internal/observe/trace"
 	"lesson/internal/report"
 )
 
@@ -128,7 +129,7 @@ func (r *Report) lane(l Lane) report.Lane {
 	var work *report.Span
 	for _, s := range l.Spans {
 		long := s.To-s.From >= r.Lasted/parts
-		stands := s.Many > 0 || long && (waits(string(s.What)) || s.What == Stopped)
+		stands := s.Many > 0 || long && (trace.Waits(string(s.What)) || s.What == Stopped)
 		switch {
 		case stands:
 			label := s.At

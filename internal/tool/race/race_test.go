@@ -65,7 +65,7 @@ func serveLesson(name string, args []string) error {
 			return err
 		}
 		defer file.Close()
-		run.Trace = trace.NewJSON(file)
+		run.Trace = trace.NewRecorder(trace.JSON(file))
 	}
 	return run.Do()
 }
@@ -303,7 +303,7 @@ func TestWhatCannotBeRaced(t *testing.T) {
 		!strings.Contains(err.Error(), "there are blocking, loop") {
 		t.Errorf("%v", err)
 	}
-	all, err := Lessons(nil)
+	all, err := lesson.FindAll(nil)
 	if err != nil || len(all) != 6 {
 		t.Errorf("%d lessons, %v", len(all), err)
 	}

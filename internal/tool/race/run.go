@@ -25,22 +25,6 @@ import (
 	"lesson/internal/play"
 )
 
-// Lessons is the lessons of those names; all of them when there are none.
-func Lessons(only []string) ([]lesson.Lesson, error) {
-	if len(only) == 0 {
-		return lesson.WithVariants(), nil
-	}
-	var lessons []lesson.Lesson
-	for _, name := range only {
-		l, err := lesson.Find(name)
-		if err != nil {
-			return nil, err
-		}
-		lessons = append(lessons, l)
-	}
-	return lessons, nil
-}
-
 // A runner is one server in the race.
 type runner struct {
 	lesson lesson.Lesson
@@ -56,7 +40,7 @@ type runner struct {
 // marked as interrupted, and no error. An error beside a report is about servers
 // that could not be started, or whose trace could not be read.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	lessons, err := Lessons(o.Only)
+	lessons, err := lesson.FindAll(o.Only)
 	if err != nil {
 		return nil, err
 	}

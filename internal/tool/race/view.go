@@ -54,25 +54,28 @@ func newView(
 		names[c.Addr] = c.Name
 	}
 	delete(names, netip.AddrPort{}) // those that did not connect
-	open := map[int64]int{}         // calls that have been entered, by number: where in v.calls
-	for _, e := range events {
-		at := e.At - record.Began
-		i, entered := open[e.Call]
-		switch {
-		case !e.Left:
-			open[e.Call] = len(v.calls)
-			v.calls = append(v.calls, call{Event: e, from: at, to: record.Lasted, who: names[e.Peer]})
-		case entered:
-			v.calls[i].Event, v.calls[i].to = e, at
-			if who := names[e.Peer]; e.Name == "accept4" && who != "" {
-				v.calls[i].who, v.accepted[who] = who, at
-			}
+	server := trace.NewState()
+	add := func(entered, e trace.Event, to time.Duration) {
+		c := call{Event: e, from: entered.At - record.Began, to: to, who: names[e.Peer]}
+		v.calls = append(v.calls, c)
+		if e.Left && e.Name == "accept4" && c.who != "" {
+			v.accepted[c.who] = to
 		}
+	}
+	for _, e := range events {
+		if entered, known := server.Note(e); e.Left && known {
+			add(entered, e, e.At-record.Began)
+		}
+	}
+	for _, e := range server.Open() {
+		add(e, e, record.Lasted)
 	}
 	v.calls = slices.DeleteFunc(v.calls, func(c call) bool {
 		return c.to <= 0 || c.from >= record.Lasted
 	})
-	slices.SortStableFunc(v.calls, func(a, b call) int { return cmp.Compare(a.from, b.from) })
+	slices.SortFunc(v.calls, func(a, b call) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.Call, b.Call))
+	})
 	last := time.Duration(math.MinInt64) // when the last of all earlier calls was left
 	for i := range v.calls {
 		c := &v.calls[i]
@@ -288,15 +291,6 @@ func atTheSameTime(calls []call) []Span {
 	return spans
 }
 
-// waits says whether a call of that name can wait for somebody.
-func waits(name string) bool {
-	switch name {
-	case "accept4", "read", "send", "epoll_wait", "nanosleep":
-		return true
-	}
-	return false
-}
-
 // stood is where the server stood, the longest first.
 func (v *view) stood() []Place {
 	type key struct{ call, at string }
@@ -304,7 +298,7 @@ func (v *view) stood() []Place {
 	per := map[key]map[string]time.Duration{}
 	for _, c := range v.calls {
 		from := max(c.from, v.frozen)
-		if !waits(c.Name) || from >= c.to {
+		if !trace.Waits(c.Name) || from >= c.to {
 			continue
 		}
 		k := key{c.Name, c.at()}

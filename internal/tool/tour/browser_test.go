@@ -599,6 +599,15 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 	p.reaction("a", "epoll", "read 16 bytes")
 	p.click("#player-close")
 	p.badge("loop", "blocked in read")
+
+	// A recording of an earlier format is refused, and the live servers stay.
+	old := filepath.Join(dir, "old.json")
+	if err := os.WriteFile(old, []byte(`{"version":1,"log":[]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{old}))
+	p.until("it is refused", `document.body.textContent.includes("This recording has format 1")`)
+	p.badge("loop", "blocked in read")
 }
 
 // playToTheEnd steps through a recording.
@@ -637,7 +646,7 @@ func checkRecording(t *testing.T, file string) {
 	if err := json.Unmarshal(text, &recording); err != nil {
 		t.Fatal(err)
 	}
-	if recording.Version != 1 || len(recording.Log) == 0 {
+	if recording.Version != 2 || len(recording.Log) == 0 {
 		t.Errorf("version %d, %d events", recording.Version, len(recording.Log))
 	}
 }

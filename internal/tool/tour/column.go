@@ -33,6 +33,7 @@ type serverEvent struct {
 	Addr     string   `json:"addr,omitempty"`
 	Files    []string `json:"files"`
 	Untraced bool     `json:"untraced,omitempty"` // its calls cannot be seen
+	Parked   bool     `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
 	Lines    bool     `json:"lines"`              // its calls come with file and line
 	State    string   `json:"state"`
 	Error    string   `json:"error,omitempty"`
@@ -60,14 +61,10 @@ type column struct {
 	gone    chan struct{} // closed when run has ended
 	addr    netip.AddrPort
 	stopped bool // it was asked to end
-
-	// What its calls have told of descriptors.
-	listener, epoll int
-	fds             map[netip.AddrPort]int // of connections, by client
 }
 
 func newColumn(id, name, title string, files []string, j *journal) *column {
-	c := &column{id: id, journal: j, listener: -1, epoll: -1, fds: map[netip.AddrPort]int{}}
+	c := &column{id: id, journal: j}
 	c.about = serverEvent{Server: id, Lesson: name, Title: title, Files: files, Lines: true}
 	return c
 }
@@ -89,12 +86,11 @@ func (c *column) launch() error {
 		c.mu.Unlock()
 		return nil
 	}
-	c.listener, c.epoll = -1, -1
-	clear(c.fds)
+	c.journal.begins(c.id)
 	c.tell(starting, nil)
 	c.mu.Unlock()
 
-	run, err := c.start(c) // it makes calls already, and call takes the lock
+	run, err := c.start(c) // it makes calls already
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -140,23 +136,7 @@ func (c *column) stop() {
 }
 
 // call notes half a call of the server, on its own thread.
-func (c *column) call(e trace.Event) {
-	c.mu.Lock()
-	switch {
-	case e.Name == "listen" && e.Left && e.Err == "":
-		c.listener = e.FD
-	case e.Name == "epoll_create1" && e.Left && e.Err == "":
-		c.epoll = e.Result
-	case e.Name == "accept4" && e.Left && e.Err == "":
-		if e.Peer.IsValid() {
-			c.fds[e.Peer] = e.Result
-		}
-	case e.Name == "close" && !e.Left:
-		delete(c.fds, e.Peer)
-	}
-	c.mu.Unlock()
-	c.journal.call(c.id, e)
-}
+func (c *column) call(e trace.Event) { c.journal.call(c.id, e) }
 
 // cannotBeTraced says that the kernel lets nobody watch the server's calls.
 func (c *column) cannotBeTraced() {
@@ -185,13 +165,13 @@ type lessonRun struct {
 // lessonColumn is a column with one of the lessons.
 func lessonColumn(id string, l lesson.Lesson, j *journal) *column {
 	c := newColumn(id, l.Name, l.Title, l.Files, j)
-	c.about.Untraced, c.about.Lines = l.Untraced, !l.Untraced
+	c.about.Untraced, c.about.Parked, c.about.Lines = l.Untraced, l.Untraced, !l.Untraced
 	c.start = func(c *column) (running, error) { return startLesson(c, l) }
 	return c
 }
 
 func startLesson(c *column, l lesson.Lesson) (running, error) {
-	var k kernel.Kernel = &kernel.Linux{Nonblocking: l.Nonblocking}
+	var k kernel.Kernel = l.Kernel()
 	if !l.Untraced {
 		k = &trace.Traced{
 			Kernel:   &rationed{Kernel: k, left: maxOutsiders + maxClients},
@@ -222,16 +202,18 @@ func (r *lessonRun) pid() int             { return self }
 func (r *lessonRun) stop()                { r.Stop() }
 func (r *lessonRun) end() error           { return <-r.ended }
 
-// threads is how many threads stand in a call of the server, or run between two:
-// the process has many servers, and Go keeps more threads than it needs.
+// threads returns in how many threads the server has an open call: the process has many
+// servers, and Go keeps more threads than it needs.
 func (r *lessonRun) threads() int {
 	if r.column.about.Untraced {
 		return -1
 	}
 	threads := map[int]bool{}
-	for _, call := range r.column.journal.standing(r.column.id) {
-		threads[call.Thread] = true
-	}
+	r.column.journal.look(r.column.id, func(s *trace.State) {
+		for _, call := range s.Open() {
+			threads[call.Thread] = true
+		}
+	})
 	return len(threads)
 }
 

@@ -20,7 +20,7 @@ type event interface{ head() *header }
 
 type header struct {
 	Seq  int64         `json:"seq"` // numbers the events of a session, from 1
-	At   time.Duration `json:"t"`
+	At   time.Duration `json:"at"`
 	Type string        `json:"type"`
 }
 
@@ -30,7 +30,7 @@ func (h *header) head() *header { return h }
 type callEvent struct {
 	header
 	Server string      `json:"server"`
-	Call   trace.Event `json:"e"`
+	Event  trace.Event `json:"event"`
 }
 
 // A missedEvent says that calls of a server were left out, and which calls are
@@ -74,10 +74,10 @@ func (r *ring[T]) since(n int64, most int) (items []T, lost int64) {
 	return items, from - n
 }
 
-// A callRing is the calls of one server.
+// A callRing is the calls of one server, and what they have shown.
 type callRing struct {
 	ring[callEvent]
-	open map[int64]trace.Event // entered and not left, by number
+	state *trace.State
 }
 
 // A journal keeps what has happened in a session, as far as there is room: a page
@@ -120,22 +120,27 @@ func (j *journal) forget(key string) {
 	delete(j.state, key)
 }
 
-// call adds half a call of a server. It is called on the server's own thread.
-func (j *journal) call(server string, call trace.Event) {
+// begins makes room for the calls of a server that starts: none of them is open.
+func (j *journal) begins(server string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.calls[server] == nil {
+		j.calls[server] = &callRing{ring: ring[callEvent]{most: keptCalls}}
+	}
+	j.calls[server].state = trace.NewState()
+}
+
+// call adds half a call of a server that is shown. It runs on the server's own thread.
+func (j *journal) call(server string, e trace.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r := j.calls[server]
 	if r == nil {
-		r = &callRing{ring: ring[callEvent]{most: keptCalls}, open: map[int64]trace.Event{}}
-		j.calls[server] = r
+		return
 	}
-	if call.Left {
-		delete(r.open, call.Call)
-	} else {
-		r.open[call.Call] = call
-	}
+	r.state.Note(e)
 	j.seq++
-	r.push(callEvent{header{Seq: j.seq, At: call.At, Type: "call"}, server, call})
+	r.push(callEvent{header{Seq: j.seq, At: e.At, Type: "call"}, server, e})
 	j.wake()
 }
 
@@ -146,23 +151,13 @@ func (j *journal) removed(server string) {
 	delete(j.calls, server)
 }
 
-// standing is the calls of a server that have been entered and not left.
-func (j *journal) standing(server string) []trace.Event {
+// look calls see with what the calls of a server have shown so far.
+func (j *journal) look(server string, see func(*trace.State)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if r := j.calls[server]; r != nil {
-		return r.standing()
+		see(r.state)
 	}
-	return nil
-}
-
-func (r *callRing) standing() []trace.Event {
-	open := make([]trace.Event, 0, len(r.open))
-	for _, call := range r.open {
-		open = append(open, call)
-	}
-	slices.SortFunc(open, func(a, b trace.Event) int { return cmp.Compare(a.Call, b.Call) })
-	return open
 }
 
 func (j *journal) wake() {
@@ -275,7 +270,7 @@ func (r *reader) take() []event {
 		}
 		if lost > 0 {
 			batch = append(batch, &missedEvent{
-				header{Seq: j.seq, At: now, Type: "missed"}, server, lost, calls.standing(),
+				header{Seq: j.seq, At: now, Type: "missed"}, server, lost, calls.state.Open(),
 			})
 		}
 	}

@@ -41,9 +41,7 @@ type childRun struct {
 // which a source file is shown of where it lies.
 func startProgram(p child.Program, c *column, name func(file string) string) (running, error) {
 	p.Born = func(pid int) error {
-		recorder := trace.NewRecorder(c.call)
-		recorder.PeerOf = program.PeerOf
-		_, err := program.Watch(recorder, name, pid) // until it ends
+		_, err := program.Watch(trace.NewRecorder(c.call), name, pid) // until it ends
 		if errors.Is(err, unix.EPERM) {
 			c.cannotBeTraced() // as in many a container: the kernel's side is left
 			return nil

@@ -12,24 +12,13 @@ import (
 
 // A contents is what a page needs to know first.
 type contents struct {
-	Chapters  []book.Page `json:"chapters"`
-	Lessons   []about     `json:"lessons"`
-	Exercises []named     `json:"exercises"`
-	Scenarios []script    `json:"scenarios"`
-	Columns   []string    `json:"columns"` // the servers to begin with
-	Program   string      `json:"program"` // the learner's own, "" for none
-	Limits    limits      `json:"limits"`
-}
-
-// about is a lesson, with its chapter's page.
-type about struct {
-	Name     string   `json:"name"`
-	Step     int      `json:"step"`
-	Title    string   `json:"title"`
-	Command  string   `json:"command"`
-	Chapter  string   `json:"chapter"` // the id of its page
-	Files    []string `json:"files"`
-	Untraced bool     `json:"untraced"`
+	Chapters  []book.Page     `json:"chapters"`
+	Lessons   []lesson.Lesson `json:"lessons"`
+	Exercises []named         `json:"exercises"`
+	Scenarios []script        `json:"scenarios"`
+	Columns   []string        `json:"columns"` // the servers to begin with
+	Program   string          `json:"program"` // the learner's own, "" for none
+	Limits    limits          `json:"limits"`
 }
 
 type named struct {
@@ -58,20 +47,24 @@ func (t *Tour) contents() (contents, error) {
 	return c, nil
 }
 
-func lessons() []about {
-	var all []about
-	for _, l := range lesson.WithVariants() {
-		chapter := strings.TrimSuffix(strings.TrimPrefix(l.Chapter, "docs/"), ".md")
-		all = append(all, about{l.Name, l.Step, l.Title, l.Command, chapter, l.Files, l.Untraced})
+// lessons returns the lessons, with the id of its page in place of each one's chapter.
+func lessons() []lesson.Lesson {
+	all := lesson.All()
+	for i, l := range all {
+		all[i].Chapter = strings.TrimSuffix(strings.TrimPrefix(l.Chapter, "docs/"), ".md")
 	}
 	return all
 }
+
+// recordingVersion is the format of a recording. It changes with the names and the
+// meaning of what is in it; the page refuses any other.
+const recordingVersion = 2
 
 // A recording is a session, to be kept and opened again.
 type recording struct {
 	Version int               `json:"version"`
 	Machine proc.Machine      `json:"machine"`
-	Lessons []about           `json:"lessons"`
+	Lessons []lesson.Lesson   `json:"lessons"`
 	Servers []serverEvent     `json:"servers"`
 	Sources map[string]string `json:"sources"` // plain text
 	Log     []event           `json:"log"`
@@ -80,7 +73,7 @@ type recording struct {
 // recording is what is kept of the session.
 func (s *session) recording() (*recording, error) {
 	r := &recording{
-		Version: 1, Lessons: lessons(), Servers: []serverEvent{}, Sources: map[string]string{},
+		Version: recordingVersion, Lessons: lessons(), Servers: []serverEvent{}, Sources: map[string]string{},
 		Log: s.journal.all(),
 	}
 	var err error

@@ -103,7 +103,7 @@ func (r *rig) must(method, path string, body, into any) {
 // An anEvent is any event, as a page gets it.
 type anEvent struct {
 	Seq      int64
-	T        int64
+	At       int64
 	Type     string
 	Server   string
 	Client   string
@@ -117,7 +117,7 @@ type anEvent struct {
 	Calls    int64
 	Threads  int
 	Sent     int
-	E        trace.Event
+	Event    trace.Event
 	Open     []trace.Event
 	Act      Act
 	Listener *queue
@@ -268,24 +268,22 @@ func (p *aPage) awaitStanding(server string, want ...string) {
 	})
 }
 
-// standing is the calls that a page takes for open.
-func standing(events []anEvent, server string) map[int64]trace.Event {
-	open := map[int64]trace.Event{}
+// standing returns the calls that a page takes for open.
+func standing(events []anEvent, server string) []trace.Event {
+	seen := trace.NewState()
 	for _, e := range events {
 		switch {
 		case e.Server != server:
 		case e.Type == "missed":
-			clear(open)
+			seen = trace.NewState()
 			for _, call := range e.Open {
-				open[call.Call] = call
+				seen.Note(call)
 			}
-		case e.Type == "call" && e.E.Left:
-			delete(open, e.E.Call)
 		case e.Type == "call":
-			open[e.E.Call] = e.E
+			seen.Note(e.Event)
 		}
 	}
-	return open
+	return seen.Open()
 }
 
 // state is the newest state of a client at a server.

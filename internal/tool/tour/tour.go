@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 )
 
@@ -71,7 +72,11 @@ func New(options Options) (*Tour, error) {
 		options.Linger = 15 * time.Second
 	}
 	if options.Columns == nil {
-		options.Columns = []string{"blocking", "loop", "threaded", "epoll", "edgetriggered"}
+		for _, l := range lesson.All() {
+			if !l.Untraced && len(options.Columns) < maxColumns {
+				options.Columns = append(options.Columns, l.Name)
+			}
+		}
 	}
 	if len(options.Program) > 0 {
 		options.Columns = append([]string{ownProgram}, options.Columns...)

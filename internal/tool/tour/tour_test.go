@@ -21,12 +21,20 @@ import (
 	"time"
 
 	"lesson/internal/book"
+	"lesson/internal/lesson"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
-var five = []string{"blocking", "loop", "threaded", "epoll", "edgetriggered"}
+var five = func() (names []string) {
+	for _, l := range lesson.All() {
+		if !l.Untraced {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}()
 
 func TestBookTellsWhatThereIs(t *testing.T) {
 	r := newRig(t, Options{})
@@ -152,12 +160,17 @@ func TestAssetsAreThoseOfThePage(t *testing.T) {
 
 func TestHalfARequestShowsWhereEachStands(t *testing.T) {
 	p := newRig(t, Options{}).open()
-	want := map[string][]string{
-		"blocking":      {"read blocking/once.go"},
-		"loop":          {"read blocking/once.go"},
-		"threaded":      {"accept4 blocking/once.go", "read blocking/once.go"},
-		"epoll":         {"epoll_wait epoll/eventloop.go"},
-		"edgetriggered": {"epoll_wait edgetriggered/eventloop.go"},
+	want := map[string][]string{}
+	for _, l := range lesson.All() {
+		file := l.Files[len(l.Files)-1] // that of one client
+		switch {
+		case l.Waits != "":
+			want[l.Name] = []string{l.Waits + " " + file}
+		case l.Model == lesson.Threaded:
+			want[l.Name] = []string{"accept4 " + file, "read " + file}
+		default:
+			want[l.Name] = []string{"read " + file}
+		}
 	}
 	servers := map[string]string{}
 	for _, name := range five {
@@ -242,7 +255,7 @@ func TestACallerFromOutsideIsSeen(t *testing.T) {
 	p.await("the outsider's call and connection", func(events []anEvent) bool {
 		v := view(events, server)
 		return slices.ContainsFunc(events, func(e anEvent) bool {
-			return e.Type == "call" && e.E.Name == "read" && e.E.Peer == peer
+			return e.Type == "call" && e.Event.Name == "read" && e.Event.Peer == peer
 		}) && len(v.Conns) == 1 && v.Conns[0].Peer == peer.String() && v.Conns[0].Client == ""
 	})
 }
@@ -294,7 +307,7 @@ func TestWhatAClientCanDo(t *testing.T) {
 	p.act("gone", "reset", "")
 	p.awaitState(server, "gone", "closed")
 	p.awaitOne("read fails with ECONNRESET", func(e anEvent) bool {
-		return e.Type == "call" && e.E.Err == "ECONNRESET"
+		return e.Type == "call" && e.Event.Err == "ECONNRESET"
 	})
 	p.act("big", "connect", "")
 	p.act("big", "send", strings.Repeat("x", protocol.MaxRequest+1))
@@ -304,8 +317,8 @@ func TestWhatAClientCanDo(t *testing.T) {
 	p.must("POST", p.base+"/acts", Act{Client: "slow", Do: "connect", Slow: true}, nil)
 	p.act("slow", "send", half+rest)
 	p.awaitOne("the slow one is served", func(e anEvent) bool {
-		return e.Type == "call" && e.E.Left && e.E.Name == "send" &&
-			e.E.Peer.String() == state(p.all(), server, "slow").Peer
+		return e.Type == "call" && e.Event.Left && e.Event.Name == "send" &&
+			e.Event.Peer.String() == state(p.all(), server, "slow").Peer
 	})
 	if got := state(p.all(), server, "slow").Got; got != "" {
 		t.Errorf("the slow one has read %q", got)
@@ -400,7 +413,7 @@ func TestAServerHasSoManyDescriptors(t *testing.T) {
 		conns = append(conns, c)
 	}
 	p.awaitOne("accept4 fails with EMFILE", func(e anEvent) bool {
-		return e.Type == "call" && e.E.Name == "accept4" && e.E.Err == "EMFILE"
+		return e.Type == "call" && e.Event.Name == "accept4" && e.Event.Err == "EMFILE"
 	})
 }
 
@@ -575,7 +588,8 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 		t.Error("nobody was answered")
 	}
 	eventually(t, "all clients are gone, and it waits for ever", func() bool {
-		open := s.journal.standing(server)
+		var open []trace.Event
+		s.journal.look(server, func(state *trace.State) { open = state.Open() })
 		return len(open) == 1 && strings.HasSuffix(open[0].Args, "for ever")
 	})
 	made := s.journal.made(server)
@@ -599,6 +613,7 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 
 func TestMemoryStaysFlatUnderLoad(t *testing.T) {
 	j := newJournal()
+	j.begins("s1")
 	fill := func(n int) {
 		for i := range n {
 			e := trace.Event{Call: int64(i), Name: "read", Args: "7, 1024 bytes", Left: i%2 == 1}
@@ -674,7 +689,7 @@ func TestARecordingHoldsWhatHappened(t *testing.T) {
 		Log     []anEvent
 	}
 	p.must("GET", p.base+"/recording", nil, &got)
-	if got.Version != 1 || got.Machine.Kernel == "" || len(got.Servers) != 1 {
+	if got.Version != recordingVersion || got.Machine.Kernel == "" || len(got.Servers) != 1 {
 		t.Errorf("version %d, machine %+v, servers %+v", got.Version, got.Machine, got.Servers)
 	}
 	if !strings.HasPrefix(got.Sources["epoll/eventloop.go"], "//go:build linux\n") {
@@ -793,8 +808,8 @@ func TestTheLostEdgeIsSeen(t *testing.T) {
 func lastCall(events []anEvent, server string) trace.Event {
 	var last trace.Event
 	for _, e := range events {
-		if e.Type == "call" && e.Server == server && e.E.File != "" {
-			last = e.E
+		if e.Type == "call" && e.Server == server && e.Event.File != "" {
+			last = e.Event
 		}
 	}
 	return last

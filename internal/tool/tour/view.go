@@ -93,12 +93,13 @@ func same(a, b *kernelEvent) bool {
 // moment, because the server is just ending, is left out.
 func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) *kernelEvent {
 	c.mu.Lock()
-	run, addr, epoll, listener := c.run, c.addr, c.epoll, c.listener
-	fds := make(map[netip.AddrPort]int, len(c.fds))
-	for peer, fd := range c.fds {
-		fds[peer] = fd
-	}
+	run, addr := c.run, c.addr
 	c.mu.Unlock()
+	epoll, listener := -1, -1
+	var fds map[netip.AddrPort]int // of connections, by client
+	c.journal.look(c.id, func(s *trace.State) {
+		epoll, listener, fds = s.Epoll, s.Listener, s.Descriptors()
+	})
 
 	e := &kernelEvent{Server: c.id, Conns: []connection{}, Threads: -1}
 	if run == nil && !addr.IsValid() {

@@ -123,13 +123,15 @@ function choose(server, call) {
 
 // How the first columns are chosen: as many as there is room for, the most telling first.
 function firstServers(book) {
-  const lessons = book.lessons.map((l) => l.name).filter((name) => name !== "netpoll");
+  const traced = book.lessons.filter((l) => !l.untraced);
+  const lessons = traced.map((l) => l.name);
   const all = book.columns?.length === lessons.length && lessons.every((name) => book.columns.includes(name));
   if (book.columns?.length && !all) return book.columns; // the command line has chosen
   const width = byID("stage").clientWidth;
-  if (width >= 2300) return ["blocking", "loop", "threaded", "epoll", "edgetriggered"];
-  if (width >= 1150) return ["loop", "threaded", "epoll", "edgetriggered"];
-  return ["loop", "threaded", "epoll"];
+  const room = width >= 2300 ? 5 : width >= 1150 ? 4 : 3;
+  if (room >= lessons.length) return lessons;
+  // One that serves one client and ends says the least.
+  return traced.filter((l) => l.model !== "blocking").map((l) => l.name).slice(0, room);
 }
 
 const orders = {
@@ -151,7 +153,7 @@ function buildAdd(book) {
     h("optgroup", { label: "Lessons" }, ...book.lessons.map((l) => option(l.name, l.name))),
     h("optgroup", { label: "Broken on purpose" }, ...(book.exercises ?? []).map((e) =>
       option(e.name.startsWith("exercise/") ? e.name : `exercise/${e.name}`, e.title || e.name))));
-  select.value = book.lessons.some((l) => l.name === "edgetriggered") ? "edgetriggered" : select.value;
+  select.value = book.lessons.findLast((l) => !l.untraced)?.name ?? select.value;
   const button = byID("add-server-go");
   button.addEventListener("click", () => {
     if (button.getAttribute("aria-disabled") === "true") return;
@@ -171,7 +173,7 @@ async function startSession(book) {
     if (event.persisted) location.reload(); // its servers have ended
   });
   follow(session, (events) => {
-    for (const e of events) if (e.t) clock.hear(e.t);
+    for (const e of events) if (e.at) clock.hear(e.at);
     model.apply(events);
     const trouble = events.find((e) => e.type === "trouble");
     if (trouble) toast(trouble.error);

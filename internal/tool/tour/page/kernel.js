@@ -82,7 +82,7 @@ function interest(server, k, model) {
 function lastReady(server, model) {
   const wait = server.lastWait;
   if (!wait) return "nothing yet";
-  if (wait.error) return wait.error;
+  if (wait.err) return wait.err;
   if (!wait.ready?.length) return "0: the time ran out";
   const parts = wait.ready.slice(0, 4).map((r) => {
     const name = model.nameOf(r.peer);

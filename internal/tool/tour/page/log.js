@@ -138,7 +138,7 @@ export class Log {
   /** standingKey changes when other calls stand open, and once a second. */
   standingKey(now) {
     const list = this.open(now);
-    return list.length ? list.map(([s, c]) => `${s.id}.${c.number}`).join() + Math.floor(now / 1e9) : "";
+    return list.length ? list.map(([s, c]) => `${s.id}.${c.call}`).join() + Math.floor(now / 1e9) : "";
   }
 
   drawStanding(now) {

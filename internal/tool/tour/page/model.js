@@ -38,7 +38,7 @@ class Server {
     this.files = [];
     this.state = "listening";
     this.error = "";
-    this.open = new Map(); // number -> a call that has been entered and not left
+    this.open = new Map(); // the calls that have not returned, by their number: call.call
     this.calls = new Ring(KEPT_CALLS);
     this.last = null; // the call that was left last
     this.lastWait = null; // the epoll_wait that was left last
@@ -46,33 +46,28 @@ class Server {
     this.unread = new Map(); // peer -> how many bytes lie unread, and since when
     this.missed = 0;
     this.version = 0; // changes with all of this
-    this.lanes = [{ key: "", label: "", busy: 0 }];
+    this.lanes = [{ key: "" }];
     this.several = false; // calls of it overlap: there are threads
   }
 
-  enter(call) {
+  /** enter and leave take the two events of a call, with the names that the trace gives
+   * their fields. Only start, end and lane are the page's own. */
+  enter(e) {
     if (this.open.size > 0) this.several = true;
+    const call = { ...e, start: e.at, end: 0 };
     call.lane = this.laneOf(call);
-    this.lanes[call.lane].busy++;
-    this.open.set(call.number, call);
+    this.open.set(call.call, call);
   }
 
   leave(e) {
     let call = this.open.get(e.call);
     if (call) {
       this.open.delete(e.call);
-      this.lanes[call.lane].busy--;
     } else {
-      call = newCall(e, e.at - (e.took ?? 0)); // its beginning was missed
+      call = { ...e, start: e.at - (e.took ?? 0) }; // its beginning was missed
       call.lane = this.laneOf(call);
     }
-    call.end = e.at;
-    call.took = e.took ?? 0;
-    call.result = e.result;
-    call.error = e.err ?? "";
-    call.data = e.data ?? "";
-    call.ready = e.ready ?? null;
-    if (e.peer) call.peer = e.peer;
+    Object.assign(call, e, { end: e.at });
     this.calls.push(call);
     this.last = call;
     if (call.name.startsWith("epoll_") && call.name !== "epoll_ctl" && call.name !== "epoll_create1") {
@@ -97,27 +92,18 @@ class Server {
       return free;
     }
     if (this.lanes.length < 8) {
-      this.lanes.push({ key: call.peer, label: "", busy: 0 });
+      this.lanes.push({ key: call.peer });
       return this.lanes.length - 1;
     }
     return 7; // more than can be shown share the last one
   }
 
+  /** missing: that many calls were left out, and these are open now. */
   missing(calls, open) {
     this.missed += calls;
-    if (!open) return;
-    for (const lane of this.lanes) lane.busy = 0;
     this.open.clear();
-    for (const e of open) this.enter(newCall(e, e.at));
+    for (const e of open ?? []) this.enter(e);
   }
-}
-
-function newCall(e, start) {
-  return {
-    number: e.call, name: e.name, fd: e.fd, args: e.args, file: e.file, line: e.line,
-    thread: e.thread, peer: e.peer ?? "", start, end: 0, took: 0,
-    result: 0, error: "", data: "", ready: null, lane: 0,
-  };
 }
 
 /** Waits for events of many, and not for one client. */
@@ -153,8 +139,8 @@ export class Model {
   /** apply takes a batch of events, in their order. */
   apply(events) {
     for (const e of events) {
-      if (e.t > this.time) this.time = e.t;
-      if (!this.first && e.t) this.first = e.t;
+      if (e.at > this.time) this.time = e.at;
+      if (!this.first && e.at) this.first = e.at;
       this.one(e);
     }
     this.version++;
@@ -167,8 +153,8 @@ export class Model {
       case "call":
         if (!server) return undefined;
         server.version++;
-        if (e.e.left) server.leave(e.e);
-        else server.enter(newCall(e.e, e.e.at));
+        if (e.event.left) server.leave(e.event);
+        else server.enter(e.event);
         return undefined;
       case "kernel":
         if (server) this.kernel(server, e);
@@ -178,7 +164,7 @@ export class Model {
         this.lastAct = e;
         if (e.act.do === "connect") this.hidden.delete(e.act.client);
         if (!this.hidden.has(e.act.client)) this.ensureClient(e.act.client).acted(e.act);
-        this.notes.push({ at: e.t, act: e.act, by: e.by });
+        this.notes.push({ at: e.at, act: e.act, by: e.by });
         return undefined;
       case "scenario":
         this.scenario = e.state === "stopped" ? null : e;
@@ -187,7 +173,7 @@ export class Model {
         if (!server) return undefined;
         server.missing(e.calls, e.open);
         server.version++;
-        this.notes.push({ at: e.t, missed: e.calls, server: e.server });
+        this.notes.push({ at: e.at, missed: e.calls, server: e.server });
         return undefined;
       default: return undefined; // "now", and what a newer program may say
     }
@@ -211,6 +197,7 @@ export class Model {
     server.state = e.state ?? server.state;
     server.error = e.error ?? "";
     server.untraced = e.untraced ?? server.untraced;
+    server.parked = e.parked ?? server.parked;
     if (server.state !== "listening") server.open.clear();
     server.version++;
   }
@@ -221,7 +208,7 @@ export class Model {
     const unread = new Map();
     for (const c of e.conns ?? []) {
       const before = server.unread.get(c.peer);
-      unread.set(c.peer, before?.bytes === c.unread ? before : { bytes: c.unread, since: e.t });
+      unread.set(c.peer, before?.bytes === c.unread ? before : { bytes: c.unread, since: e.at });
     }
     server.unread = unread;
     for (const c of e.conns ?? []) {

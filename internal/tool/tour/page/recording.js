@@ -12,12 +12,17 @@ export function save(recording, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
+/** VERSION is the format of the recordings that this page plays: recordingVersion in record.go. */
+const VERSION = 2;
+
 /** check says what is wrong with something that should be a recording. */
 export function check(recording) {
   if (!recording || typeof recording !== "object" || !Array.isArray(recording.log)) {
     return "This is not a recording of the tour.";
   }
-  if (recording.version !== 1) return `A recording of version ${recording.version}; this page reads version 1.`;
+  if (recording.version !== VERSION) {
+    return `This recording has format ${recording.version}, and this page plays format ${VERSION}: record it again.`;
+  }
   if (!recording.log.some((e) => e?.type === "server")) return "There is no server in this recording.";
   return "";
 }
@@ -26,13 +31,13 @@ export function check(recording) {
 export class Player {
   constructor(model, recording, title, onClose) {
     this.model = model;
-    this.log = recording.log.filter((e) => e && typeof e.t === "number").sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
+    this.log = recording.log.filter((e) => e && typeof e.at === "number").sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
     this.title = title;
     this.next = 0; // the first event that has not been played
     // The servers start before anything happens: play from there.
-    this.from = this.log.find((e) => e.type === "act")?.t ?? this.log[0]?.t ?? 0;
-    this.from = Math.max(this.log[0]?.t ?? 0, this.from - 0.5e9);
-    this.to = this.log.reduce((last, e) => Math.max(last, e.t), this.from) + 0.5e9;
+    this.from = this.log.find((e) => e.type === "act")?.at ?? this.log[0]?.at ?? 0;
+    this.from = Math.max(this.log[0]?.at ?? 0, this.from - 0.5e9);
+    this.to = this.log.reduce((last, e) => Math.max(last, e.at), this.from) + 0.5e9;
     this.speed = 1;
     this.playing = false;
     this.build(onClose);
@@ -91,12 +96,12 @@ export class Player {
   step() {
     this.pause();
     const acts = this.log.filter((e) => e.type === "act");
-    const after = acts.filter((e) => e.t > this.at);
-    this.seek(after[1] ? after[1].t - 1 : after[0] ? this.to : this.to);
+    const after = acts.filter((e) => e.at > this.at);
+    this.seek(after[1] ? after[1].at - 1 : after[0] ? this.to : this.to);
   }
 
   seek(t) {
-    if (this.next > 0 && t < this.log[this.next - 1].t) {
+    if (this.next > 0 && t < this.log[this.next - 1].at) {
       this.model.reset();
       this.next = 0;
     }
@@ -109,7 +114,7 @@ export class Player {
   feed() {
     const now = this.now();
     const from = this.next;
-    while (this.next < this.log.length && this.log[this.next].t <= now) this.next++;
+    while (this.next < this.log.length && this.log[this.next].at <= now) this.next++;
     if (this.next > from) this.model.apply(this.log.slice(from, this.next));
     if (this.playing && now >= this.to) this.pause();
     return this.next > from;

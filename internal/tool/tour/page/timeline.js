@@ -1,7 +1,7 @@
 // The timeline: a lane per server and thread, each call a box as long as it took.
 
 import { byID, h, reducedMotion, setAttribute, setText } from "./dom.js";
-import { actText, BLOCKED, callText } from "./words.js";
+import { actText, callText } from "./words.js";
 
 const LABELS = 114; // px at the left
 const LANE = 20; // px
@@ -275,7 +275,7 @@ export class Timeline {
     const hue = Math.min(name ? this.model.hueOf(name) : HUES - 1, HUES - 1);
     const [colour, tint] = this.hue[hue];
     const height = LANE - 4;
-    const blocked = !call.end || call.took >= BLOCKED;
+    const blocked = !call.end || call.blocked;
     c.fillStyle = blocked ? tint : colour;
     c.fillRect(left, y, width, height);
     if (blocked && width > 3) {
@@ -323,7 +323,7 @@ export class Timeline {
       const end = call.end || Infinity;
       const d = t < call.start ? call.start - t : t > end ? t - end : 0;
       // Of two at the same place the shorter one: it is harder to hit.
-      if (d <= slack && (d < distance || (d === distance && call.took < best.took))) {
+      if (d <= slack && (d < distance || (d === distance && lasted(call) < lasted(best)))) {
         best = call;
         distance = d;
       }
@@ -367,6 +367,8 @@ export class Timeline {
     return act ? actText(act.act) : "";
   }
 }
+
+const lasted = (call) => call.took ?? 0;
 
 /** firstAfter is the first call that ended after t. They are kept in that order. */
 function firstAfter(calls, t) {

@@ -3,9 +3,6 @@
 import { duration, plural, visible } from "./dom.js";
 import { inQueue, waitsForMany } from "./model.js";
 
-/** A call that has lasted as long as this has blocked, as a trace says it. */
-export const BLOCKED = 1e6; // ns
-
 /** A call younger than this is not called blocked: it may be over at once. */
 const SETTLED = 40e6; // ns
 
@@ -19,7 +16,7 @@ export function badges(server, now, model) {
   if (standing.length === 0) return [{ state: "running", text: "running" }];
   // Those that serve a client first: they are what others wait for.
   const idle = (call) => (call.name === "accept4" ? 1 : 0);
-  return standing.sort((a, b) => idle(a) - idle(b) || a.number - b.number).map((call) => ({
+  return standing.sort((a, b) => idle(a) - idle(b) || a.call - b.call).map((call) => ({
     state: waitsForMany(call) || call.name === "nanosleep" ? "waiting" : "blocked",
     text: `${waitsForMany(call) ? "waiting" : call.name === "nanosleep" ? "sleeping" : "blocked"} in ` +
       `${call.name}${inRuntime(call) ? " of Go's runtime" : ""}, ${duration(now - call.start)}`,
@@ -35,7 +32,7 @@ const inRuntime = (call) => waitsForMany(call) && !call.file;
 /** untraced is where a server stands whose calls are not told of: where it stood
  * when the kernel was asked last. */
 function untraced(server) {
-  if (server.lesson === "netpoll") return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
+  if (server.parked) return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
   const name = server.kernel?.stands?.call;
   if (!name) return { state: "running", text: "running, calls not traced" };
   return waitsForMany({ name })
@@ -46,10 +43,10 @@ function untraced(server) {
 export function callText(call, now) {
   const head = `${call.name}(${call.args})`;
   if (!call.end) return `${head} … ${duration(now - call.start)} so far`;
-  const result = call.error ? `-1 ${call.error}` : call.result;
+  const result = call.err ? `-1 ${call.err}` : call.result;
   const ready = call.ready?.length
     ? ` [${call.ready.map((r) => `${r.fd} ${r.events}`).join(", ")}]` : "";
-  const blocked = call.took >= BLOCKED ? ` (blocked ${duration(call.took)})` : "";
+  const blocked = call.blocked ? ` (blocked ${duration(call.took)})` : "";
   return `${head} = ${result}${ready}${call.data ? ` ${call.data}` : ""}${blocked}`;
 }
 

@@ -1,0 +1,135 @@
+//go:build linux
+
+// Small is a whole server on one event loop, level-triggered, without anything that can
+// be left out. Chapter 4 begins with it (docs/04-level-triggered.md), and grows it into
+// package epoll.
+//
+// A comment that begins with "shortcut" names the cases of `lesson check` that fail
+// because of the line below it, and the section of the chapter that repays it.
+package main
+
+import (
+	"flag"
+	"log"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const response = "HTTP/1.0 200 OK\r\nDate: Mon, 1 Jan 1996 01:01:01 GMT\r\n" +
+	"Content-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
+
+var terminator = regexp.MustCompile("\n\r?\n")
+
+type server struct {
+	listener int
+	epoll    int            // the descriptor of the interest list
+	requests map[int][]byte // by descriptor: what has arrived of each request
+	buffer   [16 << 10]byte
+}
+
+// main runs the event loop. Only epoll_wait blocks, and it waits for all clients at once.
+//
+// shortcut: signals/terminate, signals/interrupt, repaid in "Stop"
+// shortcut: signals/terminate-half-request, signals/terminate-answers, repaid in "Stop"
+func main() {
+	flag.Parse()
+	s := listen(flag.Arg(0))
+	var events [128]unix.EpollEvent
+	for {
+		// shortcut: slow/timeout, slow/timeout-dripping, repaid in "Deadlines"
+		n, err := unix.EpollWait(s.epoll, events[:], -1) // -1: wait forever
+		if err == unix.EINTR {
+			continue // a signal came, and no event
+		}
+		must("epoll_wait", err)
+		for _, event := range events[:n] {
+			if fd := int(event.Fd); fd == s.listener {
+				s.accept()
+			} else {
+				s.readRequest(fd)
+			}
+		}
+	}
+}
+
+// accept takes one connection from the accept queue. If there are more, the listener is
+// still ready, and epoll_wait reports it again.
+func (s *server) accept() {
+	fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK)
+	if err != nil { // the client has gone, or no descriptor is left
+		// shortcut: limits/descriptors-calm, repaid in "Pause when descriptors run out"
+		return
+	}
+	if s.watch(fd) != nil {
+		s.close(fd) // unwatched, it would never be served
+	}
+}
+
+// readRequest reads once. If there is more to read, the connection is still ready, and
+// epoll_wait reports it again.
+func (s *server) readRequest(fd int) {
+	n, err := unix.Read(fd, s.buffer[:])
+	if err == unix.EAGAIN {
+		return // nothing to read yet
+	}
+	if err != nil || n == 0 {
+		s.close(fd) // a reset, or end of file: there is nothing to answer
+		return
+	}
+	// shortcut: limits/oversize, limits/endless, repaid in "Bound the request"
+	s.requests[fd] = append(s.requests[fd], s.buffer[:n]...)
+	if terminator.Match(s.requests[fd]) {
+		s.respond(fd)
+	}
+}
+
+func (s *server) respond(fd int) {
+	// shortcut: slow/full-send-buffer, slow/full-send-buffer-others, repaid in "Send"
+	// shortcut: slow/short-write, repaid in "Send"
+	_, _ = unix.Write(fd, []byte(response))
+	// shortcut: disconnects/body-with-request, disconnects/late-body, repaid in "Linger"
+	s.close(fd)
+}
+
+// close ends a connection. Closing its descriptor also takes it out of the interest list.
+func (s *server) close(fd int) {
+	delete(s.requests, fd)
+	_ = unix.Close(fd)
+}
+
+// watch puts a descriptor into the interest list.
+func (s *server) watch(fd int) error {
+	return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd,
+		&unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+// listen returns a server that has its listener in the interest list, and nothing else.
+func listen(addr string) *server {
+	// For its first timer, the Go runtime opens two descriptors. It must not do that when
+	// none is left, since that would end the program.
+	time.Sleep(time.Nanosecond)
+
+	a, err := netip.ParseAddrPort(addr)
+	must("the argument host:port", err)
+	s := &server{requests: make(map[int][]byte)}
+	s.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	must("socket", err)
+	must("setsockopt", unix.SetsockoptInt(s.listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	must("bind", unix.Bind(s.listener,
+		&unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}))
+	must("listen", unix.Listen(s.listener, 4096))
+	s.epoll, err = unix.EpollCreate1(0)
+	must("epoll_create1", err)
+	must("epoll_ctl", s.watch(s.listener))
+	log.Print("listening on ", addr)
+	return s
+}
+
+func must(call string, err error) {
+	if err != nil {
+		log.Fatalf("%s: %v", call, err)
+	}
+}

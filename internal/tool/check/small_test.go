@@ -1,0 +1,127 @@
+//go:build linux
+
+package check
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lesson/internal/proof"
+)
+
+// smallLoops are the programs that chapters 4 and 5 begin with.
+var smallLoops = []string{"epoll/small", "edgetriggered/small"}
+
+var shortcutComment = regexp.MustCompile(`^// shortcut: ([a-z0-9/, -]+), repaid in "([^"]+)"$`)
+
+// confessed returns the cases that the program in folder says it fails, sorted. A comment
+// that confesses in another form fails the test.
+func confessed(t *testing.T, folder string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, folder, "main.go"))
+	proof.Must(t, err)
+	var cases []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if m := shortcutComment.FindStringSubmatch(line); m != nil {
+			cases = append(cases, strings.Split(m[1], ", ")...)
+		} else if strings.Contains(line, "shortcut:") {
+			t.Errorf("%s: a shortcut in another form: %s", folder, line)
+		}
+	}
+	if len(cases) == 0 {
+		t.Fatalf("%s confesses no shortcut", folder)
+	}
+	slices.Sort(cases)
+	return cases
+}
+
+const root = "../../.." // the repository
+
+// A small loop fails the cases that it confesses. Ten seconds for 64 MiB are left to the
+// exhaustive run.
+func TestSmallLoopsFailWhatTheyConfess(t *testing.T) {
+	eachSmallLoop(t, func(t *testing.T, folder string) {
+		cases := slices.DeleteFunc(confessed(t, folder), func(address string) bool {
+			return address == "limits/endless"
+		})
+		// Patience is short: a client waits in vain in most of these cases.
+		report := judgeSmall(t, folder, Options{Only: cases, Patience: time.Second})
+		if failed := failing(report); !slices.Equal(failed, cases) {
+			t.Errorf("fails %q, and confesses %q", failed, cases)
+		}
+	})
+}
+
+// A small loop is a server: it finds the end of a request however it is cut, serves many
+// clients at once, survives clients that leave, and does not spin.
+func TestSmallLoopsServe(t *testing.T) {
+	eachSmallLoop(t, func(t *testing.T, folder string) {
+		report := judgeSmall(t, folder, Options{Only: []string{
+			"requests/whole", "requests/split-terminator", "requests/byte-by-byte",
+			"disconnects/leaves-silently", "disconnects/reset-mid-request",
+			"slow/many-half-requests", "crowds/burst", "resources/idle-end-of-file",
+		}})
+		if failed := failing(report); failed != nil {
+			t.Errorf("fails %q", failed)
+		}
+	})
+}
+
+// Of all cases, a small loop fails those that it confesses, and no others.
+func TestSmallLoopsConfessEverything(t *testing.T) {
+	proof.OnlyExhaustive(t, "every case against both small loops: a minute")
+	eachSmallLoop(t, func(t *testing.T, folder string) {
+		report := judgeSmall(t, folder, Options{Timeout: 2 * time.Second})
+		cases := confessed(t, folder)
+		if failed := failing(report); !slices.Equal(failed, cases) {
+			t.Errorf("fails %q, and confesses %q", failed, cases)
+		}
+	})
+}
+
+// eachSmallLoop runs the test for all small loops at the same time.
+func eachSmallLoop(t *testing.T, test func(t *testing.T, folder string)) {
+	for _, folder := range smallLoops {
+		t.Run(folder, func(t *testing.T) {
+			t.Parallel()
+			test(t, folder)
+		})
+	}
+}
+
+// judgeSmall builds the program in folder and judges it.
+func judgeSmall(t *testing.T, folder string, o Options) *Report {
+	t.Helper()
+	if proof.Detector {
+		t.Skip("judges other programs, which the race detector does not see")
+	}
+	program := filepath.Join(t.TempDir(), "small")
+	out, err := exec.Command("go", "build", "-o", program, filepath.Join(root, folder)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	o.Model = EventLoop
+	if o.Timeout == 0 {
+		o.Timeout = time.Second
+	}
+	report, err := Run(t.Context(), Target{Command: []string{program, "{addr}"}}, o)
+	proof.Must(t, err)
+	return report
+}
+
+// failing returns the addresses of the cases that fail, sorted.
+func failing(report *Report) []string {
+	var failed []string
+	for _, r := range report.Failed() {
+		failed = append(failed, r.Address)
+	}
+	slices.Sort(failed)
+	return failed
+}
