@@ -4,6 +4,8 @@ package program
 
 import (
 	"errors"
+	"fmt"
+	"log"
 	"net"
 	"net/netip"
 	"os"
@@ -19,57 +21,87 @@ import (
 
 	"lesson/internal/child"
 	"lesson/internal/observe/trace"
+	"lesson/internal/proof"
 )
 
 const source = "testdata/server/main.go"
 
-// build builds the server of testdata, with these flags.
-func build(t *testing.T, flags ...string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "server")
+// The servers of the tests: one source, built in three ways, each once.
+var (
+	usual      = sync.OnceValues(func() (string, error) { return build("usual") })
+	notInlined = sync.OnceValues(func() (string, error) { return build("not-inlined", "-gcflags=-l") })
+	stripped   = sync.OnceValues(func() (string, error) { return build("stripped", "-ldflags=-w") })
+)
+
+// dir is where they are built.
+var dir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if dir, err = os.MkdirTemp("", "program-"); err != nil {
+		log.Fatal(err)
+	}
+	status := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(status)
+}
+
+func build(name string, flags ...string) (string, error) {
+	program := filepath.Join(dir, name)
 	args := append(append([]string{"build", "-o", program}, flags...), "./testdata/server")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
+	return program, nil
+}
+
+// built returns the program that a function builds.
+func built(t *testing.T, build func() (string, error)) string {
+	t.Helper()
+	program, err := build()
+	proof.Must(t, err)
 	return program
 }
 
-// A log is the events of a server, as they come.
-type log struct {
+// A record is the events of a server, as they come.
+type record struct {
 	mu     sync.Mutex
 	events []trace.Event
 }
 
-func (l *log) add(e trace.Event) {
+func (l *record) add(e trace.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, e)
 }
 
-func (l *log) all() []trace.Event {
+func (l *record) all() []trace.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.events)
 }
 
 // await waits for an event.
-func (l *log) await(t *testing.T, what string, is func(trace.Event) bool) trace.Event {
+func (l *record) await(t *testing.T, what string, is func(trace.Event) bool) trace.Event {
 	t.Helper()
-	const patience = 20 * time.Second
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	var found trace.Event
+	proof.Eventually(t, what, func() bool {
 		all := l.all()
-		if i := slices.IndexFunc(all, is); i >= 0 {
-			return all[i]
+		i := slices.IndexFunc(all, is)
+		if i >= 0 {
+			found = all[i]
 		}
-	}
-	t.Fatalf("never: %s, in %+v", what, l.all())
-	return trace.Event{}
+		return i >= 0
+	})
+	return found
 }
 
 // watched starts a server and watches it from its first call on.
-func watched(t *testing.T, command ...string) (*child.Server, *log) {
+func watched(t *testing.T, command ...string) (*child.Server, *record) {
 	t.Helper()
-	l := new(log)
+	l := new(record)
 	s, err := child.Program{Command: command, Born: func(pid int) error {
 		_, err := Watch(trace.NewRecorder(l.add), filepath.Base, pid)
 		return err
@@ -83,6 +115,9 @@ func watched(t *testing.T, command ...string) (*child.Server, *log) {
 	t.Cleanup(func() {
 		if err := s.End(); err != nil {
 			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("its calls: %+v", l.all())
 		}
 	})
 	return s, l
@@ -119,11 +154,13 @@ func lineOf(t *testing.T, after, comment string) int {
 // Every call is told of with the line that makes it, however the compiler has
 // rearranged the functions.
 func TestLines(t *testing.T) {
-	for name, flags := range map[string][]string{
-		"as usual": nil, "nothing inlined": {"-gcflags=-l"},
+	t.Parallel()
+	for name, build := range map[string]func() (string, error){
+		"as usual": usual, "nothing inlined": notInlined,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, l := watched(t, build(t, flags...), "{addr}", "raw")
+			t.Parallel()
+			s, l := watched(t, built(t, build), "{addr}", "raw")
 			c, peer := dial(t, s)
 			l.await(t, "it stands in read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer })
 			if _, err := c.Write([]byte("hi\n")); err != nil {
@@ -151,7 +188,8 @@ func TestLines(t *testing.T) {
 
 // Whatever a program gives epoll to hand back, it is the descriptor that is told of.
 func TestReadyIsTheDescriptor(t *testing.T) {
-	s, l := watched(t, build(t), "{addr}", "raw")
+	t.Parallel()
+	s, l := watched(t, built(t, usual), "{addr}", "raw")
 	listen := l.await(t, "listen", func(e trace.Event) bool { return e.Name == "listen" })
 	dial(t, s)
 	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool { return e.Name == "epoll_wait" && e.Result == 1 && e.Line > 0 })
@@ -163,7 +201,8 @@ func TestReadyIsTheDescriptor(t *testing.T) {
 // On package net, the calls that the library makes are the program's line; the wait of
 // the runtime is nobody's.
 func TestPackageNet(t *testing.T) {
-	s, l := watched(t, build(t), "{addr}", "net")
+	t.Parallel()
+	s, l := watched(t, built(t, usual), "{addr}", "net")
 	_, peer := dial(t, s)
 	read := l.await(t, "read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer && e.Left })
 	if want := lineOf(t, "func usePackageNet", "read"); read.Line != want || read.Err != "EAGAIN" {
@@ -177,7 +216,8 @@ func TestPackageNet(t *testing.T) {
 // A signal that the server survives does not end its call, as it does not for the
 // program.
 func TestStoppedAndContinued(t *testing.T) {
-	s, l := watched(t, build(t), "{addr}", "raw")
+	t.Parallel()
+	s, l := watched(t, built(t, usual), "{addr}", "raw")
 	c, peer := dial(t, s)
 	entered := l.await(t, "it stands in read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer })
 	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGCONT} {
@@ -196,8 +236,9 @@ func TestStoppedAndContinued(t *testing.T) {
 
 // Of a program without lines, calls are told of all the same.
 func TestWithoutLines(t *testing.T) {
+	t.Parallel()
 	for name, command := range map[string][]string{
-		"stripped": {build(t, "-ldflags=-w"), "{addr}", "raw"},
+		"stripped": {built(t, stripped), "{addr}", "raw"},
 		"not Go's": {"python3", "-c", `
 import socket, sys
 l = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -207,6 +248,7 @@ while True:
     c.close()`, "{port}"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if _, err := exec.LookPath(command[0]); err != nil {
 				t.Skip(err)
 			}
@@ -223,14 +265,15 @@ while True:
 }
 
 func TestSources(t *testing.T) {
+	t.Parallel()
 	want, err := filepath.Abs(source)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Sources(build(t)); !slices.Equal(got, []string{want}) {
+	if got := Sources(built(t, usual)); !slices.Equal(got, []string{want}) {
 		t.Errorf("%q, want %s", got, want)
 	}
-	for _, program := range []string{build(t, "-ldflags=-w"), "/bin/sh", "/no/such"} {
+	for _, program := range []string{built(t, stripped), "/bin/sh", "/no/such"} {
 		if got := Sources(program); got != nil {
 			t.Errorf("%s has %q", program, got)
 		}
@@ -239,8 +282,9 @@ func TestSources(t *testing.T) {
 
 // Whoever is not watched any more runs on.
 func TestEnd(t *testing.T) {
+	t.Parallel()
 	var w *Watcher
-	s, err := child.Program{Command: []string{build(t), "{addr}", "raw"}, Born: func(pid int) error {
+	s, err := child.Program{Command: []string{built(t, usual), "{addr}", "raw"}, Born: func(pid int) error {
 		var err error
 		w, err = Watch(ignore{}, filepath.Base, pid)
 		return err
