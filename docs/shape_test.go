@@ -1,0 +1,127 @@
+//go:build linux
+
+package docs_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	blocked  = regexp.MustCompile(`\s*\(blocked [\d.]+ m?s\)`)
+	duration = regexp.MustCompile(`\d[\d.,]* ?(ns|µs|ms|s|min)\b`)
+	number   = regexp.MustCompile(`0x[0-9a-f]+|\d[\d.,]*`)
+	bars     = regexp.MustCompile(`[░▒█▪·]+|^  server +[a-z▪ ]+$`)
+)
+
+// shape returns a line without what differs from run to run: numbers, times, widths.
+func shape(line string) string {
+	line = blocked.ReplaceAllString(line, "")
+	line = duration.ReplaceAllString(line, "TIME")
+	line = number.ReplaceAllString(line, "#")
+	line = bars.ReplaceAllString(line, "▒")
+	return strings.Join(strings.Fields(line), "")
+}
+
+// shapes returns the shapes of the lines that are not empty.
+func shapes(lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		if s := shape(line); s != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// alike reports whether the lines have the shapes of those wanted. A line "..." stands for
+// any number of lines.
+func alike(got, want []string, anyOrder bool) bool {
+	g, w := shapes(got), shapes(want)
+	if anyOrder {
+		slices.Sort(g)
+		slices.Sort(w)
+	}
+	return matches(g, w)
+}
+
+func matches(got, want []string) bool {
+	switch {
+	case len(want) == 0:
+		return len(got) == 0
+	case want[0] == "...":
+		return matches(got, want[1:]) || len(got) > 0 && matches(got[1:], want)
+	}
+	return len(got) > 0 && got[0] == want[0] && matches(got[1:], want[1:])
+}
+
+// contains reports whether the lines wanted are among the lines, in their order, others
+// between them, and the index of the last one.
+func contains(got, want []string, anyOrder bool) (last int, ok bool) {
+	next := 0
+	for _, line := range want {
+		s := shape(line)
+		if s == "" || s == "..." {
+			continue
+		}
+		i := slices.IndexFunc(got[next:], func(line string) bool { return shape(line) == s })
+		if i < 0 {
+			return 0, false
+		}
+		last = max(last, next+i)
+		if !anyOrder {
+			next += i + 1
+		}
+	}
+	return last, true
+}
+
+func TestShape(t *testing.T) {
+	tests := []struct {
+		a, b  string
+		alike bool
+	}{
+		{" 0.000253  x.go:58  read(5)   = 6  (blocked 3.107 s)", "12.1 x.go:5 read(6) = 7", true},
+		{"waited 1.91 s", "waited   0.4 ms", true},
+		{"a  ░░░░█  1 s", "a ▪█ 20 ms", true},
+		{"read(6) = 114", "read(6) = -1 EAGAIN", false},
+		{"served 1, refused 0", "served 10,000, refused 1", true},
+		{"ESTAB", "CLOSE-WAIT", false},
+	}
+	for _, test := range tests {
+		if alike := shape(test.a) == shape(test.b); alike != test.alike {
+			t.Errorf("%q and %q: %v", test.a, test.b, alike)
+		}
+	}
+}
+
+func TestAlike(t *testing.T) {
+	tests := []struct {
+		got, want string
+		anyOrder  bool
+		alike     bool
+	}{
+		{"a 1,,b", "a 2,b", false, true},
+		{"a,b", "b,a", false, false},
+		{"a,b", "b,a", true, true},
+		{"a,x,y,b", "a,...,b", false, true},
+		{"a,b", "...,b", false, true},
+		{"a,b,c", "a,b", false, false},
+		{"a", "a,b", false, false},
+	}
+	for _, test := range tests {
+		got, want := strings.Split(test.got, ","), strings.Split(test.want, ",")
+		if alike(got, want, test.anyOrder) != test.alike {
+			t.Errorf("%q and %q, any order %v: want %v", got, want, test.anyOrder, test.alike)
+		}
+	}
+	lines := []string{"a", "x", "b 1", "c"}
+	if last, ok := contains(lines, []string{"a", "...", "b 2"}, false); !ok || last != 2 {
+		t.Errorf("contains: %d, %v", last, ok)
+	}
+	if _, ok := contains(lines, []string{"b 1", "a"}, false); ok {
+		t.Error("contains: in the wrong order")
+	}
+}
