@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,7 +78,7 @@ A step that serves one client and ends is left out. See docs/bench.md.`,
 	return cmd
 }
 
-func (f *benchFlags) run(cmd *cobra.Command) error {
+func (f *benchFlags) run(cmd *cobra.Command) (err error) {
 	if err := f.servers(); err != nil {
 		return usageError{err}
 	}
@@ -89,21 +88,40 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	if err := f.options.Check(); err != nil {
 		return usageError{err}
 	}
-	show, wipe, shown := statusLine(cmd.ErrOrStderr())
-	if shown {
-		f.options.Progress = func(part float64, next string) { show("%d %%  %s", int(100*part), next) }
+	page, err := report.Create(f.html)
+	if err != nil {
+		return err
+	}
+	defer finish(page, &err)
+	results, err := report.Create(f.results)
+	if err != nil {
+		return err
+	}
+	defer finish(results, &err)
+	status := report.NewStatus(cmd.ErrOrStderr())
+	f.options.Progress = func(part float64, next string) {
+		status.Show("%s  %s", report.Percent(part, 0), next)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "servers: %d, sizes: %d, rounds: %d of %v each; about %v\n",
 		len(f.options.Servers), len(f.options.Conns), f.options.Rounds, f.options.During,
 		f.options.Estimate().Round(time.Second))
 	ctx, cancel := untilSignal()
 	defer cancel()
-	report, err := bench.Run(ctx, f.options)
-	wipe()
-	if report == nil {
+	result, err := bench.Run(ctx, f.options)
+	status.Wipe()
+	if result == nil {
 		return err
 	}
-	return errors.Join(err, f.show(cmd, report))
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		err = errors.Join(err, report.JSON(out, result))
+	} else {
+		result.Print(out, bench.PrintOptions{Width: report.Width(out)})
+	}
+	command := report.CommandLine(append([]string{"lesson"}, os.Args[1:]...)...)
+	return errors.Join(err,
+		results.Write(func(w io.Writer) error { return report.JSON(w, result) }),
+		page.Write(func(w io.Writer) error { return result.Page(w, command) }))
 }
 
 // servers is all that is to be measured: first the lessons, then the others.
@@ -131,35 +149,4 @@ func (f *benchFlags) servers() error {
 		f.options.Servers = append(f.options.Servers, program)
 	}
 	return nil
-}
-
-func (f *benchFlags) show(cmd *cobra.Command, result *bench.Report) error {
-	out := cmd.OutOrStdout()
-	var err error
-	if f.asJSON {
-		err = printJSON(out, result)
-	} else {
-		result.Print(out, bench.PrintOptions{Width: report.Width(out)})
-	}
-	if f.results != "" {
-		err = errors.Join(err, writeFile(f.results, func(w io.Writer) error { return printJSON(w, result) }))
-	}
-	if f.html != "" {
-		err = errors.Join(err, writeFile(f.html, func(w io.Writer) error {
-			return result.Page(w, typed(os.Args[1:]))
-		}))
-	}
-	return err
-}
-
-// typed is a command line as one could type it.
-func typed(args []string) string {
-	words := []string{"lesson"}
-	for _, arg := range args {
-		if strings.ContainsAny(arg, " {}$&;|<>*?()'\"\\") {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-		words = append(words, arg)
-	}
-	return strings.Join(words, " ")
 }

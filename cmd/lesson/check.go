@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -88,14 +87,14 @@ Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 	return cmd
 }
 
-func (f *checkFlags) run(cmd *cobra.Command) error {
+func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 	cases, err := check.Select(f.options.Only)
 	if err != nil {
 		return usageError{err}
 	}
 	switch {
 	case f.list:
-		return listCases(cmd.OutOrStdout(), cases, f.asJSON)
+		return printList(cmd, check.Listing(cases), f.asJSON, cases)
 	case f.explain:
 		return explainCases(cmd.OutOrStdout(), cases)
 	}
@@ -108,14 +107,19 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 		return usageError{fmt.Errorf("no model %q; there are %v", f.model, lesson.Models())}
 	}
 
+	junit, err := report.Create(f.junit)
+	if err != nil {
+		return cannotRun{err}
+	}
+	defer finish(junit, &err)
 	ctx, cancel := untilSignal()
 	defer cancel()
 	f.options.Progress = checkProgress(cmd.ErrOrStderr())
 	if f.watch {
-		return f.watchOver(ctx, cmd, target)
+		return f.watchOver(ctx, cmd, target, junit)
 	}
-	report, err := check.Run(ctx, target, f.options)
-	return f.show(cmd, report, err)
+	result, err := check.Run(ctx, target, f.options)
+	return f.show(cmd, result, junit, err)
 }
 
 // target is the one server that was named, in one of the three ways.
@@ -151,23 +155,21 @@ func (f *checkFlags) target() (check.Target, error) {
 }
 
 // show shows what has come of a run, and makes an exit status of it.
-func (f *checkFlags) show(cmd *cobra.Command, report *check.Report, err error) error {
-	if report == nil {
+func (f *checkFlags) show(cmd *cobra.Command, result *check.Report, junit *report.File, err error) error {
+	if result == nil {
 		return cannotRun{err}
 	}
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		err = errors.Join(err, printJSON(out, report))
+		err = errors.Join(err, report.JSON(out, result))
 	} else {
-		report.Print(out, printOptions(out, f.verbose))
+		result.Print(out, printOptions(out, f.verbose))
 	}
-	if f.junit != "" {
-		err = errors.Join(err, writeFile(f.junit, report.JUnit))
-	}
+	err = errors.Join(err, junit.Write(result.JUnit))
 	switch {
 	case err != nil:
 		return cannotRun{err}
-	case len(report.Failed()) > 0:
+	case len(result.Failed()) > 0:
 		return errFails
 	}
 	return nil
@@ -179,9 +181,11 @@ func printOptions(out io.Writer, verbose bool) check.PrintOptions {
 	}
 }
 
-func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target check.Target) error {
-	err := check.Watch(ctx, target, f.options, func(report *check.Report, err error) {
-		if err := f.show(cmd, report, err); err != nil && err != errFails {
+func (f *checkFlags) watchOver(
+	ctx context.Context, cmd *cobra.Command, target check.Target, junit *report.File,
+) error {
+	err := check.Watch(ctx, target, f.options, func(result *check.Report, err error) {
+		if err := f.show(cmd, result, junit, err); err != nil && err != errFails {
 			complain(cmd.ErrOrStderr(), err)
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "\nwatching; to end: Ctrl-C")
@@ -192,29 +196,15 @@ func (f *checkFlags) watchOver(ctx context.Context, cmd *cobra.Command, target c
 	return nil
 }
 
-// checkProgress shows on a terminal how far a run has come; nil where there is none.
+// checkProgress shows on a terminal how far a run has come.
 func checkProgress(w io.Writer) func(done, all int, r check.Result) {
-	show, wipe, shown := statusLine(w)
-	if !shown {
-		return nil
-	}
+	status := report.NewStatus(w)
 	return func(done, all int, r check.Result) {
-		show("%d of %d  %s", done, all, r.Address)
+		status.Show("%d of %d  %s", done, all, r.Address)
 		if done == all {
-			wipe()
+			status.Wipe()
 		}
 	}
-}
-
-func listCases(w io.Writer, cases []check.Case, asJSON bool) error {
-	if asJSON {
-		return printJSON(w, cases)
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, c := range cases {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Address, c.Severity, c.Must)
-	}
-	return table.Flush()
 }
 
 func explainCases(w io.Writer, cases []check.Case) error {

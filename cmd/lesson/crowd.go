@@ -66,7 +66,7 @@ See docs/crowd.md.`,
 	return cmd
 }
 
-func (f *crowdFlags) run(cmd *cobra.Command) error {
+func (f *crowdFlags) run(cmd *cobra.Command) (err error) {
 	targets, err := f.targets()
 	if err != nil {
 		return usageError{err}
@@ -83,24 +83,27 @@ func (f *crowdFlags) run(cmd *cobra.Command) error {
 	}
 	f.options.Hold = []string{self, "crowd", "hold"}
 	f.options.AcceptOnly = []string{self, "crowd", "accept"}
+	page, err := report.Create(f.html)
+	if err != nil {
+		return err
+	}
+	defer finish(page, &err)
 	ctx, cancel := untilSignal()
 	defer cancel()
-	show, wipe, shown := statusLine(cmd.ErrOrStderr())
-	if shown {
-		f.options.Progress = func(s crowd.Step) {
-			crowded := ""
-			if s.Conns > 0 {
-				crowded = fmt.Sprintf(": %d connections", s.Conns)
-			}
-			show("%d of %d  %s%s", s.Done+1, s.All, s.Server, crowded)
-		}
-	}
-	report, err := crowd.Run(ctx, targets, f.options)
-	wipe()
-	if report == nil {
+	status := report.NewStatus(cmd.ErrOrStderr())
+	f.options.Progress = func(s crowd.Step) { status.Show("%s", s) }
+	result, err := crowd.Run(ctx, targets, f.options)
+	status.Wipe()
+	if result == nil {
 		return cannotRun{err}
 	}
-	return f.show(cmd, report, err)
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		err = errors.Join(err, report.JSON(out, result))
+	} else {
+		result.Print(out, report.Width(out))
+	}
+	return errors.Join(err, page.Write(result.Page().Write))
 }
 
 // sizes is the sizes as given. An empty list is a mistake, and none at all is not.
@@ -135,20 +138,6 @@ func (f *crowdFlags) targets() ([]crowd.Target, error) {
 		targets = append(targets, crowd.Target{Program: program})
 	}
 	return targets, nil
-}
-
-// show shows what has come of a run, complete or not.
-func (f *crowdFlags) show(cmd *cobra.Command, result *crowd.Report, err error) error {
-	out := cmd.OutOrStdout()
-	if f.asJSON {
-		err = errors.Join(err, printJSON(out, result))
-	} else {
-		result.Print(out, report.Width(out))
-	}
-	if f.html != "" {
-		err = errors.Join(err, writeFile(f.html, result.Page().Write))
-	}
-	return err
 }
 
 func newCrowdHold() *cobra.Command {

@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +32,7 @@ Exit status: 0 when it was made, 1 when it cannot be made here.`,
 		ValidArgsFunction: completeDemos,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return listDemos(cmd.OutOrStdout(), asJSON)
+				return printList(cmd, demo.Listing(), asJSON, demo.All())
 			}
 			d, err := demo.Find(args[0])
 			if err != nil {
@@ -49,7 +46,12 @@ Exit status: 0 when it was made, 1 when it cannot be made here.`,
 	return cmd
 }
 
-func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool, svg string) error {
+func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool, svg string) (err error) {
+	picture, err := report.Create(svg)
+	if err != nil {
+		return err
+	}
+	defer finish(picture, &err)
 	ctx, cancel := untilSignal()
 	defer cancel()
 	var o demo.Options
@@ -67,46 +69,13 @@ func runDemo(cmd *cobra.Command, d demo.Demo, asJSON bool, svg string) error {
 		return err
 	}
 	if svg != "" {
-		err = errors.Join(err, draw(result, svg))
+		err = errors.Join(err, picture.Write(result.Draw))
 	}
 	if asJSON {
-		return errors.Join(err, printJSON(cmd.OutOrStdout(), result))
+		return errors.Join(err, report.JSON(cmd.OutOrStdout(), result))
 	}
 	result.Print(cmd.OutOrStdout())
 	return err
-}
-
-func draw(result *demo.Result, file string) error {
-	if result.Picture == nil {
-		return fmt.Errorf("there is nothing to draw of %s; its tables say it all", result.Demo)
-	}
-	return os.WriteFile(file, result.Picture.SVG(), 0o644)
-}
-
-func listDemos(w io.Writer, asJSON bool) error {
-	type listed struct {
-		Name    string `json:"name"`
-		Title   string `json:"title"`
-		Chapter string `json:"chapter"`
-		Root    string `json:"root,omitempty"`
-	}
-	var all []listed
-	for _, d := range demo.All() {
-		all = append(all, listed{d.Name, d.Title, d.Chapter, d.Root})
-	}
-	if asJSON {
-		return printJSON(w, all)
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tWHAT IT SHOWS\tCHAPTER\tROOT")
-	for _, d := range all {
-		root := "no"
-		if d.Root != "" {
-			root = d.Root
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Name, d.Title, d.Chapter, root)
-	}
-	return table.Flush()
 }
 
 func completeDemos(

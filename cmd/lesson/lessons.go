@@ -132,7 +132,7 @@ func (f *serveFlags) serve(cmd *cobra.Command, l lesson.Lesson) error {
 	run := f.run
 	run.Lesson, run.Log = l, cmd.ErrOrStderr()
 	if !f.quiet {
-		run.Options.Requests = cmd.OutOrStdout()
+		run.Options.Requests = os.Stdout // a server goes on when it cannot print: see server.Print
 	}
 	var emit []func(trace.Event)
 	if f.trace {

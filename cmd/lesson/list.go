@@ -3,10 +3,6 @@
 package main
 
 import (
-	"fmt"
-	"strings"
-	"text/tabwriter"
-
 	"github.com/spf13/cobra"
 
 	"lesson/internal/lesson"
@@ -21,16 +17,7 @@ func newList() *cobra.Command {
   lesson list --json | jq -r '.[].chapter'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), lesson.All())
-			}
-			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "STEP\tCOMMAND\tWHAT IT IS\tCHAPTER\tFILES")
-			for _, l := range lesson.All() {
-				files := strings.Join(l.Files, ", ")
-				fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", l.Step, l.Command, l.Title, l.Chapter, files)
-			}
-			return table.Flush()
+			return printList(cmd, lesson.Listing(), asJSON, lesson.All())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")

@@ -27,7 +27,12 @@ var errFails = errors.New("some fail")
 
 func main() {
 	root := newRoot()
+	out := report.NewOutput(os.Stdout)
+	root.SetOut(out)
 	err := root.Execute()
+	if lost := out.Err(); lost != nil { // whatever else there was to say, it could not be read
+		err = fmt.Errorf("the output is not complete: %w", lost)
+	}
 	if err == nil {
 		return
 	}

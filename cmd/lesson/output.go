@@ -3,25 +3,29 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
-	"os"
+
+	"github.com/spf13/cobra"
+
+	"lesson/internal/report"
 )
 
-// printJSON is what --json prints.
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
+// printList prints a table that a terminal has room for, or, for machines, all of it.
+func printList(cmd *cobra.Command, table *report.Table, asJSON bool, all any) error {
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return report.JSON(out, all)
+	}
+	if width := report.Width(out); width > 0 {
+		table.Width = width
+	}
+	table.Print(out)
+	return nil
 }
 
-// writeFile makes a file of what write writes.
-func writeFile(name string, write func(io.Writer) error) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
+// finish closes a file, and adds to err what that says.
+func finish(file *report.File, err *error) {
+	if failed := file.Close(); failed != nil {
+		*err = errors.Join(*err, failed)
 	}
-	return errors.Join(write(file), file.Close())
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -35,15 +34,8 @@ A CHAPTER is a number or a file. Without one, all are asked.`,
 			if err != nil {
 				return usageError{err}
 			}
-			switch {
-			case asJSON:
-				return printJSON(cmd.OutOrStdout(), chapters)
-			case list:
-				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				for _, c := range chapters {
-					fmt.Fprintf(table, "%s\t%d questions\t%s\n", c.Title, len(c.Questions), c.File)
-				}
-				return table.Flush()
+			if list || asJSON {
+				return printList(cmd, quiz.Listing(chapters), asJSON, chapters)
 			}
 			session := quiz.Session{
 				In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Shuffle: rand.Shuffle,

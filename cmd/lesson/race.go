@@ -4,9 +4,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,10 +55,10 @@ has been seen so far. See docs/race.md.`,
 	return cmd
 }
 
-func (f *raceFlags) run(cmd *cobra.Command) error {
+func (f *raceFlags) run(cmd *cobra.Command) (err error) {
 	out := cmd.OutOrStdout()
 	if f.list {
-		return listScenarios(out, f.asJSON)
+		return printList(cmd, race.Listing(), f.asJSON, play.All())
 	}
 	s, err := play.Find(f.scenario)
 	if err != nil {
@@ -70,45 +67,34 @@ func (f *raceFlags) run(cmd *cobra.Command) error {
 	if _, err := lesson.FindAll(f.only); err != nil {
 		return usageError{err}
 	}
+	page, err := report.Create(f.html)
+	if err != nil {
+		return err
+	}
+	defer finish(page, &err)
 	ctx, cancel := untilSignal()
 	defer cancel()
-	o := race.Options{Scenario: s, Only: f.only}
-	show, wipe, shown := statusLine(cmd.ErrOrStderr())
-	if shown {
-		o.Progress = func(lasted time.Duration, done, all int) {
-			show("%s: %.1f s, %d of %d servers are done", s.Name, lasted.Seconds(), done, all)
-		}
-	}
+	status := report.NewStatus(cmd.ErrOrStderr())
+	o := race.Options{Scenario: s, Only: f.only, Progress: func(lasted time.Duration, done, all int) {
+		status.Show("%s: %.1f s, %d of %d servers are done", s.Name, lasted.Seconds(), done, all)
+	}}
 	result, err := race.Run(ctx, o)
-	wipe()
+	status.Wipe()
 	if result == nil {
 		return err
 	}
 	if f.asJSON {
-		err = errors.Join(err, printJSON(out, result))
+		err = errors.Join(err, report.JSON(out, result))
 	} else {
 		result.Print(out, race.PrintOptions{
 			Colour: report.Colour(out), Width: report.Width(out),
 		})
 	}
-	if f.html != "" {
-		err = errors.Join(err, writeFile(f.html, result.WritePage))
-	}
+	err = errors.Join(err, page.Write(result.WritePage))
 	if result.Interrupted {
 		err = errors.Join(err, errors.New("interrupted: this is what was seen so far"))
 	}
 	return err
-}
-
-func listScenarios(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return printJSON(w, play.All())
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, s := range play.All() {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Title, s.Question)
-	}
-	return table.Flush()
 }
 
 func completeScenarios(

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -34,14 +35,11 @@ func (b Bars) parts() []string {
 // SVG draws the bars.
 func (b Bars) SVG() []byte { return b.draw("bars") }
 
-func (b Bars) about() about { return about{b.Title, b.Caption, 1} }
+func (b Bars) titles() (title, caption string) { return b.Title, b.Caption }
 
 func (b Bars) draw(id string) []byte {
 	p := newPicture(id, b.Title)
-	format := b.Format
-	if format == nil {
-		format = Short
-	}
+	format := orShort(b.Format)
 	values := []float64{0}
 	names, numbers := 0.0, 0.0 // the widest of each
 	for _, bar := range b.Bars {
@@ -58,7 +56,7 @@ func (b Bars) draw(id string) []byte {
 	}
 	if len(values) == 1 {
 		p.nothing()
-		return p.done(b.Title, sentences(b.Caption, "No data", omission(b.Omitted())))
+		return p.done(b.Title, sentences(b.Caption, "No data", omission(b.omitted())))
 	}
 	p.legend(b.keys())
 
@@ -81,7 +79,7 @@ func (b Bars) draw(id string) []byte {
 		p.text(x.a, p.y+12, quiet, "", prose(b.Unit), width-margin-x.a)
 		p.y += 18
 	}
-	return p.done(b.Title, sentences(b.Caption, b.describe(format), omission(b.Omitted())))
+	return p.done(b.Title, sentences(b.Caption, b.describe(format), omission(b.omitted())))
 }
 
 // partsEnd is how far the parts reach.
@@ -128,8 +126,7 @@ func (b Bars) row(p *picture, x scale, bar Bar, v float64, format func(float64) 
 	if spread(bar.Low, bar.High) {
 		low, high := x.at(bar.Low), x.at(bar.High)
 		for _, class := range []string{"halo", "spread"} { // the halo parts it from the bar
-			p.put(`<path class="%s" fill="none" d="M%s %sL%s %sM%s %sL%s %sM%s %sL%s %s"/>`,
-				class, low, middle, high, middle,
+			p.path(class, low, middle, high, middle,
 				low, middle-5, low, middle+5, high, middle-5, high, middle+5)
 		}
 		end = max(end, high)
@@ -189,8 +186,8 @@ func (b Bars) describe(format func(float64) string) string {
 	return out
 }
 
-// Omitted counts the numbers that the picture does not show.
-func (b Bars) Omitted() int {
+// omitted counts the numbers that the picture does not show.
+func (b Bars) omitted() int {
 	n := 0
 	for _, bar := range b.Bars {
 		if _, ok := bar.sum(); !ok {
@@ -206,20 +203,17 @@ func (b Bars) Omitted() int {
 	return n
 }
 
-// Table is the numbers: a row for each bar.
-func (b Bars) Table() (head []string, rows [][]string) {
-	value := "value"
-	if b.Unit != "" {
-		value = b.Unit
-	}
+// Table returns the numbers: a row for each bar.
+func (b Bars) Table() *Table {
 	names := b.parts()
-	head = append(append([]string{"name", value}, names...), "low", "high", "note")
+	t := &Table{Left: 1, Head: slices.Concat(
+		[]string{"name", cmp.Or(b.Unit, "value")}, names, []string{"low", "high", "note"})}
 	for _, bar := range b.Bars {
 		v, ok := bar.sum()
 		if !ok {
 			continue
 		}
-		row := make([]string, len(head))
+		row := make([]string, len(t.Head))
 		row[0], row[1], row[len(row)-1] = bar.Name, exact(v), bar.Note
 		for _, part := range bar.Parts {
 			row[2+slices.Index(names, part.Name)] = exact(part.Value)
@@ -227,23 +221,7 @@ func (b Bars) Table() (head []string, rows [][]string) {
 		if spread(bar.Low, bar.High) {
 			row[len(row)-3], row[len(row)-2] = exact(bar.Low), exact(bar.High)
 		}
-		rows = append(rows, row)
+		t.Rows = append(t.Rows, row)
 	}
-	return dropEmpty(head, rows)
-}
-
-// dropEmpty leaves out the columns in which no row has anything.
-func dropEmpty(head []string, rows [][]string) ([]string, [][]string) {
-	kept := make([][]string, len(rows))
-	var titles []string
-	for c, title := range head {
-		if !slices.ContainsFunc(rows, func(row []string) bool { return row[c] != "" }) {
-			continue
-		}
-		titles = append(titles, title)
-		for i, row := range rows {
-			kept[i] = append(kept[i], row[c])
-		}
-	}
-	return titles, kept
+	return t.withoutEmpty()
 }

@@ -1,38 +1,19 @@
-// Package report draws what was measured: lines, bars and timelines as SVG, a
-// page of them as HTML, and tables for a terminal and for Markdown.
-//
-// A picture or a page needs nothing but itself: no script, no font, no network.
-// It follows the reader's choice of light or dark, and says nothing by colour
-// alone: a marker, a dash, a hatch or a label says it too. The same input gives
-// the same bytes. Names may come from strangers: whatever they hold, they stay
-// text (see clean).
 package report
 
 import (
 	"fmt"
 	"math"
-	"strings"
 )
 
-// A Chart is a picture and the numbers behind it. Lines, Bars and Timeline are
-// charts. The page trusts the SVG of any other.
+// A Chart is a picture and the numbers behind it: Lines, Bars or a Timeline.
 type Chart interface {
 	SVG() []byte
-	Table() (head []string, rows [][]string)
-}
+	Table() *Table
 
-// drawer is what the charts here can do besides: draw with an id of the page's
-// choice, since an id may stand on a page only once, and say what they are.
-type drawer interface {
+	// draw is SVG with an id of the page's choice: an id may occur on a page only once.
 	draw(id string) []byte
-	about() about
-	Omitted() int
-}
-
-// about is what a chart says of itself, and how many columns of its table are words.
-type about struct {
-	title, caption string
-	words          int
+	titles() (title, caption string)
+	omitted() int // the values that the picture does not show
 }
 
 // Lines shows how one number depends on another.
@@ -43,7 +24,7 @@ type Lines struct {
 }
 
 // An Axis is what a direction means. On a Log axis only numbers above 0 have a
-// place; others are left out of the picture, and Omitted counts them.
+// place; others are left out of the picture, which mentions how many.
 type Axis struct {
 	Label    string // with the unit
 	Log      bool
@@ -54,11 +35,10 @@ type Axis struct {
 // A Series is points joined in their order. A point that is left out breaks
 // the line.
 type Series struct {
-	Name    string
-	Points  []Point
-	Dashed  bool   // a fit: computed, not measured
-	NoMarks bool   // no marker at each point
-	Of      string // the name of the series whose colour to share: the one fitted
+	Name   string
+	Points []Point
+	Dashed bool   // another view of a series: not what was measured first
+	Of     string // the name of that series, whose colour to share
 }
 
 // A Point is one measurement.
@@ -164,19 +144,4 @@ func omission(n int) string {
 		return "1 value is not drawn: it has no place on the axes."
 	}
 	return fmt.Sprintf("%d values are not drawn: they have no place on the axes.", n)
-}
-
-// sentences joins what there is of each.
-func sentences(each ...string) string {
-	var out []string
-	for _, s := range each {
-		if s = prose(s); s == "" {
-			continue
-		}
-		if !strings.ContainsAny(s[len(s)-1:], ".!?:") {
-			s += "."
-		}
-		out = append(out, s)
-	}
-	return strings.Join(out, " ")
 }

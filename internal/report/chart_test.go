@@ -65,7 +65,7 @@ func samples() map[string]Chart {
 			Y: Axis{Label: "latency", Log: true, Format: Seconds}, Series: []Series{
 				{Name: "epoll", Points: []Point{{X: 1, Y: 2e-5}, {X: 100, Y: 3e-4, Low: 1e-4, High: 9e-4},
 					{X: 9000, Y: 0.2, Projected: true}}},
-				{Name: "fit", Of: "epoll", Dashed: true, NoMarks: true,
+				{Name: "fit", Of: "epoll", Dashed: true,
 					Points: []Point{{X: 1, Y: 2e-5}, {X: 10000, Y: 0.3}}}}},
 		"hostile lines": Lines{Title: hostile, Caption: hostile,
 			X: Axis{Label: hostile, Format: long}, Y: Axis{Label: hostile, Format: long},
@@ -288,7 +288,8 @@ func TestPicturesAreSound(t *testing.T) {
 		if again := c.SVG(); !bytes.Equal(svg, again) {
 			t.Errorf("%s: drawn twice, it differs", name)
 		}
-		head, rows := c.Table()
+		table := c.Table()
+		head, rows := table.Head, table.Rows
 		for _, row := range rows {
 			if len(row) != len(head) {
 				t.Errorf("%s: a row of %d cells under a head of %d", name, len(row), len(head))
@@ -344,8 +345,7 @@ func TestWhatIsLeftOutIsCounted(t *testing.T) {
 		"all zero on log": 1, "fixed axes": 2, "odd bars": 4, "odd spans": 4, "timeline": 0,
 		"no lines": 0, "one point": 0}
 	for name, n := range want {
-		c := samples()[name].(drawer)
-		if got := c.Omitted(); got != n {
+		if got := samples()[name].omitted(); got != n {
 			t.Errorf("%s: %d values left out, want %d", name, got, n)
 		}
 		said := strings.Contains(string(samples()[name].SVG()), omission(n))
@@ -353,7 +353,7 @@ func TestWhatIsLeftOutIsCounted(t *testing.T) {
 			t.Errorf("%s: the description does not say %q", name, omission(n))
 		}
 	}
-	_, rows := samples()["zero on log"].Table()
+	rows := samples()["zero on log"].Table().Rows
 	if len(rows) != 5 {
 		t.Errorf("the numbers that have no place on the axes: %q, want all 5 in the table", rows)
 	}
@@ -443,29 +443,6 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-func TestNumbers(t *testing.T) {
-	tests := []struct {
-		format func(float64) string
-		v      float64
-		want   string
-	}{
-		{Short, 0, "0"}, {Short, 1, "1"}, {Short, 0.25, "0.25"}, {Short, 999, "999"},
-		{Short, 999.7, "1k"}, {Short, 1500, "1.5k"}, {Short, 123456, "123k"}, {Short, 999999, "1M"},
-		{Short, 2e7, "20M"}, {Short, -2500, "-2.5k"}, {Short, nan, "–"}, {Short, inf, "–"},
-		{Short, 1e-9, "1e-09"}, {Short, math.Copysign(0, -1), "0"},
-		{Seconds, 0, "0 s"}, {Seconds, 2e-5, "20 µs"}, {Seconds, 0.0015, "1.5 ms"},
-		{Seconds, 2, "2 s"}, {Seconds, 90, "90 s"}, {Seconds, 0.99999, "1 s"},
-		{Seconds, 3e-9, "3 ns"},
-		{Bytes, 0, "0 B"}, {Bytes, 512, "512 B"}, {Bytes, 4000, "4 kB"}, {Bytes, 1.5e6, "1.5 MB"},
-		{exact, 1234567, "1234570"}, {exact, 0.1 + 0.2, "0.3"}, {exact, 1e20, "1e+20"},
-	}
-	for i, test := range tests {
-		if got := test.format(test.v); got != test.want {
-			t.Errorf("%d: %v is %q, want %q", i, test.v, got, test.want)
-		}
-	}
-}
-
 // luminance is that of WCAG 2.2, "relative luminance".
 func luminance(t *testing.T, colour string) float64 {
 	var rgb [3]uint8
@@ -493,47 +470,6 @@ func TestContrast(t *testing.T) {
 			if ratio := (max(c, paper) + 0.05) / (min(c, paper) + 0.05); ratio < 4.5 {
 				t.Errorf("%s: %s on %s is %.2f to 1", name, colour, p.paper, ratio)
 			}
-		}
-	}
-}
-
-func TestTables(t *testing.T) {
-	tests := []struct {
-		name     string
-		table    Table
-		terminal string
-		markdown string
-	}{
-		{
-			"words left and numbers right",
-			Table{Head: []string{"server", "req/s"}, Left: 1, Note: "Five\n runs.",
-				Rows: [][]string{{"epoll", "9"}, {"µ", "12345678"}}},
-			"server     req/s\nepoll          9\nµ       12345678\n\nFive runs.\n",
-			"| server |    req/s |\n| ------ | -------: |\n| epoll  |        9 |\n" +
-				"| µ      | 12345678 |\n\nFive runs.\n",
-		},
-		{
-			"rows of any length",
-			Table{Head: []string{"a"}, Left: 9, Rows: [][]string{{"1", "2", "3"}, {}}},
-			"a\n1  2  3\n\n",
-			"| a   |     |     |\n| --- | --- | --- |\n| 1   | 2   | 3   |\n|     |     |     |\n",
-		},
-		{
-			"what would be a command or markup",
-			Table{Head: []string{"a|b"}, Left: 1, Rows: [][]string{{"\x1b[31m<b>"}, {"x\ny *_`"}}},
-			"a|b\n\\x1b[31m<b>\nx\\ny *_`\n",
-			"| a\\|b            |\n| --------------- |\n| \\\\x1b\\[31m\\<b\\> |\n| x y \\*\\_\\`      |\n",
-		},
-		{"nothing", Table{}, "\n", ""},
-	}
-	for _, test := range tests {
-		var out strings.Builder
-		test.table.Print(&out)
-		if out.String() != test.terminal {
-			t.Errorf("%s, printed:\n%q, want\n%q", test.name, out.String(), test.terminal)
-		}
-		if got := test.table.Markdown(); got != test.markdown {
-			t.Errorf("%s, as Markdown:\n%q, want\n%q", test.name, got, test.markdown)
 		}
 	}
 }
@@ -568,7 +504,6 @@ func TestLinesBreakAndAreDashed(t *testing.T) {
 		{"dashed", Series{Points: measured, Dashed: true}, 1, 1},
 	}
 	for _, test := range tests {
-		test.series.NoMarks = true
 		pieces, dashed := 0, 0
 		for _, e := range with(t, Lines{Series: []Series{test.series}}, "path", "l0") {
 			if e.attrs["stroke-linejoin"] == "" {

@@ -29,7 +29,7 @@ func (l Lines) scales() (x, y scale) {
 // SVG draws the lines.
 func (l Lines) SVG() []byte { return l.draw("lines") }
 
-func (l Lines) about() about { return about{l.Title, l.Caption, 1} }
+func (l Lines) titles() (title, caption string) { return l.Title, l.Caption }
 
 func (l Lines) draw(id string) []byte {
 	p := newPicture(id, l.Title)
@@ -37,7 +37,7 @@ func (l Lines) draw(id string) []byte {
 	ends := l.ends(x, y)
 	if len(ends) == 0 {
 		p.nothing()
-		return p.done(l.Title, sentences(l.Caption, "No data", omission(l.Omitted())))
+		return p.done(l.Title, sentences(l.Caption, "No data", omission(l.omitted())))
 	}
 	if l.Y.Label != "" {
 		p.text(margin, p.y+13, quiet, "", prose(l.Y.Label), width-2*margin)
@@ -65,7 +65,7 @@ func (l Lines) draw(id string) []byte {
 		p.text(x.a, p.y+14, quiet, "", "hollow: projected, not measured", width-margin-x.a)
 		p.y += 20
 	}
-	return p.done(l.Title, sentences(l.Caption, l.describe(), omission(l.Omitted())))
+	return p.done(l.Title, sentences(l.Caption, l.describe(), omission(l.omitted())))
 }
 
 // lineHeight is that of the names beside the lines, swatch the room for the
@@ -184,9 +184,8 @@ func (l Lines) spreads(p *picture, x, y scale, series int) {
 			continue
 		}
 		at, low, high := x.at(point.X), y.at(point.Low), y.at(point.High)
-		p.put(`<path class="l%s" fill="none" d="M%s %sL%s %sM%s %sL%s %sM%s %sL%s %s"/>`,
-			strconv.Itoa(l.colour(series)), at, low, at, high, at-3, low, at+3, low,
-			at-3, high, at+3, high)
+		p.path(fmt.Sprintf("l%d", l.colour(series)),
+			at, low, at, high, at-3, low, at+3, low, at-3, high, at+3, high)
 	}
 }
 
@@ -195,7 +194,7 @@ func (l Lines) marks(p *picture, x, y scale, series int) {
 	s := l.Series[series]
 	lastX, lastY := -width, -width
 	for _, point := range s.Points {
-		if s.NoMarks && !point.Projected || !x.holds(point.X) || !y.holds(point.Y) {
+		if !x.holds(point.X) || !y.holds(point.Y) {
 			continue
 		}
 		atX, atY := x.at(point.X), y.at(point.Y)
@@ -211,12 +210,7 @@ func (l Lines) marks(p *picture, x, y scale, series int) {
 }
 
 // format writes a number of the axis.
-func (a Axis) format(v float64) string {
-	if a.Format == nil {
-		return Short(v)
-	}
-	return prose(a.Format(v))
-}
+func (a Axis) format(v float64) string { return prose(orShort(a.Format)(v)) }
 
 // shapes of the markers, as corners. The first is a circle.
 var shapes = [colours][]float64{
@@ -243,14 +237,11 @@ func (p *picture) mark(series, colour int, x, y float64, hollow bool) {
 		p.put(`<circle `+class+` cx="%s" cy="%s" r="%s"/>`, x, y, size)
 		return
 	}
-	d := "M"
-	for i := 0; i < len(corners); i += 2 {
-		if i > 0 {
-			d += "L"
-		}
-		d += number(x+size*corners[i]) + " " + number(y+size*corners[i+1])
+	placed := slices.Clone(corners)
+	for i := 0; i < len(placed); i += 2 {
+		placed[i], placed[i+1] = x+size*placed[i], y+size*placed[i+1]
 	}
-	p.put(`<path `+class+` d="%s"/>`, d+"Z")
+	p.put(`<path `+class+` d="%s"/>`, "M"+points(placed)+"Z")
 }
 
 // names writes the name of each series beside its end, apart from each other.
@@ -272,9 +263,7 @@ func (l Lines) names(p *picture, x, y scale, ends []end, room float64) {
 		d := fmt.Sprintf("M%s %sL%s %s", number(from), number(e.label),
 			number(from+22), number(e.label))
 		l.stroke(p, e.series, d, s.Dashed)
-		if !s.NoMarks {
-			p.mark(e.series, l.colour(e.series), from+11, e.label, false)
-		}
+		p.mark(e.series, l.colour(e.series), from+11, e.label, false)
 		p.textAs(fmt.Sprintf("q f%d", l.colour(e.series)), from+28, e.label+4, quiet, "",
 			clean(s.Name), room)
 	}
@@ -303,8 +292,8 @@ func (l Lines) describe() string {
 		strings.Join(names, ", "), axis(l.X), axis(l.Y))
 }
 
-// Omitted counts the points and spreads that the picture does not show.
-func (l Lines) Omitted() int {
+// omitted counts the points and spreads that the picture does not show.
+func (l Lines) omitted() int {
 	x, y := l.scales()
 	n := 0
 	for _, s := range l.Series {
@@ -319,15 +308,10 @@ func (l Lines) Omitted() int {
 	return n
 }
 
-// Table is the numbers: a row for each point that is a pair of numbers.
-func (l Lines) Table() (head []string, rows [][]string) {
-	head = []string{"series", "x", "y", "low", "high", "note"}
-	if l.X.Label != "" {
-		head[1] = l.X.Label
-	}
-	if l.Y.Label != "" {
-		head[2] = l.Y.Label
-	}
+// Table returns the numbers: a row for each point that is a pair of numbers.
+func (l Lines) Table() *Table {
+	t := &Table{Left: 1, Head: []string{
+		"series", cmp.Or(l.X.Label, "x"), cmp.Or(l.Y.Label, "y"), "low", "high", "note"}}
 	for _, s := range l.Series {
 		for _, point := range s.Points {
 			if !usable(point.X) || !usable(point.Y) {
@@ -340,8 +324,8 @@ func (l Lines) Table() (head []string, rows [][]string) {
 			if point.Projected {
 				row[5] = "projected"
 			}
-			rows = append(rows, row)
+			t.Rows = append(t.Rows, row)
 		}
 	}
-	return dropEmpty(head, rows)
+	return t.withoutEmpty()
 }

@@ -36,17 +36,9 @@ func (p *Page) Write(w io.Writer) error {
 	for i, s := range p.Sections {
 		whole := section{Section: s}
 		for j, c := range s.Charts {
-			f, words := figure{Title: "Chart"}, 1
-			if d, ok := c.(drawer); ok {
-				a := d.about()
-				f.Title, f.Caption, words = a.title, a.caption, a.words
-				f.SVG = template.HTML(d.draw(fmt.Sprintf("chart-%d-%d", i+1, j+1)))
-				f.Note = omission(d.Omitted())
-			} else {
-				f.SVG = template.HTML(c.SVG())
-			}
-			head, rows := c.Table()
-			f.Data = &Table{Head: head, Rows: rows, Left: words}
+			f := figure{Note: omission(c.omitted()), Data: c.Table()}
+			f.Title, f.Caption = c.titles()
+			f.SVG = template.HTML(c.draw(fmt.Sprintf("chart-%d-%d", i+1, j+1)))
 			whole.Figures = append(whole.Figures, f)
 		}
 		sections = append(sections, whole)
@@ -60,7 +52,7 @@ func (p *Page) Write(w io.Writer) error {
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"clean": clean, "prose": prose,
-	"numeric": func(t *Table, column int) bool { return column >= t.Left },
+	"numeric": func(t *Table, column int) bool { return !t.words(column) },
 }).Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -98,8 +90,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 </html>
 {{define "table"}}{{$t := .}}<div class="scroll" tabindex="0" role="group" aria-label="Table">
 <table>
-{{with .Note}}<caption>{{prose .}}</caption>
-{{end}}<thead><tr>{{range $c, $cell := .Head -}}
+<thead><tr>{{range $c, $cell := .Head -}}
 <th scope="col"{{if numeric $t $c}} class="n"{{end}}>{{clean $cell}}</th>{{end}}</tr></thead>
 <tbody>
 {{range .Rows}}<tr>{{range $c, $cell := . -}}
@@ -111,7 +102,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 // pageRules is what names colours on a page.
 func (p palette) pageRules() string {
 	return fmt.Sprintf("body{background:%s;color:%s}\n"+
-		".lead,figcaption,caption,summary,footer{color:%s}\n"+
+		".lead,figcaption,summary,footer{color:%s}\n"+
 		"th,td,footer{border-color:%s}\n", p.paper, p.ink, p.quiet, p.grid)
 }
 
@@ -135,7 +126,6 @@ th,td{padding:.3rem .9rem .3rem 0;text-align:left;vertical-align:top;border-bott
 th{white-space:nowrap}
 .n{text-align:right}
 th:last-child,td:last-child{padding-right:0}
-caption{caption-side:bottom;text-align:left;padding:.5rem 0}
 summary{cursor:pointer;font-size:.9rem;margin:.25rem 0}
 details[open] summary{margin-bottom:.5rem}
 footer{font-size:.85rem;border-top:1px solid}

@@ -16,13 +16,6 @@ const width = 760.0
 // margin is what stays free along each side.
 const margin = 16.0
 
-// clean is s fit to be shown.
-func clean(s string) string { return Printable(s) }
-
-// prose is clean text in which any white space is one space: the line breaks of
-// a paragraph in the source of a program are not part of it.
-func prose(s string) string { return clean(strings.Join(strings.Fields(s), " ")) }
-
 // A font is a class of the style sheet and what it says.
 type font struct {
 	class string
@@ -150,6 +143,24 @@ func (p *picture) end()               { p.put("</g>") }
 
 func (p *picture) line(class string, x1, y1, x2, y2 float64) {
 	p.put(`<line class="%s" x1="%s" y1="%s" x2="%s" y2="%s"/>`, class, x1, y1, x2, y2)
+}
+
+// path draws lines, each given by its four coordinates.
+func (p *picture) path(class string, coordinates ...float64) {
+	d := ""
+	for i := 0; i < len(coordinates); i += 4 {
+		d += "M" + points(coordinates[i:i+4])
+	}
+	p.put(`<path class="%s" fill="none" d="%s"/>`, class, d)
+}
+
+// points joins corners, two coordinates each, by lines.
+func points(coordinates []float64) string {
+	var corners []string
+	for i := 0; i < len(coordinates); i += 2 {
+		corners = append(corners, number(coordinates[i])+" "+number(coordinates[i+1]))
+	}
+	return strings.Join(corners, "L")
 }
 
 // box draws a rectangle in one of the colours, filled with a pattern.

@@ -58,7 +58,7 @@ func (k Kind) legend() string {
 // SVG draws the timeline.
 func (t Timeline) SVG() []byte { return t.draw("timeline") }
 
-func (t Timeline) about() about { return about{t.Title, t.Caption, 3} }
+func (t Timeline) titles() (title, caption string) { return t.Title, t.Caption }
 
 func (t Timeline) draw(id string) []byte {
 	p := newPicture(id, t.Title)
@@ -71,7 +71,7 @@ func (t Timeline) draw(id string) []byte {
 	}
 	if lanes == 0 || until == 0 {
 		p.nothing()
-		return p.done(t.Title, sentences(t.Caption, "No data", omission(t.Omitted())))
+		return p.done(t.Title, sentences(t.Caption, "No data", omission(t.omitted())))
 	}
 	kinds := t.kinds()
 	var keys []key
@@ -90,7 +90,7 @@ func (t Timeline) draw(id string) []byte {
 	p.line("axis", x.a, bottom, x.b, bottom)
 	p.text(x.a, bottom+32, quiet, "", unit, 200)
 	p.y = bottom + 36
-	return p.done(t.Title, sentences(t.Caption, t.describe(until), omission(t.Omitted())))
+	return p.done(t.Title, sentences(t.Caption, t.describe(until), omission(t.omitted())))
 }
 
 // header is the height of a group's name, between what follows its lanes.
@@ -193,8 +193,8 @@ func (t Timeline) describe(until float64) string {
 	return out
 }
 
-// Omitted counts the spans that the picture does not show.
-func (t Timeline) Omitted() int {
+// omitted counts the spans that the picture does not show.
+func (t Timeline) omitted() int {
 	n, until := 0, t.until()
 	t.each(func(_ Group, _ Lane, s Span) {
 		if !s.shows(until) {
@@ -204,17 +204,17 @@ func (t Timeline) Omitted() int {
 	return n
 }
 
-// Table is the numbers: a row for each span.
-func (t Timeline) Table() (head []string, rows [][]string) {
-	head = []string{"group", "lane", "what", "from (s)", "to (s)", "label"}
+// Table returns the numbers: a row for each span.
+func (t Timeline) Table() *Table {
+	table := &Table{Left: 3, Head: []string{"group", "lane", "what", "from (s)", "to (s)", "label"}}
 	kinds := t.kinds()
 	t.each(func(group Group, lane Lane, s Span) {
 		if !usable(s.From) || !usable(s.To) {
 			return
 		}
 		i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == s.Kind })
-		rows = append(rows, []string{group.Name, lane.Name, kinds[i].legend(),
+		table.Rows = append(table.Rows, []string{group.Name, lane.Name, kinds[i].legend(),
 			exact(s.From), exact(s.To), s.Label})
 	})
-	return dropEmpty(head, rows)
+	return table.withoutEmpty()
 }

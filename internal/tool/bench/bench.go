@@ -82,7 +82,7 @@ func (o Options) check(limits proc.Limits) error {
 		return errors.New("a round must last at least 10ms")
 	case o.Timeout <= 0 || o.Timeout > longest/2 || o.During > longest/2:
 		return fmt.Errorf("a round and a timeout must end within %v", longest/2)
-	case o.Rate < 0 || o.Rate > 1e7:
+	case !(o.Rate >= 0 && o.Rate <= 1e7): // NaN is neither
 		return errors.New("a rate must be from 0 to 10,000,000 requests in a second")
 	case o.Rate > 0 && o.Rate*o.During.Seconds() < 1:
 		return errors.New("at that rate no request is due within a round")

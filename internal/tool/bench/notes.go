@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"lesson/internal/report"
 )
 
 // Notes is what must be known to read the figures right, a paragraph each.
@@ -31,7 +33,7 @@ func (r *Report) failures() []string {
 			if s.failure() == "" {
 				continue
 			}
-			served := thousands(float64(s.served()))
+			served := report.Thousands(s.served())
 			note := fmt.Sprintf("%s, %s at a time: %s were answered as they should be, and of the others: %s."+
 				" Its figures are those of the former only.", server.Name, connections(s.Conns), served, s.failure())
 			if s.Hopeless {
@@ -122,17 +124,17 @@ func (r *Report) bounds() []string {
 		notes = append(notes, fmt.Sprintf("More than %s connections were in TIME_WAIT (net.ipv4.tcp_max_tw_buckets)."+
 			" %s times the kernel let one go at once, which is a little less work for the side that closes first:"+
 			" all the lessons do. Rounds are interleaved, so it is less work for all of them.",
-			thousands(float64(most)), thousands(float64(n))))
+			report.Thousands(most), report.Thousands(n)))
 	} else if most > 0 && r.Limits.TimeWait > most*9/10 {
 		notes = append(notes, fmt.Sprintf("There were %s connections in TIME_WAIT before the first round, and the"+
 			" kernel keeps %s at most (net.ipv4.tcp_max_tw_buckets). They last a minute.",
-			thousands(float64(r.Limits.TimeWait)), thousands(float64(most))))
+			report.Thousands(r.Limits.TimeWait), report.Thousands(most)))
 	}
 	if n := r.Kernel.QueueFull; n > 0 {
 		notes = append(notes, fmt.Sprintf("%s times a client found an accept queue full, and tried again a second"+
 			" later: such a latency is of 1 s and more. Has the server asked for a long queue (listen, its"+
 			" backlog)? The kernel allows %s (net.core.somaxconn). This is a count of the whole machine.",
-			thousands(float64(n)), thousands(float64(r.Limits.Backlog))))
+			report.Thousands(n), report.Thousands(r.Limits.Backlog)))
 	}
 	return notes
 }

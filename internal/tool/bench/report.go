@@ -28,11 +28,10 @@ const roomy = 104
 func (r *Report) Print(w io.Writer, o PrintOptions) {
 	p := printer{w, o.Width}
 	for _, line := range r.conditions() {
-		p.text(line)
+		p.text("", line)
 	}
 	for _, conns := range r.conns() {
-		p.text("")
-		p.text(fmt.Sprintf("%s at a time", connections(conns)))
+		p.text("", "\n"+connections(conns)+" at a time")
 		p.table(r.costTable(conns))
 		p.table(r.speedTable(conns, o.Width == 0 || o.Width >= roomy))
 		if r.Rate > 0 {
@@ -42,8 +41,7 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 	p.table(r.memoryTable())
 	p.calls(r)
 	for _, note := range r.Notes() {
-		p.text("")
-		p.text(note)
+		p.text("", "\n"+note)
 	}
 }
 
@@ -54,33 +52,20 @@ type printer struct {
 }
 
 func (p printer) table(t *report.Table) {
+	t.Width = p.width
 	fmt.Fprintln(p.w)
 	t.Print(p.w)
 }
 
-// text writes a paragraph.
-func (p printer) text(text string) { p.hanging("", text) }
-
-// hanging writes a paragraph behind a label, in lines of the printer's width.
-func (p printer) hanging(label, text string) {
+// text writes a paragraph, behind a label.
+func (p printer) text(label, text string) {
 	width := p.width
 	if width == 0 || width > roomy {
 		width = roomy
 	}
-	line := label
-	indent := strings.Repeat(" ", len([]rune(label)))
-	for _, word := range strings.Fields(text) {
-		switch {
-		case strings.TrimSpace(line) == "" || line == label:
-			line += word
-		case len([]rune(line))+1+len([]rune(word)) > width:
-			fmt.Fprintln(p.w, line)
-			line = indent + word
-		default:
-			line += " " + word
-		}
+	for _, line := range report.Hang(label, report.Blanks(label), text, width) {
+		fmt.Fprintln(p.w, line)
 	}
-	fmt.Fprintln(p.w, strings.TrimRight(line, " "))
 }
 
 // calls writes the system calls of the first size, where the server never does for
@@ -89,11 +74,9 @@ func (p printer) calls(r *Report) {
 	conns := r.conns()[0]
 	widest := 0
 	for _, s := range r.Servers {
-		widest = max(widest, len([]rune(s.Name)))
+		widest = max(widest, report.Columns(s.Name))
 	}
-	p.text("")
-	p.text(fmt.Sprintf("System calls of a request, %s at a time:", connections(conns)))
-	p.text("")
+	p.text("", "\nSystem calls of a request, "+connections(conns)+" at a time:\n\n")
 	for _, s := range r.Servers {
 		size := s.at(conns)
 		if size == nil {
@@ -103,7 +86,7 @@ func (p printer) calls(r *Report) {
 		if len(size.Calls) > 0 {
 			text = fmt.Sprintf("%.1f: %s", size.Calls.All(), size.Calls)
 		}
-		p.hanging(fmt.Sprintf("%-*s  ", widest, s.Name), text)
+		p.text(report.Pad(s.Name, widest)+"  ", text)
 	}
 }
 
@@ -143,7 +126,7 @@ func (r *Report) conditions() []string {
 		r.During, r.Rounds)
 	if r.Rate > 0 {
 		how = fmt.Sprintf("open loop: %s requests are due each second; rounds of %v, %d for each size",
-			thousands(r.Rate), r.During, r.Rounds)
+			report.Thousands(r.Rate), r.During, r.Rounds)
 	}
 	return []string{r.Machine.String(), where, how,
 		"one request for each connection; CPU and latency are of a request; ratios are taken within a round," +
@@ -323,9 +306,9 @@ func (s *Size) perSecond() string {
 	case s.served() == 0:
 		return nothing
 	case s.Saturated:
-		return "≥ " + thousands(s.PerSecond.Median)
+		return "≥ " + report.Thousands(s.PerSecond.Median)
 	}
-	return thousands(s.PerSecond.Median)
+	return report.Thousands(s.PerSecond.Median)
 }
 
 // ratio is a ratio to the first server, which is 1 by itself.
@@ -350,35 +333,21 @@ func (s *Size) failure() string {
 		{s.Errors.Wrong, "wrong"}, {s.Errors.Timeout, "timed out"}, {s.Unsent, "never sent"},
 	} {
 		if count.n > 0 {
-			parts = append(parts, thousands(float64(count.n))+" "+count.what)
+			parts = append(parts, report.Thousands(count.n)+" "+count.what)
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
-func connections(n int) string {
-	if n == 1 {
-		return "1 connection"
-	}
-	return fmt.Sprintf("%d connections", n)
-}
+func connections(n int) string { return report.Plural(n, "connection", "connections") }
 
 func decimal(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
 
-func percent(part float64) string { return fmt.Sprintf("%.0f %%", 100*part) }
+func percent(part float64) string { return report.Percent(part, 0) }
 
 func microseconds(v float64) string {
 	if v == 0 {
 		return nothing
 	}
 	return report.Seconds(v * time.Microsecond.Seconds())
-}
-
-// thousands writes a whole number as 28,232.
-func thousands(v float64) string {
-	digits := strconv.FormatFloat(v, 'f', 0, 64)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }

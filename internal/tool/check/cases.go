@@ -4,6 +4,7 @@ package check
 
 import (
 	"fmt"
+	"lesson/internal/report"
 	"os/exec"
 	"slices"
 	"strings"
@@ -31,6 +32,15 @@ const (
 func Cases() []Case {
 	return slices.Concat(
 		requests, disconnects, slow, crowds, limits, signals, resources, fairness)
+}
+
+// Listing returns the cases as a table.
+func Listing(cases []Case) *report.Table {
+	t := &report.Table{Left: 3}
+	for _, c := range cases {
+		t.Rows = append(t.Rows, []string{c.Address, string(c.Severity), c.Must})
+	}
+	return t
 }
 
 // Select is the cases of these addresses and groups, in the order of Cases; all

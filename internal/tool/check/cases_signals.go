@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/sockets"
+	"lesson/internal/report"
 )
 
 var signals = []Case{
@@ -151,7 +152,7 @@ func startsAgain(t *trial) error {
 	if err != nil {
 		return err
 	}
-	t.note("%s in TIME_WAIT", plural(len(waiting), "connection", "connections"))
+	t.note("%s in TIME_WAIT", report.Plural(len(waiting), "connection", "connections"))
 	if err := t.server.end(); err != nil {
 		return err
 	}

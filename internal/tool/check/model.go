@@ -18,6 +18,7 @@ import (
 	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/protocol"
+	"lesson/internal/report"
 )
 
 // A portrait is what a server looks like from outside.
@@ -240,9 +241,9 @@ func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
 	if err != nil {
 		return EventLoop, []string{"serves several clients at the same time"}
 	}
-	threads := plural(len(now.Threads), "thread", "threads")
+	threads := report.Plural(len(now.Threads), "thread", "threads")
 	if tree := t.processes(); tree >= sitters {
-		return Threaded, []string{"a process for each connection", plural(tree, "process", "processes")}
+		return Threaded, []string{"a process for each connection", report.Plural(tree, "process", "processes")}
 	}
 	if how := t.watched(); how != "" {
 		return EventLoop, []string{"event loop", threads, how}

@@ -39,25 +39,17 @@ func newPrinter(w io.Writer, o PrintOptions) printer {
 	return printer{w, o}
 }
 
-func (p printer) colour(code, text string) string {
-	if !p.o.Colour {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
-
-func (p printer) bold(text string) string  { return p.colour("1", text) }
-func (p printer) red(text string) string   { return p.colour("1;31", text) }
-func (p printer) green(text string) string { return p.colour("32", text) }
-func (p printer) dim(text string) string   { return p.colour("2", text) }
+func (p printer) bold(text string) string  { return report.Paint(p.o.Colour, report.Bold, text) }
+func (p printer) red(text string) string   { return report.Paint(p.o.Colour, report.BoldRed, text) }
+func (p printer) green(text string) string { return report.Paint(p.o.Colour, report.Green, text) }
+func (p printer) dim(text string) string   { return report.Paint(p.o.Colour, report.Dim, text) }
 
 // labelled writes a text of several lines behind a label, in a column of its own.
 func (p printer) labelled(indent int, label, text string) {
 	const column = 7
-	lead := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s", column, label)
-	for _, line := range report.Wrap(report.PrintableLines(text), p.o.Width-len(lead)) {
-		fmt.Fprintln(p.w, strings.TrimRight(lead+line, " "))
-		lead = strings.Repeat(" ", len(lead))
+	lead := strings.Repeat(" ", indent) + report.Pad(label, column)
+	for _, line := range report.Hang(lead, report.Blanks(lead), report.PrintableLines(text), p.o.Width) {
+		fmt.Fprintln(p.w, strings.TrimRight(line, " "))
 	}
 }
 
@@ -110,12 +102,9 @@ func (p printer) failed(r Result) {
 		if i == r.Step-1 {
 			mark = p.red("✗")
 		}
-		number := fmt.Sprintf("%2d  ", i+1)
-		for j, part := range report.Wrap(line, p.o.Width-8) {
-			if j > 0 {
-				mark, number = " ", "    "
-			}
-			fmt.Fprintf(p.w, "  %s %s%s\n", mark, number, part)
+		number := fmt.Sprintf("  %s %2d  ", mark, i+1)
+		for _, part := range report.Hang(number, "        ", line, p.o.Width) {
+			fmt.Fprintln(p.w, part)
 		}
 	}
 	p.labelled(8, "got", r.Got)
@@ -204,14 +193,14 @@ func (p printer) summary(r *Report) {
 		}
 		fmt.Fprintln(p.w, line)
 	}
-	verdict := fmt.Sprintf("%s, %s", plural(holds, "case holds", "cases hold"), plural(fails, "fails", "fail"))
+	verdict := fmt.Sprintf("%s, %s", report.Plural(holds, "case holds", "cases hold"), report.Plural(fails, "fails", "fail"))
 	switch {
 	case holds+fails == 0:
 		verdict = "nothing was judged"
 	case fails == 0:
-		verdict = p.green(plural(holds, "case holds", "cases hold") + ", none fails")
+		verdict = p.green(report.Plural(holds, "case holds", "cases hold") + ", none fails")
 	case holds == 0:
-		verdict = plural(fails, "case fails", "cases fail") + ", none holds"
+		verdict = report.Plural(fails, "case fails", "cases fail") + ", none holds"
 	}
 	fmt.Fprintf(p.w, "\n%s (%.1f s)\n", verdict, r.Took.Seconds())
 	for _, reason := range order {
@@ -287,12 +276,8 @@ func (c Case) Explain(w io.Writer, o PrintOptions) {
 	p.labelled(2, "for", strings.Join(models, ", "))
 	fmt.Fprintln(w)
 	for i, line := range c.Script(EventLoop) {
-		number := fmt.Sprintf("%2d  ", i+1)
-		for j, part := range report.Wrap(line, p.o.Width-6) {
-			if j > 0 {
-				number = "    "
-			}
-			fmt.Fprintf(w, "  %s%s\n", number, part)
+		for _, part := range report.Hang(fmt.Sprintf("  %2d  ", i+1), "      ", line, p.o.Width) {
+			fmt.Fprintln(w, part)
 		}
 	}
 	fmt.Fprintln(w)

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
+	"lesson/internal/report"
 )
 
 // The steps of which the scripts are made. Their texts say "must" where the
@@ -30,7 +30,7 @@ const (
 
 // connect connects clients, one after the other.
 func connect(names ...string) step {
-	return step{text: list(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
+	return step{text: report.List(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
 		for _, name := range names {
 			c, err := t.dial()
 			if err != nil {
@@ -40,14 +40,6 @@ func connect(names ...string) step {
 		}
 		return nil
 	}}
-}
-
-func list(names []string) string {
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 func verb(names []string, one, many string) string {
@@ -128,7 +120,7 @@ func (t *trial) waitTaken(name string) error {
 
 // accepted waits until the server has accepted clients.
 func accepted(names ...string) step {
-	text := "the server must accept " + list(names)
+	text := "the server must accept " + report.List(names)
 	return step{text: text, do: func(t *trial) error {
 		if len(t.server.pids) == 0 {
 			time.Sleep(pauseUnseen)
@@ -160,7 +152,7 @@ func (t *trial) waitAccepted(c *play.Conn) error {
 
 // answered demands the answer and then end of file, and closes.
 func answered(names ...string) step {
-	text := list(names) + " must be answered, and then read end of file"
+	text := report.List(names) + " must be answered, and then read end of file"
 	return step{text: text, do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.expectAnswer(name); err != nil {
@@ -334,7 +326,7 @@ func closedToo(name string) step {
 }
 
 func resets(names ...string) step {
-	return step{text: list(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
+	return step{text: report.List(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.clients[name].Reset(); err != nil {
 				return err
@@ -504,7 +496,7 @@ func (t *trial) judgeCrowd(errs []error) error {
 	got := fmt.Sprintf("%d of %d were not; the first: %s", len(failed), len(errs), f.got)
 	if l, err := t.listener(); err == nil && l.Unread > 0 {
 		got += fmt.Sprintf("; the kernel says: %s in the accept queue",
-			plural(int(l.Unread), "connection waits", "connections wait"))
+			report.Plural(int(l.Unread), "connection waits", "connections wait"))
 	}
 	return fails(got, fmt.Sprintf("%d answers", len(errs)))
 }

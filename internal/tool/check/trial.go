@@ -14,6 +14,7 @@ import (
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
+	"lesson/internal/report"
 )
 
 // A step is one line of a script: what it says, and what it does.
@@ -71,7 +72,7 @@ func (t *trial) dial() (*play.Conn, error) {
 	if t.stopped { // then the kernel ignores clients that find the accept queue full
 		if l, err := t.listener(); err == nil && l.Unread > l.Unsent {
 			return nil, fails(fmt.Sprintf("no connection: %s in the accept queue, which is full",
-				plural(int(l.Unread), "client waits", "clients wait")), "a connection")
+				report.Plural(int(l.Unread), "client waits", "clients wait")), "a connection")
 		}
 	}
 	return t.dialled(play.Dial(t.server.addr))
@@ -176,7 +177,7 @@ func (t *trial) evidence(c *play.Conn) string {
 	case theirs.Inode == 0:
 		words = append(words, "the server has not accepted the connection")
 	case theirs.Unread > 0:
-		words = append(words, plural(int(theirs.Unread), "byte lies unread in the server's"+
+		words = append(words, report.Plural(int(theirs.Unread), "byte lies unread in the server's"+
 			" receive buffer", "bytes lie unread in the server's receive buffer"))
 	}
 	if doing, ok := t.doing(); ok {
@@ -186,13 +187,6 @@ func (t *trial) evidence(c *play.Conn) string {
 		return ""
 	}
 	return "; the kernel says: " + strings.Join(words, ", and ")
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // expectAnswer reads a whole answer and then end of file, and nothing else.

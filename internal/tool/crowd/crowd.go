@@ -6,9 +6,11 @@
 package crowd
 
 import (
+	"fmt"
 	"time"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/report"
 )
 
 // Options say what to measure.
@@ -31,6 +33,14 @@ type Step struct {
 	Done, All int // servers × rounds
 	Server    string
 	Conns     int // the size that is about to be measured; 0: it is being started
+}
+
+func (s Step) String() string {
+	text := fmt.Sprintf("%d of %d  %s", s.Done+1, s.All, s.Server)
+	if s.Conns > 0 {
+		text += ": " + report.Plural(s.Conns, "connection", "connections")
+	}
+	return text
 }
 
 // Usual is the sizes that are measured when none are given, where the machine has

@@ -41,7 +41,7 @@ func (r *Report) idle() *report.Table {
 		}
 		t.Rows = append(t.Rows, []string{
 			s.Name, bytes(last.User.Median), bytes(last.End.Median),
-			fmt.Sprintf("%.0f", threads), grouped(last.Weighed()),
+			fmt.Sprintf("%.0f", threads), report.Thousands(last.Weighed()),
 		})
 	}
 	return t

@@ -27,9 +27,7 @@ func (r *Report) Print(w io.Writer, width int) {
 		width = 80
 	}
 	for _, text := range r.sentences() {
-		const indent = "  "
-		lines := report.Wrap(text, min(width, 100)-len(indent))
-		fmt.Fprintln(w, strings.Join(lines, "\n"+indent))
+		fmt.Fprintln(w, strings.Join(report.Hang("", "  ", text, min(width, 100)), "\n"))
 	}
 }
 
@@ -67,7 +65,7 @@ func (r *Report) crowds(spread bool) *report.Table {
 			if spread {
 				row = append(row, fmt.Sprintf("%d/%d", size.Probe.Answered, size.Probe.Asked))
 			}
-			t.Rows = append(t.Rows, append(row, fmt.Sprintf("%.1f %%", 100*size.Idle.Median)))
+			t.Rows = append(t.Rows, append(row, report.Percent(size.Idle.Median, 1)))
 		}
 	}
 	return t
@@ -95,7 +93,7 @@ func probeCells(p Probe) (median, slowest string) {
 func (r *Report) lines() *report.Table {
 	t := &report.Table{Left: 1, Head: []string{"a line through", "user", "R²", "kernel", "R²", "threads"}}
 	for _, n := range Projected {
-		t.Head = append(t.Head, "→ "+grouped(n))
+		t.Head = append(t.Head, "→ "+report.Thousands(n))
 	}
 	for _, s := range r.Servers {
 		if s.User == nil || s.Kernel == nil || s.Threads == nil {
@@ -186,31 +184,10 @@ func (r *Report) widest() string {
 func (r Range) spread() string { return bytes(r.Min) + "–" + bytes(r.Max) }
 
 // bytes is a number of bytes for one connection. Less than 0 is noise, and shown.
-func bytes(v float64) string { return grouped(int(v + 0.5*sign(v))) }
-
-func sign(v float64) float64 {
-	if v < 0 {
-		return -1
-	}
-	return 1
-}
-
-// grouped writes 18000 as 18,000.
-func grouped(n int) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
+func bytes(v float64) string { return report.Thousands(v) }
 
 func short(d time.Duration) string {
 	return strings.ReplaceAll(report.Seconds(d.Seconds()), " ", "")
 }
 
-func rounds(n int) string {
-	if n == 1 {
-		return "1 round"
-	}
-	return fmt.Sprintf("%d rounds", n)
-}
+func rounds(n int) string { return report.Plural(n, "round", "rounds") }

@@ -13,22 +13,21 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"lesson/internal/report"
 )
 
 // A Demo is one experiment.
 type Demo struct {
-	Name    string // as on the command line
-	Title   string // one line
-	Chapter string // its file in the repository: "docs/09-socket-options.md"
-	Root    string // what needs root, and why; "" when nothing does
+	Name    string `json:"name"`           // as on the command line
+	Title   string `json:"title"`          // one line
+	Chapter string `json:"chapter"`        // its file in the repository: "docs/09-socket-options.md"
+	Root    string `json:"root,omitempty"` // what needs root, and why; "" when nothing does
 
 	// Run makes the experiment, in less than 20 seconds. When ctx ends early, it
 	// returns what it has seen so far with the error of ctx; the Result is nil
 	// when that is nothing. Any other error says why it cannot run here.
-	Run func(ctx context.Context, o Options) (*Result, error)
+	Run func(ctx context.Context, o Options) (*Result, error) `json:"-"`
 }
 
 // Options are for the one who watches.
@@ -78,6 +77,18 @@ var demos = []Demo{
 // All is every demo, in the order of the chapters.
 func All() []Demo { return slices.Clone(demos) }
 
+// Listing returns the demos as a table.
+func Listing() *report.Table {
+	t := &report.Table{Left: 2, Width: width, Head: []string{"NAME", "WHAT IT SHOWS, AND THE CHAPTER"}}
+	for _, d := range demos {
+		t.Rows = append(t.Rows, []string{d.Name, d.Title}, []string{"", d.Chapter})
+		if d.Root != "" {
+			t.Rows = append(t.Rows, []string{"", "root: " + d.Root})
+		}
+	}
+	return t
+}
+
 // Find is the demo of that name.
 func Find(name string) (Demo, error) {
 	var names []string
@@ -90,8 +101,17 @@ func Find(name string) (Demo, error) {
 	return Demo{}, fmt.Errorf("no demo %q; there are %s", name, strings.Join(names, ", "))
 }
 
-// width is where sentences are broken, in columns.
+// width is where tables and sentences are broken, in columns.
 const width = 80
+
+// Draw writes the picture, or returns an error if there is none.
+func (r *Result) Draw(w io.Writer) error {
+	if r.Picture == nil {
+		return fmt.Errorf("there is nothing to draw of %s; its tables say it all", r.Demo)
+	}
+	_, err := w.Write(r.Picture.SVG())
+	return err
+}
 
 // Print writes the tables, then the sentences. An error of w is w's.
 func (r *Result) Print(w io.Writer) {
@@ -109,35 +129,9 @@ func (r *Result) Print(w io.Writer) {
 	}
 }
 
-// print writes words to the left of their column and numbers to the right.
 func (t Table) print(w io.Writer) {
-	fmt.Fprintf(w, "%s\n\n", t.Title)
-	widths := make([]int, len(t.Head))
-	numeric := make([]bool, len(t.Head))
-	for i := range t.Head {
-		numeric[i] = len(t.Rows) > 0
-		for _, row := range append([][]string{t.Head}, t.Rows...) {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
-		}
-		for _, row := range t.Rows {
-			numeric[i] = numeric[i] && isNumber(row[i])
-		}
-	}
-	for _, row := range append([][]string{t.Head}, t.Rows...) {
-		line := ""
-		for i, cell := range row {
-			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if numeric[i] {
-				cell, padding = padding+cell, ""
-			}
-			line += "  " + cell + padding
-		}
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
-	}
-}
-
-// isNumber says whether a cell is a number, with or without a unit, or stands for
-// one that is not there.
-func isNumber(cell string) bool {
-	return cell == "" || cell == "–" || cell[0] >= '0' && cell[0] <= '9'
+	fmt.Fprintln(w, strings.Join(report.Wrap(t.Title, width), "\n"))
+	fmt.Fprintln(w)
+	table := report.Table{Head: t.Head, Rows: t.Rows, ByCell: true, Indent: "  ", Width: width}
+	table.Print(w)
 }

@@ -40,7 +40,7 @@ var acceptLoops = []struct {
 	called, lesson string
 	refusesPause   bool
 }{
-	{"level-triggered, tries again", "epoll", true},
+	{"level-triggered, retries", "epoll", true},
 	{"level-triggered, pauses", "epoll", false},
 	{"edge-triggered, pauses", "edgetriggered", false},
 }
@@ -184,7 +184,7 @@ func descriptorsResult(all []DescriptorsSeen) *Result {
 	t := Table{
 		Title: "One client waits, and there is no descriptor for it",
 		Head: []string{"accept loop", "epoll_wait returns", "accept4: EMFILE", "system calls",
-			"processor", "descriptor free: answered after"},
+			"CPU", "answered after"},
 	}
 	r := &Result{Demo: "descriptors", Data: all}
 	most, least, served := all[0], all[0], time.Duration(0)

@@ -14,18 +14,18 @@ func TestEvents(t *testing.T) {
 		events string
 		read   []string
 	}{
-		"nothing":                              {"", []string{"EAGAIN"}},
-		"it sends 5 bytes":                     {"IN", []string{"5", "EAGAIN"}},
-		"it half-closes":                       {"IN|RDHUP", []string{"0"}},
-		"it sends 5 bytes and half-closes":     {"IN|RDHUP", []string{"5", "0"}},
-		"it closes":                            {"IN|RDHUP", []string{"0"}},
-		"it closes, and we send":               {"IN|RDHUP|HUP|ERR", []string{"0"}},
-		"it resets":                            {"IN|RDHUP|HUP|ERR", []string{"ECONNRESET"}},
-		"it sends 5 bytes and resets":          {"IN|RDHUP|HUP|ERR", []string{"5", "ECONNRESET"}},
-		"we shut down SHUT_WR":                 {"", []string{"EAGAIN"}},
-		"we shut down SHUT_WR, it half-closes": {"IN|RDHUP|HUP", []string{"0"}},
-		"we shut down SHUT_RD":                 {"IN|RDHUP", []string{"0"}},
-		"we shut down both":                    {"IN|RDHUP|HUP", []string{"0"}},
+		"nothing":                       {"", []string{"EAGAIN"}},
+		"it sends 5 bytes":              {"IN", []string{"5", "EAGAIN"}},
+		"it half-closes":                {"IN|RDHUP", []string{"0"}},
+		"it sends 5 bytes, half-closes": {"IN|RDHUP", []string{"5", "0"}},
+		"it closes":                     {"IN|RDHUP", []string{"0"}},
+		"it closes, and we send":        {"IN|RDHUP|HUP|ERR", []string{"0"}},
+		"it resets":                     {"IN|RDHUP|HUP|ERR", []string{"ECONNRESET"}},
+		"it sends 5 bytes, resets":      {"IN|RDHUP|HUP|ERR", []string{"5", "ECONNRESET"}},
+		"we shut down SHUT_WR":          {"", []string{"EAGAIN"}},
+		"we SHUT_WR, it half-closes":    {"IN|RDHUP|HUP", []string{"0"}},
+		"we shut down SHUT_RD":          {"IN|RDHUP", []string{"0"}},
+		"we shut down both":             {"IN|RDHUP|HUP", []string{"0"}},
 	}
 	r, err := events.Run(t.Context(), Options{})
 	must(t, err)

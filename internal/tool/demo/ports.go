@@ -363,7 +363,7 @@ func (s *PortsSeen) result() *Result {
 	t := Table{
 		Title: fmt.Sprintf("Connections from %d ports, %d to %d, to 127.0.0.1", narrow,
 			s.Narrow[0], s.Narrow[1]),
-		Head: []string{"", "TIME_WAIT: clients", "server", "connected", "then connect says"},
+		Head: []string{"", "clients in TIME_WAIT", "server", "made", "then connect says"},
 	}
 	for _, trial := range s.Trials {
 		t.Rows = append(t.Rows, []string{

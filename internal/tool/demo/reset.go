@@ -42,9 +42,9 @@ const (
 )
 
 var visitors = []visitor{
-	{"has sent its body, and reads", 0, 0, shortAnswer},
-	{"sends the second half of its body now", body / 2, 0, shortAnswer},
-	{"has sent its body, and reads slowly", 0, 4096, longAnswer},
+	{"sent it all, reads", 0, 0, shortAnswer},
+	{"sends the rest now, reads", body / 2, 0, shortAnswer},
+	{"sent it all, reads slowly", 0, 4096, longAnswer},
 }
 
 func runReset(ctx context.Context, o Options) (*Result, error) {
@@ -164,12 +164,16 @@ func (p *pair) drain() error {
 func resetResult(seen []farewell) *Result {
 	table := Table{
 		Title: "The server has answered, and has not read the body.",
-		Head:  []string{"the client", "the server", "answer", "it sends on", "it reads", "then"},
+		Head:  []string{"the client", "close", "answer", "it sends on", "it reads", "then"},
 	}
 	var eaten, refused, whole, lingered int
 	for _, f := range seen {
+		how := "plain"
+		if f.Server != "close" {
+			how = "lingering"
+		}
 		table.Rows = append(table.Rows, []string{
-			f.Client, f.Server, fmt.Sprint(f.Answer), f.SendOn, fmt.Sprint(f.Read), f.Then,
+			f.Client, how, fmt.Sprint(f.Answer), f.SendOn, fmt.Sprint(f.Read), f.Then,
 		})
 		switch {
 		case f.Server != "close":

@@ -3,14 +3,12 @@
 package exercise
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"lesson/internal/report"
@@ -66,18 +64,17 @@ func (d *Desk) List() error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(d.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "EXERCISE\tSERVER\tCHAPTER\tHINTS\tPROGRESS")
+	table := report.Table{Left: 5, Width: report.Width(d.Out),
+		Head: []string{"EXERCISE", "SERVER", "CHAPTER", "HINTS", "PROGRESS"}}
 	solved := 0
 	for _, l := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", l.Name, l.Server, l.Chapter, l.Hints, l.Stage)
+		table.Rows = append(table.Rows,
+			[]string{l.Name, l.Server, l.Chapter, fmt.Sprint(l.Hints), string(l.Stage)})
 		if l.Stage == Solved {
 			solved++
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	table.Print(d.Out)
 	_, err = fmt.Fprintf(d.Out, "\n%d of %d solved\n", solved, len(all))
 	return err
 }
@@ -88,13 +85,7 @@ func (d *Desk) ListJSON() error {
 	if err != nil {
 		return err
 	}
-	return d.json(all)
-}
-
-func (d *Desk) json(value any) error {
-	encoder := json.NewEncoder(d.Out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	return report.JSON(d.Out, all)
 }
 
 // Start makes the learner's copy, in a folder of the exercise's name in parent,

@@ -92,7 +92,7 @@ func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions
 	if errors.As(err, &broken) {
 		f.BuildError = broken.Output
 		if o.JSON {
-			return errors.Join(d.json(f), err)
+			return errors.Join(report.JSON(d.Out, f), err)
 		}
 		fmt.Fprint(d.Log, report.PrintableLines(strings.ReplaceAll(broken.Output, "\t", "    ")))
 	}
@@ -211,7 +211,7 @@ func (d *Desk) conclude(e Exercise, f Finding, o CheckOptions) error {
 		}
 	})
 	if o.JSON {
-		err = errors.Join(err, d.json(f))
+		err = errors.Join(err, report.JSON(d.Out, f))
 	}
 	switch {
 	case err != nil:

@@ -64,7 +64,7 @@ var errSkipped = errors.New("skipped")
 
 // one asks one question.
 func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bool, err error) {
-	fmt.Fprintln(out, indented(q.Text, s.Width, "        "))
+	fmt.Fprintln(out, hang("", "        ", q.Text, s.Width))
 	fmt.Fprintln(out)
 	order := make([]int, len(q.Choices))
 	for i := range order {
@@ -81,7 +81,7 @@ func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bo
 		if choice == q.Right {
 			correct = letter
 		}
-		fmt.Fprintf(out, "  %s  %s\n", letter, indented(q.Choices[choice], s.Width, "     "))
+		fmt.Fprintln(out, hang("  "+letter+"  ", "     ", q.Choices[choice], s.Width))
 	}
 	fmt.Fprintln(out)
 	for {
@@ -130,7 +130,7 @@ func plain(markdown string, width int) string {
 	var paragraph []string
 	flush := func() {
 		if len(paragraph) > 0 {
-			lines = append(lines, indent+indented(strings.Join(paragraph, " "), width, indent))
+			lines = append(lines, report.Hang(indent, indent, strings.Join(paragraph, " "), width)...)
 			paragraph = nil
 		}
 	}
@@ -158,8 +158,6 @@ func plain(markdown string, width int) string {
 	return strings.Join(lines, "\n")
 }
 
-// indented is text in lines that fit into width columns with indent before each but
-// the first, which follows what is there.
-func indented(text string, width int, indent string) string {
-	return strings.Join(report.Wrap(text, width-len(indent)), "\n"+indent)
+func hang(first, rest, text string, width int) string {
+	return strings.Join(report.Hang(first, rest, text, width), "\n")
 }

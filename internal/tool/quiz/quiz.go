@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"lesson/docs"
+	"lesson/internal/report"
 )
 
 // A Question is one of a chapter's, with answers to choose from.
@@ -36,6 +37,16 @@ type Chapter struct {
 
 // Chapters is every chapter that asks questions, in reading order.
 func Chapters() ([]Chapter, error) { return load(docs.Chapters, docs.Quiz) }
+
+// Listing returns the chapters as a table.
+func Listing(chapters []Chapter) *report.Table {
+	t := &report.Table{Left: 3}
+	for _, c := range chapters {
+		t.Rows = append(t.Rows, []string{
+			c.Title, report.Plural(len(c.Questions), "question", "questions"), c.File})
+	}
+	return t
+}
 
 // load reads the chapters, and what the folder quiz has for each. The error says
 // all that does not fit.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"lesson/internal/play"
 	"lesson/internal/report"
@@ -31,29 +30,29 @@ const (
 type glyph struct {
 	phase  Phase
 	symbol rune
-	colour string // a code of ECMA-48
+	colour string // one of report's
 	legend string
 }
 
 // The client's phases, the one that wins where several share a cell first.
 var clientGlyphs = []glyph{
-	{Served, '█', "32", "reading the answer"},
-	{Waiting, '▒', "33", "accepted, waiting"},
-	{Unserved, '▓', "33", "waiting"},
-	{Queued, '░', "33", "waiting in the accept queue"},
-	{Connecting, '-', "2", "connecting"},
-	{Own, '·', "2", "has not asked, or does not read yet"},
+	{Served, '█', report.Green, "reading the answer"},
+	{Waiting, '▒', report.Yellow, "accepted, waiting"},
+	{Unserved, '▓', report.Yellow, "waiting"},
+	{Queued, '░', report.Yellow, "waiting in the accept queue"},
+	{Connecting, '-', report.Dim, "connecting"},
+	{Own, '·', report.Dim, "has not asked, or does not read yet"},
 }
 
 // The server's: where it stood for the whole of a cell.
 var serverGlyphs = []glyph{
-	{"accept4", 'a', "36", "stands in accept4"},
-	{"read", 'r', "31", "in read"},
-	{"send", 's', "31", "in send"},
-	{"epoll_wait", 'e', "36", "in epoll_wait"},
-	{"nanosleep", 'n', "36", "in nanosleep"},
-	{Stopped, 'z', "2", "stopped by SIGSTOP"},
-	{Running, '▪', "32", "several calls"},
+	{"accept4", 'a', report.Cyan, "stands in accept4"},
+	{"read", 'r', report.Red, "in read"},
+	{"send", 's', report.Red, "in send"},
+	{"epoll_wait", 'e', report.Cyan, "in epoll_wait"},
+	{"nanosleep", 'n', report.Cyan, "in nanosleep"},
+	{Stopped, 'z', report.Dim, "stopped by SIGSTOP"},
+	{Running, '▪', report.Green, "several calls"},
 }
 
 func glyphOf(glyphs []glyph, p Phase) glyph {
@@ -84,7 +83,7 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 	for _, s := range r.Servers {
 		shown, folded := fold(s.Rows, mostRows)
 		for _, row := range shown {
-			p.names = max(p.names, utf8.RuneCountInString(row.Name))
+			p.names = max(p.names, report.Columns(row.Name))
 		}
 		p.names = max(p.names, len(more(folded)))
 	}
@@ -103,19 +102,16 @@ func (r *Report) Print(w io.Writer, o PrintOptions) {
 	}
 }
 
-func (p printer) coloured(code, text string) string {
-	if !p.o.Colour {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+func (p printer) coloured(colour, text string) string {
+	return report.Paint(p.o.Colour, colour, text)
 }
 
-func (p printer) bold(text string) string { return p.coloured("1", text) }
+func (p printer) bold(text string) string { return p.coloured(report.Bold, text) }
 
 // text writes a text of any length, wrapped.
 func (p printer) text(lead, text string) {
 	for _, line := range report.Wrap(text, p.o.Width-len(lead)) {
-		if utf8.RuneCountInString(lead+line) > p.o.Width {
+		if report.Columns(lead+line) > p.o.Width {
 			lead = indent
 		}
 		fmt.Fprintln(p.w, lead+line)
@@ -153,12 +149,12 @@ func (p printer) legend(r *Report) {
 }
 
 func (p printer) glyphs(lead string, glyphs []glyph, used map[Phase]bool) {
-	line, length := lead, utf8.RuneCountInString(lead)
+	line, length := lead, report.Columns(lead)
 	for _, g := range glyphs {
 		if !used[g.phase] {
 			continue
 		}
-		item := 4 + utf8.RuneCountInString(g.legend)
+		item := 4 + report.Columns(g.legend)
 		if length+item-2 > p.o.Width && length > len(lead) {
 			fmt.Fprintln(p.w, strings.TrimRight(line, " "))
 			line, length = strings.Repeat(" ", len(lead)), len(lead)
@@ -173,13 +169,10 @@ func (p printer) glyphs(lead string, glyphs []glyph, used map[Phase]bool) {
 
 // server writes one server's rows, and what they mean.
 func (p printer) server(s *Server) {
-	title := s.Name + "  " + s.Title
-	if room := p.o.Width - noteWidth; utf8.RuneCountInString(title) > room {
-		title = string([]rune(title)[:room-1]) + "…"
-	}
-	gap := p.o.Width - noteWidth - utf8.RuneCountInString(title)
+	room := p.o.Width - noteWidth
+	title := report.Pad(report.Fit(s.Name+"  "+s.Title, room), room)
 	title = p.bold(s.Name) + strings.TrimPrefix(title, s.Name)
-	fmt.Fprintln(p.w, title+strings.Repeat(" ", gap)+"waited")
+	fmt.Fprintln(p.w, title+"waited")
 	shown, folded := fold(s.Rows, mostRows)
 	for _, row := range shown {
 		p.row(row.Name, p.client(row.Spans), note(row))
@@ -201,8 +194,7 @@ func (p printer) server(s *Server) {
 }
 
 func (p printer) row(name, cells, note string) {
-	pad := strings.Repeat(" ", p.names-utf8.RuneCountInString(name))
-	fmt.Fprintln(p.w, strings.TrimRight(indent+name+pad+" "+cells+"  "+note, " "))
+	fmt.Fprintln(p.w, strings.TrimRight(indent+report.Pad(name, p.names)+" "+cells+"  "+note, " "))
 }
 
 // cell is the part of the time that one cell stands for.
@@ -267,7 +259,7 @@ func (p printer) lane(l Lane, lasted time.Duration) string {
 			symbol, colour = g.symbol, g.colour
 		}
 		if threads > 0 {
-			symbol, colour = digit(threads), "31"
+			symbol, colour = digit(threads), report.Red
 		}
 		if symbol == ' ' {
 			out.WriteByte(' ')
@@ -310,9 +302,9 @@ func (p printer) share(rows []Row, lasted time.Duration) string {
 		switch {
 		case waiting > 0:
 			eighths := (8*waiting + len(rows) - 1) / len(rows)
-			out.WriteString(p.coloured("33", string(bars[eighths-1])))
+			out.WriteString(p.coloured(report.Yellow, string(bars[eighths-1])))
 		case there > 0 && from < lasted:
-			out.WriteString(p.coloured("2", "·"))
+			out.WriteString(p.coloured(report.Dim, "·"))
 		default:
 			out.WriteByte(' ')
 		}
@@ -332,7 +324,7 @@ func (p printer) axis() {
 			end = i + len(label) + 1
 		}
 	}
-	p.row("", p.coloured("2", strings.TrimRight(string(line), " ")), "")
+	p.row("", p.coloured(report.Dim, strings.TrimRight(string(line), " ")), "")
 }
 
 // ticks is at most seven round times.
@@ -375,20 +367,17 @@ func (p printer) places(s *Server) {
 		if i == mostPlaces || place.Stood*100 < s.Lasted {
 			break
 		}
-		calls := fmt.Sprintf("%d calls", place.Calls)
-		if place.Calls == 1 {
-			calls = "1 call"
-		}
+		calls := report.Plural(place.Calls, "call", "calls")
 		line := fmt.Sprintf("%s in %s, %s", length(place.Stood), place.Call, place.At)
 		if len(s.Lanes) > 1 && place.Call != "accept4" {
 			calls += " of all threads"
 		}
 		for _, more := range []string{forWhom(place), ", " + calls} {
-			if utf8.RuneCountInString(line+more) <= p.o.Width-len(lead) {
+			if report.Columns(line+more) <= p.o.Width-len(lead) {
 				line += more
 			}
 		}
-		if utf8.RuneCountInString(lead+line) > p.o.Width {
+		if report.Columns(lead+line) > p.o.Width {
 			lead = indent
 		}
 		fmt.Fprintln(p.w, lead+line)

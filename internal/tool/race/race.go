@@ -12,7 +12,17 @@ import (
 
 	"lesson/internal/observe/proc"
 	"lesson/internal/play"
+	"lesson/internal/report"
 )
+
+// Listing returns the scenarios as a table.
+func Listing() *report.Table {
+	t := &report.Table{Left: 3}
+	for _, s := range play.All() {
+		t.Rows = append(t.Rows, []string{s.Name, s.Title, s.Question})
+	}
+	return t
+}
 
 // Options say what to run.
 type Options struct {

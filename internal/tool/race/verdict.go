@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lesson/internal/play"
+	"lesson/internal/report"
 )
 
 // sentence says what happened at a server, from what was seen and nothing else.
@@ -147,8 +148,8 @@ func keptSentence(s *Server) string {
 			whose = "their connections"
 		}
 		parts = append(parts, fmt.Sprintf(
-			"%d client%s waited %s for %s: the server stood in %s of %s, at %s.",
-			n, plural(n), span(least, most), list(by, 3), c.call, whose, c.at))
+			"%s waited %s for %s: the server stood in %s of %s, at %s.",
+			report.Plural(n, "client", "clients"), span(least, most), list(by, 3), c.call, whose, c.at))
 	}
 	return strings.Join(parts, " ")
 }
@@ -236,12 +237,12 @@ func (v *view) how(s *Server) string {
 		}
 	}
 	if threads > 0 {
-		parts = append(parts, fmt.Sprintf("Up to %d thread%s stood in read at the same time.",
-			threads, plural(threads)))
+		parts = append(parts, fmt.Sprintf("Up to %s stood in read at the same time.",
+			report.Plural(threads, "thread", "threads")))
 	}
 	if len(v.record.Clients) >= many && len(v.accepted) > 0 {
-		parts = append(parts, fmt.Sprintf("At most %d connection%s %s open at the same time.",
-			v.mostAccepted(), plural(v.mostAccepted()), was(v.mostAccepted())))
+		parts = append(parts, fmt.Sprintf("At most %s open at the same time.",
+			report.Plural(v.mostAccepted(), "connection was", "connections were")))
 		if events, accepts := v.reports(); events > 0 {
 			parts = append(parts, fmt.Sprintf("epoll_wait reported the listener %s for %d connections.",
 				times(events), accepts))
@@ -267,13 +268,6 @@ func was(n int) string {
 	return "were"
 }
 
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
-}
-
 func times(n int) string {
 	switch n {
 	case 1:
@@ -289,10 +283,7 @@ func list(names []string, most int) string {
 	if len(names) > most+1 {
 		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), len(names)-most)
 	}
-	if n := len(names); n > 1 {
-		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
-	}
-	return strings.Join(names, "")
+	return report.List(names)
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

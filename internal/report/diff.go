@@ -1,5 +1,3 @@
-// Package compare shows two texts against each other, as a unified diff or in
-// two columns.
 package report
 
 import (
@@ -13,24 +11,13 @@ import (
 // A Text is one side: its lines, and what to call it.
 type Text struct{ Name, Body string }
 
-const red, green, cyan, plain = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
-
-// Unified is what `diff -u` prints; empty when the texts are equal.
+// Unified returns what `diff -u` prints; nothing if the texts are equal.
 func Unified(a, b Text, colour bool) string {
 	var out strings.Builder
+	colours := map[byte]string{'-': Red, '+': Green, '@': Cyan}
 	for _, line := range differences(a, b) {
 		text := strings.TrimSuffix(line, "\n")
-		if colour {
-			switch line[0] {
-			case '-':
-				text = red + text + plain
-			case '+':
-				text = green + text + plain
-			case '@':
-				text = cyan + text + plain
-			}
-		}
-		out.WriteString(text + "\n")
+		out.WriteString(Paint(colour && colours[line[0]] != "", colours[line[0]], text) + "\n")
 	}
 	return out.String()
 }
@@ -50,7 +37,7 @@ func differences(a, b Text) []string {
 // Between them stands what a line is: "<" only in a, ">" only in b, "|"
 // changed, blank the same. A line too long for its column ends in "…".
 func SideBySide(a, b Text, width int, colour bool) string {
-	page := page{column: (width - 3) / 2, colour: colour}
+	page := twoColumns{column: (width - 3) / 2, colour: colour}
 	page.row(a.Name, b.Name, ' ')
 	page.row(strings.Repeat("-", len(a.Name)), strings.Repeat("-", len(b.Name)), ' ')
 
@@ -89,21 +76,22 @@ func SideBySide(a, b Text, width int, colour bool) string {
 	return page.text.String()
 }
 
-type page struct {
+// twoColumns is two texts side by side while they are written.
+type twoColumns struct {
 	text   strings.Builder
 	column int
 	colour bool
 }
 
 // same shows lines that both have.
-func (p *page) same(lines []string) {
+func (p *twoColumns) same(lines []string) {
 	for _, line := range lines {
 		p.row(line, line, ' ')
 	}
 }
 
 // change shows lines that went and came, in pairs as far as they go.
-func (p *page) change(gone, come []string) {
+func (p *twoColumns) change(gone, come []string) {
 	for i := range max(len(gone), len(come)) {
 		switch {
 		case i >= len(come):
@@ -116,21 +104,14 @@ func (p *page) change(gone, come []string) {
 	}
 }
 
-func (p *page) row(left, right string, mark rune) {
+func (p *twoColumns) row(left, right string, mark rune) {
 	left, right = p.cut(left), p.cut(right)
-	line := fmt.Sprintf("%-*s %c %s", p.column, left, mark, right)
-	if p.colour && mark != ' ' {
-		line = fmt.Sprintf("%s%-*s%s %c %s%s%s", red, p.column, left, plain, mark, green, right, plain)
-	}
+	colour := p.colour && mark != ' '
+	line := Paint(colour, Red, Pad(left, p.column)) + " " + string(mark) + " " + Paint(colour, Green, right)
 	p.text.WriteString(strings.TrimRight(line, " ") + "\n")
 }
 
 // cut fits a line into a column; a tab is two spaces here.
-func (p *page) cut(line string) string {
-	line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "  ")
-	runes := []rune(line)
-	if len(runes) <= p.column {
-		return line
-	}
-	return string(runes[:max(p.column-1, 0)]) + "…"
+func (p *twoColumns) cut(line string) string {
+	return Fit(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "  "), p.column)
 }

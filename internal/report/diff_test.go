@@ -146,6 +146,9 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
+// Red, green and cyan, and the end of any colour.
+const red, green, cyan, plain = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
+
 func TestSideBySideColour(t *testing.T) {
 	a, b := Text{"a.go", lines("1", "2", "gone", "4")}, Text{"b.go", lines("1", "two", "4", "come")}
 	coloured := SideBySide(a, b, 23, true)

@@ -1,0 +1,14 @@
+// Package report shows results: as text for a terminal, as tables, as charts, and as
+// a page of HTML with both.
+//
+// Text (text.go), numbers (number.go) and tables (table.go) look the same in every
+// tool, since each of them is made here: what a thousand looks like, when a word is
+// plural, how many columns a text takes. Files and the standard output, and whether
+// that is a terminal, are in output.go and terminal.go.
+//
+// Charts are lines, bars and timelines, as SVG. A chart or a page needs nothing but
+// itself: no script, no font, no network. It follows the reader's choice of light or
+// dark, and shows nothing by colour alone: a marker, a dash, a hatch or a label shows
+// it too. The same input gives the same bytes. Names may come from strangers: whatever
+// they hold, they stay text (see clean).
+package report

@@ -1,0 +1,111 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Columns returns how many columns of a terminal s takes. Every rune is taken for one.
+func Columns(s string) int { return utf8.RuneCountInString(s) }
+
+// Blanks returns as many blanks as s has columns.
+func Blanks(s string) string { return Pad("", Columns(s)) }
+
+// Pad returns s with blanks behind it, up to width columns.
+func Pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-Columns(s)))
+}
+
+// Fit returns s if it fits into width columns, or as much of its beginning as does,
+// and "…".
+func Fit(s string, width int) string {
+	if Columns(s) <= width {
+		return s
+	}
+	return string([]rune(s)[:max(0, width-1)]) + "…"
+}
+
+// Wrap breaks a text at blanks into lines of at most width columns, where its words
+// allow it. Line ends in the text stay.
+func Wrap(text string, width int) []string {
+	var lines []string
+	for paragraph := range strings.Lines(text) {
+		line, length := "", 0
+		for _, word := range strings.Fields(paragraph) {
+			n := Columns(word)
+			if length > 0 && length+1+n > width {
+				lines = append(lines, line)
+				line, length = "", 0
+			}
+			if length > 0 {
+				line, length = line+" ", length+1
+			}
+			line, length = line+word, length+n
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Hang is Wrap with a lead before each line, within the width: first before the
+// first, and rest, which is as wide, before the others.
+func Hang(first, rest, text string, width int) []string {
+	lines := Wrap(text, width-Columns(rest))
+	for i, line := range lines {
+		lines[i] = first + line
+		first = rest
+	}
+	return lines
+}
+
+// Plural returns a number of things: "1 connection", "2 connections".
+func Plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// List returns names as in a sentence: "a, b and c".
+func List(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// CommandLine returns a command as it can be typed into a shell.
+func CommandLine(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		if word == "" || strings.ContainsAny(word, " \t\n{}$&;|<>*?()[]~#!'\"\\`") {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		quoted[i] = word
+	}
+	return strings.Join(quoted, " ")
+}
+
+// clean returns s fit to be shown.
+func clean(s string) string { return Printable(s) }
+
+// prose returns clean text in which any white space is one space: the line breaks of
+// a paragraph in the source of a program are not part of it.
+func prose(s string) string { return clean(strings.Join(strings.Fields(s), " ")) }
+
+// sentences joins those that are not empty, and ends each with a full stop.
+func sentences(each ...string) string {
+	var out []string
+	for _, s := range each {
+		if s = prose(s); s == "" {
+			continue
+		}
+		if !strings.ContainsAny(s[len(s)-1:], ".!?:") {
+			s += "."
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, " ")
+}
