@@ -87,8 +87,8 @@ func (s *server) readRequest(fd int) {
 }
 
 func (s *server) respond(fd int) {
-	// shortcut: slow/full-send-buffer, slow/full-send-buffer-others, repaid in "Send"
-	// shortcut: slow/short-write, repaid in "Send"
+	// shortcut: slow/full-send-buffer, slow/short-write, repaid in "Send without asking"
+	// shortcut: slow/full-send-buffer-others, repaid in "Send without asking"
 	_, _ = unix.Write(fd, []byte(response))
 	// shortcut: disconnects/body-with-request, disconnects/late-body, repaid in "Linger"
 	s.close(fd)
