@@ -722,6 +722,24 @@ func TestNoPlaceholders(t *testing.T) {
 
 var capitals = regexp.MustCompile(`\b[A-Z]{4,}\b`)
 
+// Code is quoted in one page. Another page refers to it.
+func TestQuotedOnce(t *testing.T) {
+	quote := regexp.MustCompile(`(?m)^\[embedmd\]:# \((\S+) (.*)\)$`)
+	where := make(map[string]string)
+	for _, p := range pages(t) {
+		for _, m := range quote.FindAllStringSubmatch(p.text, -1) {
+			code := filepath.Join(filepath.Dir(p.file), m[1]) + " " + m[2]
+			if where[code] != "" {
+				t.Errorf("%s and %s both quote %s", where[code], p.file, code)
+			}
+			where[code] = p.file
+		}
+	}
+	if len(where) < 30 {
+		t.Errorf("%d quotes found, want at least 30", len(where))
+	}
+}
+
 // The shape of a chapter.
 var sections = []string{
 	"What you will see", "Run it", "The code", "What the kernel does meanwhile", "Break it",

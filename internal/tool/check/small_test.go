@@ -18,19 +18,26 @@ import (
 // smallLoops are the programs that chapters 4 and 5 begin with.
 var smallLoops = []string{"epoll/small", "edgetriggered/small"}
 
+// repaidIn are the chapters whose sections repay the shortcuts of a small loop.
+var repaidIn = map[string][]string{
+	"epoll/small":         {"docs/04-level-triggered.md"},
+	"edgetriggered/small": {"docs/04-level-triggered.md", "docs/05-edge-triggered.md"},
+}
+
 var shortcutComment = regexp.MustCompile(`^// shortcut: ([a-z0-9/, -]+), repaid in "([^"]+)"$`)
 
-// confessed returns the cases that the program in folder says it fails, sorted. A comment
-// that confesses in another form fails the test.
-func confessed(t *testing.T, folder string) []string {
+// shortcuts returns what the comments of the program in folder confess: the cases that
+// fail, sorted, and the sections that repay them. A comment that confesses in another form
+// fails the test.
+func shortcuts(t *testing.T, folder string) (cases, sections []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, folder, "main.go"))
 	proof.Must(t, err)
-	var cases []string
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		if m := shortcutComment.FindStringSubmatch(line); m != nil {
 			cases = append(cases, strings.Split(m[1], ", ")...)
+			sections = append(sections, m[2])
 		} else if strings.Contains(line, "shortcut:") {
 			t.Errorf("%s: a shortcut in another form: %s", folder, line)
 		}
@@ -39,10 +46,35 @@ func confessed(t *testing.T, folder string) []string {
 		t.Fatalf("%s confesses no shortcut", folder)
 	}
 	slices.Sort(cases)
+	return cases, sections
+}
+
+// confessed returns the cases that the program in folder says it fails, sorted.
+func confessed(t *testing.T, folder string) []string {
+	t.Helper()
+	cases, _ := shortcuts(t, folder)
 	return cases
 }
 
 const root = "../../.." // the repository
+
+// Each section that a shortcut names is one of its chapters.
+func TestSmallLoopsAreRepaid(t *testing.T) {
+	for _, folder := range smallLoops {
+		var chapters strings.Builder
+		for _, file := range repaidIn[folder] {
+			text, err := os.ReadFile(filepath.Join(root, file))
+			proof.Must(t, err)
+			chapters.Write(text)
+		}
+		_, sections := shortcuts(t, folder)
+		for _, section := range sections {
+			if !strings.Contains(chapters.String(), "\n### "+section+"\n") {
+				t.Errorf("%s: no section %q in %s", folder, section, repaidIn[folder])
+			}
+		}
+	}
+}
 
 // A small loop fails the cases that it confesses. Ten seconds for 64 MiB are left to the
 // exhaustive run.
