@@ -574,7 +574,7 @@ func knowsNames(tool string, args []string) error {
 			number, isExercise := strings.CutPrefix(name, "exercise/")
 			switch {
 			case flag == "--scenario":
-				_, unknown = play.Find(name)
+				_, unknown = play.Many().Find(name)
 			case flag == "--only" && tool == "check":
 				_, unknown = check.Select([]string{name})
 			case flag == "--only" && isExercise:

@@ -58,9 +58,9 @@ has been seen so far. See docs/race.md.`,
 func (f *raceFlags) run(cmd *cobra.Command) (err error) {
 	out := cmd.OutOrStdout()
 	if f.list {
-		return printList(cmd, race.Listing(), f.asJSON, play.All())
+		return printList(cmd, race.Listing(), f.asJSON, play.Many())
 	}
-	s, err := play.Find(f.scenario)
+	s, err := play.Many().Find(f.scenario)
 	if err != nil {
 		return usageError{err}
 	}
@@ -101,7 +101,7 @@ func completeScenarios(
 	*cobra.Command, []string, string,
 ) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	for _, s := range play.All() {
+	for _, s := range play.Many() {
 		names = append(names, s.Name+"\t"+s.Title)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

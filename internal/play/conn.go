@@ -3,6 +3,7 @@
 package play
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,27 +40,30 @@ type Conn struct{ conn *net.TCPConn }
 // Dial connects to addr. It returns as soon as the server's kernel has put the
 // connection into the accept queue; the server need not have accepted it.
 func Dial(addr netip.AddrPort) (*Conn, error) {
-	return dial(addr, nil)
+	return dial(context.Background(), addr, nil)
 }
 
 // DialSmall is like Dial, with the smallest receive buffer that Linux allows (2304
 // bytes, socket(7)), so that a server cannot send far ahead of a slow reader. It is
 // set before connecting, because the first segment already announces the window.
 func DialSmall(addr netip.AddrPort) (*Conn, error) {
-	return dial(addr, func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		outer := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
-		})
-		return errors.Join(outer, err)
+	return dial(context.Background(), addr, smallBuffer)
+}
+
+func smallBuffer(_, _ string, raw syscall.RawConn) error {
+	var err error
+	outer := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
 	})
+	return errors.Join(outer, err)
 }
 
 func dial(
-	addr netip.AddrPort, control func(network, addr string, raw syscall.RawConn) error,
+	ctx context.Context, addr netip.AddrPort,
+	control func(network, addr string, raw syscall.RawConn) error,
 ) (*Conn, error) {
 	dialer := net.Dialer{Timeout: Patience, KeepAlive: -1, Control: control}
-	conn, err := dialer.Dial("tcp", addr.String())
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 // Listing returns the scenarios as a table.
 func Listing() *report.Table {
 	t := &report.Table{Left: 3}
-	for _, s := range play.All() {
+	for _, s := range play.Many() {
 		t.Rows = append(t.Rows, []string{s.Name, s.Title, s.Question})
 	}
 	return t

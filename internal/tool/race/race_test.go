@@ -78,7 +78,7 @@ func serveLesson(name string, args []string) error {
 // race runs a scenario against lessons.
 func race(t *testing.T, name string, only ...string) *Report {
 	t.Helper()
-	s, err := play.Find(name)
+	s, err := play.Many().Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	s, err := play.Find("slow-client")
+	s, err := play.Many().Find("slow-client")
 	if err != nil {
 		t.Fatal(err)
 	}

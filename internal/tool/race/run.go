@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -140,17 +141,20 @@ func playAll(ctx context.Context, runners []*runner, o Options) {
 	}
 }
 
-// playAll lets the clients play against one server.
+// play lets the clients act at one server.
 func (r *runner) play(ctx context.Context, s play.Scenario) {
-	player := play.NewPlayer(s, r.server.Addr)
-	defer player.Close()
+	clients := play.NewClients(play.Options{
+		Addr:    func() netip.AddrPort { return r.server.Addr },
+		Clients: s.Clients, Patience: s.Lasts,
+	})
+	defer clients.Close()
 	if s.Frozen == 0 {
-		r.record = player.Play(ctx)
+		r.record = clients.Play(ctx, s)
 	} else {
 		var thawing sync.WaitGroup
 		over := make(chan struct{})
-		thawing.Go(func() { r.thaw(s, player, over) })
-		r.record = player.Play(ctx)
+		thawing.Go(func() { r.thaw(s, clients, over) })
+		r.record = clients.Play(ctx, s)
 		close(over)
 		thawing.Wait()
 	}
@@ -187,7 +191,7 @@ const lateThaw = 2 * time.Second
 // thaw lets the server go on when its time has come and everybody has done what
 // the scenario has for them until then: on a busy machine, that can be later, and
 // where the accept queue is short, some cannot before.
-func (r *runner) thaw(s play.Scenario, player *play.Player, over <-chan struct{}) {
+func (r *runner) thaw(s play.Scenario, clients *play.Clients, over <-chan struct{}) {
 	due := 0
 	for _, a := range s.Acts {
 		if a.At < s.Frozen {
@@ -195,7 +199,7 @@ func (r *runner) thaw(s play.Scenario, player *play.Player, over <-chan struct{}
 		}
 	}
 	for {
-		record, done := player.Record(), 0
+		record, done := clients.Record(), 0
 		for _, c := range record.Clients {
 			done += len(c.Acts)
 		}
@@ -209,7 +213,7 @@ func (r *runner) thaw(s play.Scenario, player *play.Player, over <-chan struct{}
 		}
 		break
 	}
-	r.frozen = player.Record().Lasted
+	r.frozen = clients.Record().Lasted
 	for _, pid := range r.server.Pids {
 		_ = child.Signal(pid, unix.SIGCONT) // one that is gone will be found out
 	}

@@ -29,7 +29,7 @@ func address(n int) netip.AddrPort {
 // made is a play that has been made up: one client who is slow until slow, others
 // who come at 100 ms and are answered at answered.
 func made(quick int, slow, answered time.Duration) play.Record {
-	r := play.Record{Scenario: "slow-client", Began: began, Lasted: max(slow, answered) + 2*ms}
+	r := play.Record{Began: began, Lasted: max(slow, answered) + 2*ms}
 	add := func(name, role string, at, asked, first time.Duration, acts ...play.Done) {
 		acts = append([]play.Done{{Do: play.Connect, Due: at, At: at, Until: at + ms}}, acts...)
 		r.Clients = append(r.Clients, play.Seen{
@@ -320,7 +320,7 @@ var update = flag.Bool("update", false, "write testdata/*.golden anew")
 // What a terminal shows, to the character.
 func TestPrint(t *testing.T) {
 	const slow = 2 * time.Second
-	slowClient, err := play.Find("slow-client")
+	slowClient, err := play.Many().Find("slow-client")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
 	"lesson/internal/observe/trace"
+	"lesson/internal/play"
 	"lesson/internal/server"
 )
 
@@ -54,6 +55,7 @@ type column struct {
 	id      string
 	journal *journal
 	start   func(*column) (running, error)
+	clients *play.Clients // those that act here; guarded by the session's mu
 
 	mu      sync.Mutex
 	about   serverEvent

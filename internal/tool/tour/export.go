@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lesson/internal/book"
+	"lesson/internal/play"
 )
 
 // settle is how long an exported scenario is recorded after its last act: the time
@@ -34,22 +35,22 @@ func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) er
 	places := make(chan struct{}, sideBySide)
 	var mu sync.Mutex
 	var playing sync.WaitGroup
-	for _, script := range scripts() {
+	for _, scenario := range play.Few() {
 		playing.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			recording, failed := t.perform(ctx, script)
+			recording, failed := t.record(ctx, scenario)
 			if failed == nil {
-				name := filepath.Join(dir, "data", "recording", script.Name+".json")
+				name := filepath.Join(dir, "data", "recording", scenario.Name+".json")
 				failed = writeJSON(name, recording)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			if failed != nil {
-				err = errors.Join(err, fmt.Errorf("%s: %w", script.Name, failed))
+				err = errors.Join(err, fmt.Errorf("%s: %w", scenario.Name, failed))
 				return
 			}
-			progress(script.Name)
+			progress(scenario.Name)
 		})
 	}
 	playing.Wait()
@@ -112,8 +113,8 @@ func (t *Tour) exportBook(dir string) error {
 	return nil
 }
 
-// perform plays a scenario to the columns, in a session of its own.
-func (t *Tour) perform(ctx context.Context, s script) (*recording, error) {
+// record plays a scenario to the columns, in a session of its own.
+func (t *Tour) record(ctx context.Context, s play.Scenario) (*recording, error) {
 	session, err := t.begin()
 	if err != nil {
 		return nil, err
@@ -132,10 +133,10 @@ func (t *Tour) perform(ctx context.Context, s script) (*recording, error) {
 		return nil, err
 	}
 	session.mu.Lock()
-	play := session.play
+	performed := session.performed
 	session.mu.Unlock()
 	select {
-	case <-play.over:
+	case <-performed.Over():
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lesson/internal/book"
+	"lesson/internal/play"
 )
 
 // ourHeader is what every request of the page to the API has. A form on another site
@@ -181,8 +182,11 @@ func (t *Tour) postAct(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var a Act
+	var a play.Act
 	if err := body(r, &a); err != nil {
+		return nil, err
+	}
+	if a, err = byHand(a); err != nil {
 		return nil, err
 	}
 	return nothing{}, s.act(a, "page")

@@ -8,6 +8,7 @@ import (
 	"lesson/internal/book"
 	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
+	"lesson/internal/play"
 )
 
 // A contents is what a page needs to know first.
@@ -15,7 +16,8 @@ type contents struct {
 	Chapters  []book.Page     `json:"chapters"`
 	Lessons   []lesson.Lesson `json:"lessons"`
 	Exercises []named         `json:"exercises"`
-	Scenarios []script        `json:"scenarios"`
+	Scenarios []scenario      `json:"scenarios"`
+	Requests  requests        `json:"requests"`
 	Columns   []string        `json:"columns"` // the servers to begin with
 	Program   string          `json:"program"` // the learner's own, "" for none
 	Limits    limits          `json:"limits"`
@@ -26,6 +28,34 @@ type named struct {
 	Title string `json:"title"`
 }
 
+// A scenario is one that a page can play, with its acts as sentences.
+type scenario struct {
+	play.Scenario
+	Script []string `json:"script"`
+}
+
+func scenarios() []scenario {
+	var all []scenario
+	for _, s := range play.Few() {
+		var script []string
+		for _, a := range s.Acts {
+			script = append(script, a.String())
+		}
+		all = append(all, scenario{s, script})
+	}
+	return all
+}
+
+// requests are what the buttons of a page send: a whole request, the first half of it,
+// and one that takes more than one read of some servers.
+type requests struct {
+	Whole string `json:"whole"`
+	Half  string `json:"half"`
+	Long  string `json:"long"`
+}
+
+var longRequest = play.FirstLine + "Cookie: session=" + strings.Repeat("7", 1500) + "\r\n\r\n"
+
 type limits struct {
 	Clients int `json:"clients"`
 	Columns int `json:"columns"`
@@ -34,9 +64,10 @@ type limits struct {
 
 func (t *Tour) contents() (contents, error) {
 	c := contents{
-		Chapters: book.Pages(), Lessons: lessons(), Scenarios: scripts(),
+		Chapters: book.Pages(), Lessons: lessons(), Scenarios: scenarios(),
 		Columns: t.options.Columns, Program: strings.Join(t.options.Program, " "),
-		Limits: limits{maxClients, maxColumns, maxBytes},
+		Limits:   limits{maxClients, maxColumns, maxBytes},
+		Requests: requests{play.Request, play.FirstLine, longRequest},
 	}
 	for _, p := range c.Chapters {
 		name, ok := strings.CutPrefix(p.ID, "exercises/")

@@ -15,15 +15,17 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"lesson/internal/observe/trace"
+	"lesson/internal/play"
+	"lesson/internal/proof"
 )
 
-// patience bounds every wait for a condition: only a test that fails waits so long.
-const patience = 30 * time.Second
-
-// half and rest are declared with the scenarios.
+// A request in two halves.
+const (
+	half = play.FirstLine
+	rest = "\r\n"
+)
 
 // A rig is a tour that is served, and one page of it.
 type rig struct {
@@ -116,10 +118,10 @@ type anEvent struct {
 	Next     int
 	Calls    int64
 	Threads  int
-	Sent     int
+	Sent     int64
 	Event    trace.Event
 	Open     []trace.Event
-	Act      Act
+	Act      play.Act
 	Listener *queue
 	Conns    []connection
 	Interest []interest
@@ -205,7 +207,7 @@ func (p *aPage) all() []anEvent {
 // await waits until the events so far fulfil a condition.
 func (p *aPage) await(what string, is func([]anEvent) bool) {
 	p.t.Helper()
-	eventually(p.t, what, func() bool { return is(p.all()) })
+	proof.Eventually(p.t, what, func() bool { return is(p.all()) })
 }
 
 // awaitOne waits for one event.
@@ -222,15 +224,6 @@ func (p *aPage) awaitOne(what string, is func(anEvent) bool) anEvent {
 	return found
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for began := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(began) > patience {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // add shows a server and waits until it listens.
 func (p *aPage) add(name string) string {
 	p.t.Helper()
@@ -242,9 +235,11 @@ func (p *aPage) add(name string) string {
 	return added.Server
 }
 
-func (p *aPage) act(client, do, bytes string) {
+// act lets a client act; one that connects also reads.
+func (p *aPage) act(client string, do play.Verb, bytes play.Bytes) {
 	p.t.Helper()
-	p.must("POST", p.base+"/acts", Act{Client: client, Do: do, Bytes: bytes}, nil)
+	p.must("POST", p.base+"/acts",
+		play.Act{Client: client, Do: do, Bytes: bytes, Reads: do == play.Connect}, nil)
 }
 
 // awaitStanding waits until the server stands in a call, in each of the threads

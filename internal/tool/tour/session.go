@@ -5,7 +5,6 @@ package tour
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +20,6 @@ const (
 	maxColumns   = 8
 	maxBytes     = 16 << 10 // that a client sends at once
 	maxSent      = 1 << 20  // that a client sends on one connection
-	maxActs      = 64       // of one client that wait until they are done
 	maxOutsiders = 64       // connections of a server besides those of the clients
 	maxSessions  = 16
 
@@ -48,24 +46,24 @@ type session struct {
 
 	looking sync.Mutex
 	seen    map[string]*kernelEvent // by server, the last that was told; under looking
+	peers   peers
 
 	mu      sync.Mutex
 	over    bool
 	columns []*column
-	names   int               // servers so far, for their ids
-	links   map[string]*link  // by server and client
-	clients map[string]bool   // that have ever acted
-	peers   map[string]string // whose address that is
-	streams int               // pages that follow
-	leave   *time.Timer       // ends the session when no page follows
-	play    *performance      // the scenario that is played, or nil
+	names   int             // servers so far, for their ids
+	clients map[string]bool // that have ever acted
+	streams int             // pages that follow
+	leave   *time.Timer     // ends the session when no page follows
+
+	performed *performance // the scenario that is played, or was played last; or nil
 }
 
 func newSession(t *Tour, id string) *session {
 	s := &session{
 		id: id, tour: t, journal: newJournal(), ended: make(chan struct{}),
 		soon: make(chan struct{}, 1), seen: map[string]*kernelEvent{},
-		links: map[string]*link{}, clients: map[string]bool{}, peers: map[string]string{},
+		clients: map[string]bool{},
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.leave = time.AfterFunc(t.options.Linger, s.end)
@@ -98,31 +96,24 @@ type troubleEvent struct {
 	Error string `json:"error"`
 }
 
-// close ends the clients, then the servers: a server that lingers for a client waits.
+// close ends the clients and the servers.
 func (s *session) close() {
 	s.mu.Lock()
 	s.over = true
 	s.leave.Stop()
-	play := s.play
+	performed := s.performed
 	s.mu.Unlock()
-	if play != nil {
-		play.stop()
+	if performed != nil {
+		performed.stop()
 	}
+	var ending sync.WaitGroup
 	s.mu.Lock()
-	links, columns := s.links, s.columns
-	s.links = map[string]*link{}
+	for _, c := range s.columns {
+		ending.Go(c.clients.Close)
+		ending.Go(c.stop)
+	}
 	s.mu.Unlock()
-	for _, l := range links {
-		close(l.acts)
-	}
-	var stopping sync.WaitGroup
-	for _, c := range columns {
-		stopping.Go(c.stop)
-	}
-	for _, l := range links {
-		<-l.gone
-	}
-	stopping.Wait()
+	ending.Wait()
 	s.tour.forget(s)
 }
 
@@ -149,13 +140,6 @@ func (s *session) shown() []*column {
 	return slices.Clone(s.columns)
 }
 
-// nameOf is the client with that address, "" for an outsider.
-func (s *session) nameOf(peer netip.AddrPort) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.peers[peer.String()]
-}
-
 // add shows a server: a lesson by name, "exercise/NAME", or "program", the server
 // that the tour was started with.
 func (s *session) add(name string) (string, error) {
@@ -176,6 +160,7 @@ func (s *session) add(name string) (string, error) {
 		return "", err
 	}
 	s.names++
+	c.clients = s.clientsOf(c)
 	s.columns = append(s.columns, c)
 	s.mu.Unlock()
 	if err := c.launch(); err != nil {
@@ -230,18 +215,11 @@ func (s *session) remove(id string) error {
 	}
 	s.mu.Lock()
 	s.columns = slices.DeleteFunc(s.columns, func(other *column) bool { return other == c })
-	var links []*link
-	for key, l := range s.links {
-		if l.column == c {
-			links = append(links, l)
-			delete(s.links, key)
-			close(l.acts)
-		}
-	}
+	clients := c.clients
 	s.mu.Unlock()
-	for _, l := range links {
-		<-l.gone
-		s.journal.forget("client/" + id + "/" + l.about.Client)
+	clients.Close()
+	for _, seen := range clients.Record().Clients {
+		s.journal.forget("client/" + id + "/" + seen.Name)
 	}
 	c.stop()
 	s.looking.Lock()
@@ -252,92 +230,6 @@ func (s *session) remove(id string) error {
 	s.journal.removed(id)
 	s.journal.tell("", "server", &serverEvent{Server: id, Lesson: c.about.Lesson, State: removed})
 	return nil
-}
-
-// act lets a client act on all servers that are shown. It returns when it has, or
-// has not within actWithin.
-func (s *session) act(a Act, by string) error {
-	if err := a.check(); err != nil {
-		return err
-	}
-	done := make(chan struct{}, maxColumns)
-	tasks, err := s.hand(a, by, func() { done <- struct{}{} })
-	if err != nil {
-		return err
-	}
-	late := time.After(actWithin)
-	for range tasks {
-		select {
-		case <-done:
-		case <-late:
-			s.lookSoon()
-			return nil
-		}
-	}
-	s.lookSoon()
-	return nil
-}
-
-// hand hands an act to the client's links, and says how many there are.
-func (s *session) hand(a Act, by string, done func()) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.over:
-		return 0, gone("the session has ended")
-	case !s.clients[a.Client] && a.Do != "connect":
-		return 0, badRequest("%s is not connected", a.Client).hint("it connects first")
-	case !s.clients[a.Client] && len(s.clients) >= maxClients:
-		return 0, tooMany("there are %d clients already", maxClients).
-			hint("use one of them again")
-	}
-	s.clients[a.Client] = true
-	s.journal.tell("", "act", &actEvent{Act: a, By: by})
-	tasks := 0
-	for _, c := range s.columns {
-		key := c.id + "/" + a.Client
-		l := s.links[key]
-		if l == nil && a.Do != "connect" {
-			continue
-		}
-		if l == nil {
-			l = newLink(a.Client, c, s.journal, s.meet)
-			s.links[key] = l
-		}
-		if !l.do(a, done) {
-			return tasks, tooMany("%d acts of %s wait already", maxActs, a.Client)
-		}
-		tasks++
-	}
-	return tasks, nil
-}
-
-// meet notes whose address that is.
-func (s *session) meet(peer netip.AddrPort, name string) {
-	const most = 4096 // ports that may still be seen in the kernel; the rest was long ago
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.peers) >= most {
-		clear(s.peers)
-	}
-	s.peers[peer.String()] = name
-}
-
-// dismiss closes all connections of the clients, for a fresh start.
-func (s *session) dismiss() {
-	s.mu.Lock()
-	links := s.links
-	s.links, s.clients = map[string]*link{}, map[string]bool{}
-	s.mu.Unlock()
-	for _, l := range links {
-		close(l.acts)
-	}
-	for _, l := range links {
-		<-l.gone
-		l.mu.Lock()
-		l.tell("closed", "")
-		l.mu.Unlock()
-	}
 }
 
 // lookSoon asks the kernel now, and once more when the servers have had time to act.

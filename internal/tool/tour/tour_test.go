@@ -24,6 +24,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/protocol"
 )
 
@@ -310,11 +311,11 @@ func TestWhatAClientCanDo(t *testing.T) {
 		return e.Type == "call" && e.Event.Err == "ECONNRESET"
 	})
 	p.act("big", "connect", "")
-	p.act("big", "send", strings.Repeat("x", protocol.MaxRequest+1))
+	p.act("big", "send", play.Bytes(strings.Repeat("x", protocol.MaxRequest+1)))
 	if got := p.awaitState(server, "big", "answered").Got; !strings.HasPrefix(got, "HTTP/1.0 431") {
 		t.Errorf("a request that is too large is answered %q", got)
 	}
-	p.must("POST", p.base+"/acts", Act{Client: "slow", Do: "connect", Slow: true}, nil)
+	p.must("POST", p.base+"/acts", play.Act{Client: "slow", Do: play.Connect}, nil)
 	p.act("slow", "send", half+rest)
 	p.awaitOne("the slow one is served", func(e anEvent) bool {
 		return e.Type == "call" && e.Event.Left && e.Event.Name == "send" &&
@@ -336,11 +337,11 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		body any
 		want int
 	}{
-		{"/acts", Act{Client: "a", Do: "dance"}, 400},
-		{"/acts", Act{Client: "", Do: "connect"}, 400},
-		{"/acts", Act{Client: "<b>", Do: "connect"}, 400},
-		{"/acts", Act{Client: "a", Do: "send", Bytes: "x"}, 400},
-		{"/acts", Act{Client: "a", Do: "connect", Bytes: strings.Repeat("x", maxBytes+1)}, 400},
+		{"/acts", play.Act{Client: "a", Do: "dance"}, 400},
+		{"/acts", play.Act{Client: "", Do: "connect"}, 400},
+		{"/acts", play.Act{Client: "<b>", Do: "connect"}, 400},
+		{"/acts", play.Act{Client: "a", Do: "send", Bytes: "x"}, 400},
+		{"/acts", play.Act{Client: "a", Do: "connect", Bytes: play.Bytes(strings.Repeat("x", maxBytes+1))}, 400},
 		{"/acts", strings.Repeat("x", maxBody), 400},
 		{"/acts", []int{1}, 400},
 		{"/servers", map[string]string{"add": "none"}, 404},
@@ -352,7 +353,7 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		{"/servers", nothing{}, 400},
 		{"/scenario", map[string]string{"name": "none"}, 404},
 		{"/scenario", map[string]bool{"step": true}, 400},
-		{"/scenario", map[string]any{"name": "burst", "speed": -1}, 400},
+		{"/scenario", map[string]any{"name": "one-waits", "speed": -1}, 400},
 	} {
 		status, answer := r.ask("POST", p.base+c.path, c.body)
 		if status != c.want || !strings.Contains(answer, `"error"`) {
@@ -382,14 +383,14 @@ func TestBounds(t *testing.T) {
 	for i := range maxClients {
 		q.act(fmt.Sprint("c", i), "connect", "")
 	}
-	if status, _ := r.ask("POST", q.base+"/acts", Act{Client: "more", Do: "connect"}); status != 429 {
+	if status, _ := r.ask("POST", q.base+"/acts", play.Act{Client: "more", Do: "connect"}); status != 429 {
 		t.Errorf("one client too many: %d", status)
 	}
 	if status, _ := r.ask("POST", "/api/sessions", nothing{}); status != 429 {
 		t.Errorf("one session too many: %d", status)
 	}
 	r.must("DELETE", p.base, nil, nil)
-	eventually(t, "there is room for a session again", func() bool {
+	proof.Eventually(t, "there is room for a session again", func() bool {
 		status, _ := r.ask("POST", "/api/sessions", nothing{})
 		return status == http.StatusOK
 	})
@@ -448,7 +449,7 @@ func TestASessionEndsWithItsPage(t *testing.T) {
 				p.act(c, "connect", "")
 				p.act(c, "send", half)
 			}
-			p.must("POST", p.base+"/scenario", scenarioOrder{Name: "slow-client", Paused: true}, nil)
+			p.must("POST", p.base+"/scenario", scenarioOrder{Name: "one-waits", Paused: true}, nil)
 			p.act("z", "connect", "")
 			if how == "it says so" {
 				r.must("POST", p.base+"/end", nothing{}, nil)
@@ -457,14 +458,14 @@ func TestASessionEndsWithItsPage(t *testing.T) {
 			}
 			<-p.left
 			r.http.CloseIdleConnections()
-			eventually(t, "the session is gone", func() bool {
+			proof.Eventually(t, "the session is gone", func() bool {
 				status, _ := r.ask("GET", p.base+"/recording", nil)
 				r.http.CloseIdleConnections()
 				r.tour.mu.Lock()
 				defer r.tour.mu.Unlock()
 				return status == http.StatusNotFound && len(r.tour.sessions) == 0
 			})
-			eventually(t, "nothing is left of it", func() bool {
+			proof.Eventually(t, "nothing is left of it", func() bool {
 				g, d := runtime.NumGoroutine(), openDescriptors(t)
 				return g <= goroutines && d <= descriptors
 			})
@@ -477,7 +478,7 @@ func TestASessionEndsWithItsPage(t *testing.T) {
 func settled(t *testing.T) (goroutines, descriptors int) {
 	t.Helper()
 	same := 0
-	eventually(t, "the process comes to rest", func() bool {
+	proof.Eventually(t, "the process comes to rest", func() bool {
 		g, d := runtime.NumGoroutine(), openDescriptors(t)
 		if g == goroutines && d == descriptors {
 			same++
@@ -551,7 +552,7 @@ func load(t *testing.T, addr string) (stop func() int) {
 					return
 				}
 				err = c.Send([]byte(half + rest))
-				answer, failed := c.ReadAll(patience)
+				answer, failed := c.ReadAll(play.Patience)
 				c.Close()
 				if err != nil || failed != nil || string(answer) != string(protocol.Response) {
 					t.Errorf("answered %q: %v, %v", answer, err, failed)
@@ -583,11 +584,11 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 	defer slow.close()
 	before := slow.calls[server].had
 	stop := load(t, addr)
-	eventually(t, "more calls than are kept", func() bool { return s.journal.made(server) > before+3*keptCalls })
+	proof.Eventually(t, "more calls than are kept", func() bool { return s.journal.made(server) > before+3*keptCalls })
 	if n := stop(); n == 0 {
 		t.Error("nobody was answered")
 	}
-	eventually(t, "all clients are gone, and it waits for ever", func() bool {
+	proof.Eventually(t, "all clients are gone, and it waits for ever", func() bool {
 		var open []trace.Event
 		s.journal.look(server, func(state *trace.State) { open = state.Open() })
 		return len(open) == 1 && strings.HasSuffix(open[0].Args, "for ever")
@@ -641,29 +642,29 @@ func TestAScenarioPlaysActByAct(t *testing.T) {
 	p := newRig(t, Options{}).open()
 	loop, epoll := p.add("loop"), p.add("epoll")
 	p.act("z", "connect", "")
-	p.must("POST", p.base+"/scenario", scenarioOrder{Name: "slow-client", Paused: true}, nil)
-	at := func(state string, next int) {
+	p.must("POST", p.base+"/scenario", scenarioOrder{Name: "one-waits", Paused: true}, nil)
+	at := func(state play.State, next int) {
 		t.Helper()
 		p.awaitOne(fmt.Sprintf("%s before act %d", state, next), func(e anEvent) bool {
-			return e.Type == "scenario" && e.State == state && e.Next == next
+			return e.Type == "scenario" && e.State == string(state) && e.Next == next
 		})
 	}
-	at(paused, 0)
+	at(play.Paused, 0)
 	p.awaitState(epoll, "z", "closed") // a fresh start
 	for i := range 4 {
 		p.must("POST", p.base+"/scenario", scenarioOrder{Step: true}, nil)
-		at(paused, i+1)
+		at(play.Paused, i+1)
 	}
 	p.awaitState(epoll, "b", "answered")
 	p.awaitStanding(loop, "read blocking/once.go")
 	on := false
 	p.must("POST", p.base+"/scenario", scenarioOrder{Pause: &on}, nil)
-	at(playing, 4)
+	at(play.Playing, 4)
 	p.must("POST", p.base+"/scenario", scenarioOrder{Stop: true}, nil)
-	p.awaitOne("it is stopped", func(e anEvent) bool { return e.Type == "scenario" && e.State == stopped })
+	p.awaitOne("it is stopped", func(e anEvent) bool { return e.Type == "scenario" && e.State == string(play.Stopped) })
 
-	p.must("POST", p.base+"/scenario", scenarioOrder{Name: "slow-client", Speed: 20}, nil)
-	at(done, 7)
+	p.must("POST", p.base+"/scenario", scenarioOrder{Name: "one-waits", Speed: 20}, nil)
+	at(play.Ended, 7)
 	acts := 0
 	for _, e := range p.all() {
 		if e.Type == "act" {
@@ -781,7 +782,7 @@ func TestTheLostEdgeIsSeen(t *testing.T) {
 	p := newRig(t, Options{}).open()
 	broken, right := p.add("exercise/06-one-read-per-edge"), p.add("edgetriggered")
 	p.act("a", "connect", "")
-	p.act("a", "send", half+"Cookie: "+strings.Repeat("7", 2000)+"\r\n"+rest)
+	p.act("a", "send", play.Bytes(half+"Cookie: "+strings.Repeat("7", 2000)+"\r\n"+rest))
 	p.awaitState(right, "a", "answered")
 	p.await("the broken one stands in epoll_wait, and bytes lie unread", func(events []anEvent) bool {
 		v := view(events, broken)

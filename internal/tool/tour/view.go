@@ -72,7 +72,7 @@ func (s *session) look() error {
 		return fmt.Errorf("cannot ask the kernel: %w", err)
 	}
 	for _, c := range s.shown() {
-		e := c.view(all, s.nameOf)
+		e := c.view(all, s.peers.nameOf)
 		if last := s.seen[c.id]; last != nil && same(last, e) {
 			continue
 		}

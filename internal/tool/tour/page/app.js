@@ -7,7 +7,7 @@ import { Columns } from "./columns.js";
 import { byID, chip, h, reducedMotion, say, setAttribute, setText, toast } from "./dom.js";
 import { Hint, remember, remembered } from "./hint.js";
 import { Log } from "./log.js";
-import { Model } from "./model.js";
+import { Model, requests } from "./model.js";
 import { check, Player, save } from "./recording.js";
 import { Scenarios } from "./scenarios.js";
 import { follow } from "./stream.js";
@@ -322,6 +322,7 @@ async function begin() {
   views.hint = new Hint(api.live);
   buildTools();
   const book = await api.book();
+  Object.assign(requests, book.requests);
   views.columns.lessons = book.lessons;
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
   views.book = new Book(book.chapters, beside(book), {

@@ -1,7 +1,7 @@
 // The clients: a card each, what it can do, and what has become of it at every server.
 
 import { byID, chip, h, icon, setAttribute, setText, visible } from "./dom.js";
-import { HALF, LONG, REQUEST } from "./model.js";
+import { requests } from "./model.js";
 import { connectionOf, reaction } from "./words.js";
 
 const OUTSIDERS = 6; // shown
@@ -15,23 +15,23 @@ class Card {
   }
 
   build(client) {
-    const act = (what, bytes) => () => this.view.act({ client: this.name, do: what, ...(bytes ? { bytes: bytes() } : {}) });
+    const act = (what, more) => () => this.view.act({ client: this.name, do: what, ...more?.() });
+    const send = (bytes) => act("send", () => ({ bytes: bytes() }));
     const sent = () => this.view.model.clients.get(this.name)?.sent ?? "";
-    const rest = () => (REQUEST.startsWith(sent()) && sent() !== REQUEST ? REQUEST.slice(sent().length) : "\r\n\r\n");
+    const rest = () => (requests.whole.startsWith(sent()) && sent() !== requests.whole ? requests.whole.slice(sent().length) : "\r\n\r\n");
     this.text = h("input", { type: "text", autocomplete: "off", spellcheck: "false", value: "X-Mine: 1\\r\\n" });
     const own = () => unescape(this.text.value);
     this.buttons = {
-      connect: ["Connect", act("connect")],
-      half: ["Send half a request", act("send", () => HALF)],
-      rest: ["Send the rest", act("send", rest)],
-      byte: ["Send one byte", act("send", () => rest()[0])],
-      whole: ["Send it all", act("send", () => REQUEST)],
-      long: ["Send a long request", act("send", () => LONG)],
-      read: ["Read", act("read")],
+      connect: ["Connect", act("connect", () => ({ reads: true }))],
+      half: ["Send half a request", send(() => requests.half)],
+      rest: ["Send the rest", send(rest)],
+      byte: ["Send one byte", send(() => rest()[0])],
+      whole: ["Send it all", send(() => requests.whole)],
+      long: ["Send a long request", send(() => requests.long)],
       halfClose: ["Half-close", act("half-close")],
       close: ["Close", act("close")],
       reset: ["Reset", act("reset")],
-      own: ["Send", act("send", own)],
+      own: ["Send", send(own)],
     };
     for (const [key, [label, run]] of Object.entries(this.buttons)) {
       this.buttons[key] = h("button", {
@@ -54,7 +54,7 @@ class Card {
       this.view.readOnly ? null : h("div", { class: "acts" },
         b.connect, b.half, b.rest, b.whole,
         h("details", { class: "more" }, h("summary", {}, "More acts"),
-          h("div", { class: "acts" }, b.byte, b.long, b.read, b.halfClose, b.close, b.reset),
+          h("div", { class: "acts" }, b.byte, b.long, b.halfClose, b.close, b.reset),
           h("div", { class: "own" }, h("label", { for: textID }, "Own text"), this.text, b.own))),
       this.reactions));
   }
@@ -89,15 +89,15 @@ class Card {
   drawRequest(sent) {
     if (this.sentShown === sent) return;
     this.sentShown = sent;
-    if (!REQUEST.startsWith(sent)) {
+    if (!requests.whole.startsWith(sent)) {
       const text = visible(sent);
       this.request.replaceChildren(h("span", { class: "sent" }, text.length > 40 ? `…${text.slice(-40)}` : text));
       return;
     }
     this.request.replaceChildren(
       h("span", { class: "sent" }, visible(sent)),
-      h("span", { class: "unsent" }, visible(REQUEST.slice(sent.length))));
-    this.request.setAttribute("aria-label", `${sent.length} of ${REQUEST.length} bytes of its request sent`);
+      h("span", { class: "unsent" }, visible(requests.whole.slice(sent.length))));
+    this.request.setAttribute("aria-label", `${sent.length} of ${requests.whole.length} bytes of its request sent`);
   }
 
   drawButtons(client) {
@@ -109,7 +109,7 @@ class Card {
     const enabled = {
       connect: !open || !everywhere, half: can && client.sent === "", rest: can && client.sent !== "" && !whole,
       byte: can && !whole, whole: can && client.sent === "", long: can && client.sent === "", own: can,
-      read: open, halfClose: can, close: open, reset: open,
+      halfClose: can, close: open, reset: open,
     };
     const next = !open ? "connect" : !can ? "" : client.sent === "" ? "half" : whole ? "" : "rest";
     for (const [key, button] of Object.entries(this.buttons)) {
@@ -127,17 +127,18 @@ const TITLES = {
   byte: "The next byte of the request, in a segment of its own",
   whole: "A whole request in one segment",
   long: "1,500 bytes of cookie: more than one read of some servers brings",
-  read: "Read what the servers have sent",
   halfClose: "shutdown(SHUT_WR): nothing more will be sent, the answer can still be read",
   close: "close(): the server reads end of file",
   reset: "RST: what is on its way is lost",
   own: "\\r, \\n and \\x41 stand for bytes",
 };
 
-/** unescape makes bytes of what a reader can type. */
+/** unescape makes bytes of what a reader can type: of each byte a character up to U+00FF,
+ * as an act has them. Other characters are sent as UTF-8. */
 function unescape(text) {
-  return text.replace(/\\(r|n|t|\\|x[0-9a-fA-F]{2})/g, (_, c) =>
-    ({ r: "\r", n: "\n", t: "\t", "\\": "\\" })[c] ?? String.fromCharCode(parseInt(c.slice(1), 16)));
+  const utf8 = (s) => String.fromCharCode(...new TextEncoder().encode(s));
+  return text.replace(/\\(r|n|t|\\|x[0-9a-fA-F]{2})|[^\\]+/g, (all, c) => (c === undefined ? utf8(all)
+    : { r: "\r", n: "\n", t: "\t", "\\": "\\" }[c] ?? String.fromCharCode(parseInt(c.slice(1), 16))));
 }
 
 /** Clients is all cards. */

@@ -1,7 +1,7 @@
 // The line that tells a newcomer what to do first, and what next.
 
 import { byID, h } from "./dom.js";
-import { HALF } from "./model.js";
+import { requests } from "./model.js";
 
 const SEEN = "lesson-tour-hint";
 
@@ -45,7 +45,7 @@ export class Hint {
     if (act.do === "send" && act.client === "a") {
       this.done("connect");
       this.done("half");
-      this.half = act.bytes === HALF;
+      this.half = act.bytes === requests.half;
       if (this.half) this.say("Each lit line is where a server stands now. Next: ", "add a client b, connect it, and “Send it all”. Who must wait, and where does it say so?");
       remember(SEEN, "seen");
     }

@@ -99,7 +99,7 @@ export class Log {
     const time = `${this.seconds(at).padStart(11)}  `;
     if (note) {
       const text = note.act
-        ? actText(note.act)
+        ? actText(note)
         : `${note.missed} calls of ${this.model.servers.get(note.server)?.lesson ?? "a server"} left out: too many to show`;
       return h("li", { id, class: note.act ? "log-act" : "log-missed" }, time + text);
     }

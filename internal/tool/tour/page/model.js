@@ -164,7 +164,7 @@ export class Model {
         this.lastAct = e;
         if (e.act.do === "connect") this.hidden.delete(e.act.client);
         if (!this.hidden.has(e.act.client)) this.ensureClient(e.act.client).acted(e.act);
-        this.notes.push({ at: e.at, act: e.act, by: e.by });
+        this.notes.push({ at: e.at, act: e.act, text: e.text, by: e.by });
         return undefined;
       case "scenario":
         this.scenario = e.state === "stopped" ? null : e;
@@ -275,10 +275,8 @@ export class Model {
   }
 }
 
-/** The request that the buttons send piece by piece. */
-export const REQUEST = "GET / HTTP/1.0\r\n\r\n";
-export const LONG = `GET / HTTP/1.0\r\nCookie: session=${"7".repeat(1500)}\r\n\r\n`;
-export const HALF = "GET / HTTP/1.0\r\n";
+/** requests are what the buttons send: whole, half and long. The program says which. */
+export const requests = { whole: "", half: "", long: "" };
 
 /** A Client is a card: one actor, with a connection to each server. */
 class Client {

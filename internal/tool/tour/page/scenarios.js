@@ -1,7 +1,6 @@
 // The scenarios: races that play themselves, at a chosen speed or act by act.
 
 import { byID, h, icon, setAttribute, setText } from "./dom.js";
-import { actText } from "./words.js";
 
 /** Scenarios is the panel. orders: play(name, speed), step(), pause(on), stop(). */
 export class Scenarios {
@@ -39,7 +38,7 @@ export class Scenarios {
   chosen() {
     const scenario = this.list.find((s) => s.name === this.select.value);
     setText(this.question, scenario?.question ?? "");
-    this.acts.replaceChildren(...(scenario?.acts ?? []).map((act) => h("li", {}, actText(act))));
+    this.acts.replaceChildren(...(scenario?.script ?? []).map((act) => h("li", {}, act)));
     this.shown = scenario;
   }
 
@@ -82,10 +81,10 @@ export class Scenarios {
       li.classList.toggle("past", at?.state === "done" ? next >= 0 : i < next);
       setAttribute(li, "aria-current", i === next && at.state !== "done" ? "step" : null);
     });
-    const acts = this.shown?.acts ?? [];
+    const script = this.shown?.script ?? [];
     const line = this.acts.children[next];
     if (line) this.acts.scrollTop = line.offsetTop - 20;
-    setText(this.progress, (playing || paused) && acts[next]
-      ? `Next, ${next + 1} of ${acts.length}: ${actText(acts[next])}` : "");
+    setText(this.progress, (playing || paused) && script[next]
+      ? `Next, ${next + 1} of ${script.length}: ${script[next]}` : "");
   }
 }

@@ -364,7 +364,7 @@ export class Timeline {
   /** lastAct is what a legend may say. */
   lastAct() {
     const act = this.model.lastAct;
-    return act ? actText(act.act) : "";
+    return act ? actText(act) : "";
   }
 }
 

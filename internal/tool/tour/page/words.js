@@ -50,19 +50,8 @@ export function callText(call, now) {
   return `${head} = ${result}${ready}${call.data ? ` ${call.data}` : ""}${blocked}`;
 }
 
-/** actText says what a client does. */
-export function actText(act) {
-  const who = act.client;
-  switch (act.do) {
-    case "connect": return `${who} connects`;
-    case "send": return `${who} sends ${plural(act.bytes?.length ?? 0, "byte")}: ${visible(short(act.bytes ?? "", 40))}`;
-    case "half-close": return `${who} closes its sending half`;
-    case "close": return `${who} closes`;
-    case "reset": return `${who} resets the connection`;
-    case "read": return `${who} reads`;
-    default: return `${who}: ${act.do}`;
-  }
-}
+/** actText says what a client does. An old recording does not have the sentence. */
+export const actText = ({ act, text }) => text ?? `${act.client}: ${act.do}`;
 
 const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
