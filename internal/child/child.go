@@ -1,11 +1,12 @@
 //go:build linux
 
-// Package child starts servers for the tools to judge, race and measure: child
-// processes on a port that is free, ready when they listen. Every server that it
-// starts must be ended with End.
+// Package child starts, pins, watches and ends the processes that the tools look at:
+// servers on a free port, ready when they listen, with all the processes that they start.
+// Every server that it starts must be ended with End.
 package child
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +41,7 @@ type Program struct {
 	Born func(pid int) error
 }
 
-// Lesson is one of the lessons, by name, with flags: this program, started again.
+// Lesson returns one of the lessons, by name, with flags: this program, started again.
 func Lesson(name string, flags ...string) (Program, error) {
 	l, err := lesson.Find(name)
 	if err != nil {
@@ -54,8 +56,7 @@ func Lesson(name string, flags ...string) (Program, error) {
 	return Program{Name: name, Command: append(command, flags...)}, nil
 }
 
-// ChoosesPort says whether the command leaves the choice of the port to the
-// server.
+// ChoosesPort reports whether the command leaves the choice of the port to the server.
 func (p Program) ChoosesPort() bool {
 	for _, arg := range p.Command {
 		if strings.Contains(arg, "{port}") || strings.Contains(arg, "{addr}") {
@@ -65,23 +66,16 @@ func (p Program) ChoosesPort() bool {
 	return true
 }
 
-// A Server is a program that has been started and listens.
-type Server struct {
-	Addr netip.AddrPort
-	Proc *Process
-	Pids []int // the processes that have the listener: often a child of Proc
-}
-
 // within bounds how long a server may take until it listens: `go run` and its
 // like may have to compile it first. One that listens on another port than it was
-// told is given up sooner.
+// given is given up sooner.
 const (
 	within          = time.Minute
 	elsewhereWithin = 2 * time.Second
 )
 
-// Start starts the program, on a free port of 127.0.0.1 if it may be told one, and
-// returns when it listens.
+// Start starts the program and returns when it listens: on a free port of 127.0.0.1, if
+// its command takes one. When that port turns out to be taken, it tries others.
 func (p Program) Start(ctx context.Context) (*Server, error) {
 	const tries = 3
 	for try := 1; ; try++ {
@@ -89,21 +83,18 @@ func (p Program) Start(ctx context.Context) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := p.StartAt(ctx, netip.AddrPortFrom(loopback, port))
-		if err == nil || try == tries || !takenBySomebody(port) {
+		s, err := p.StartAt(ctx, netip.AddrPortFrom(loopback4, port))
+		var taken takenError
+		if try == tries || !errors.As(err, &taken) {
 			return s, err
 		}
 	}
 }
 
-var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-
-// takenBySomebody says whether a server that did not start may have come too late
-// for its port.
-func takenBySomebody(port uint16) bool {
-	listeners, err := sockets.Listeners(port)
-	return err == nil && len(listeners) > 0
-}
+var (
+	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	loopback6 = netip.IPv6Loopback()
+)
 
 // StartAt is Start at that address.
 func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, error) {
@@ -125,7 +116,7 @@ func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, err
 }
 
 // bear starts the process, and lets Born see it first: a shell stops itself, and
-// becomes the program when it may go on.
+// becomes the program when it is continued.
 func (p Program) bear(command []string) (*Process, error) {
 	if p.Born == nil {
 		return p.start(command)
@@ -137,79 +128,68 @@ func (p Program) bear(command []string) (*Process, error) {
 	}
 	for {
 		stopped, err := proc.Stopped(process.Pid())
-		switch {
-		case err == nil && stopped:
-			err = p.Born(process.Pid())
+		if err == nil && stopped {
+			if err = p.Born(process.Pid()); err == nil {
+				err = process.signal(process.Pid(), unix.SIGCONT)
+			}
 			if err == nil {
-				err = Signal(process.Pid(), unix.SIGCONT)
+				return process, nil
 			}
-			if err != nil {
-				return nil, errors.Join(err, process.Kill())
-			}
-			return process, nil
-		case err != nil:
+		}
+		if err != nil {
 			return nil, errors.Join(err, process.Kill())
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// start starts the process, on its processors: a child inherits the affinity of
-// the thread that starts it (sched_setaffinity(2)).
+// start starts the process on its processors.
 func (p Program) start(command []string) (*Process, error) {
-	if len(p.CPUs) == 0 {
-		return Start(command, p.Dir, p.Env...)
-	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var before, wanted unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return nil, fmt.Errorf("sched_getaffinity: %w", err)
-	}
-	for _, cpu := range p.CPUs {
-		wanted.Set(cpu)
-	}
-	if err := unix.SchedSetaffinity(0, &wanted); err != nil {
-		return nil, fmt.Errorf("processors %v: sched_setaffinity: %w", p.CPUs, err)
+	restore, err := proc.Pin(p.CPUs...)
+	if err != nil {
+		return nil, err
 	}
 	process, err := Start(command, p.Dir, p.Env...)
-	if restored := unix.SchedSetaffinity(0, &before); restored != nil && process != nil {
-		return nil, errors.Join(err, fmt.Errorf("sched_setaffinity: %w", restored), process.Kill())
+	if failed := restore(); failed != nil && err == nil {
+		return nil, errors.Join(failed, process.Kill())
 	}
 	return process, err
 }
 
-// awaitListener waits until the server listens where it was told, or anywhere.
+// awaitListener waits until the server listens at its address, or anywhere.
 func (s *Server) awaitListener(ctx context.Context, anyPort bool) error {
-	const pause = 2 * time.Millisecond
-	began, told := time.Now(), s.Addr.Port()
+	const longest = 100 * time.Millisecond
+	began, given := time.Now(), s.Addr.Port()
 	var elsewhere time.Time // since when it has been listening on another port
-	for time.Since(began) < within {
+	for pause := time.Millisecond; time.Since(began) < within; pause = min(pause*9/8, longest) {
 		at, err := s.listensAt()
 		switch {
 		case err != nil:
 			return err
 		case !at.IsValid():
-		case anyPort || at.Port() == told:
+		case anyPort || at.Port() == given:
 			s.Addr = at
 			return nil
 		case elsewhere.IsZero():
 			elsewhere = time.Now()
 		case time.Since(elsewhere) > elsewhereWithin:
-			return fmt.Errorf("listens on port %d, and not on %d as it was told", at.Port(), told)
+			return fmt.Errorf("listens on port %d, and not on %d as it was told", at.Port(), given)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.Proc.Ended():
 		case <-time.After(pause):
 		}
 	}
 	return fmt.Errorf("does not listen after %v", within)
 }
 
-// listensAt looks for a listener that the server's processes hold, the one at
-// the address that it was told if there is one, and remembers who holds it. It is
-// not valid when there is none.
+// listensAt looks for listeners that the server's processes hold, preferably at the
+// address that it was given, and remembers which hold them. The address that it returns
+// is where a client finds the listener; it is not valid when there is none.
 func (s *Server) listensAt() (netip.AddrPort, error) {
 	var found netip.AddrPort
 	if !s.Proc.Running() {
@@ -217,9 +197,11 @@ func (s *Server) listensAt() (netip.AddrPort, error) {
 		return found, fmt.Errorf("ended before it listened: %s", how)
 	}
 	listeners, err := sockets.Listeners(0)
-	if err != nil {
+	const again = time.Second // one of the processes may have given its listener to another
+	if err != nil || slices.Equal(listeners, s.others) && time.Since(s.looked) < again {
 		return found, err
 	}
+	s.others, s.looked = listeners, time.Now()
 	tree, err := s.Proc.Tree()
 	if err != nil {
 		return found, err
@@ -233,22 +215,46 @@ func (s *Server) listensAt() (netip.AddrPort, error) {
 			return found, err
 		}
 		if len(holders) > 0 {
-			s.Pids = holders
-			found = reachedAt(l.Local)
+			s.holders = holders
+			found = reachedAt(l)
 		}
+	}
+	if found.IsValid() {
+		s.others = nil
 	}
 	return found, nil
 }
 
-// reachedAt is where a client finds a listener on all addresses.
-func reachedAt(listener netip.AddrPort) netip.AddrPort {
-	if listener.Addr().IsUnspecified() {
-		return netip.AddrPortFrom(loopback, listener.Port())
+// reachedAt returns where a client finds a listener, which may be on all addresses.
+func reachedAt(l sockets.Socket) netip.AddrPort {
+	addr := l.Local.Addr()
+	switch {
+	case addr.IsUnspecified() && l.OnlyIPv6:
+		addr = loopback6
+	case addr.IsUnspecified():
+		addr = loopback4
 	}
-	return listener
+	return netip.AddrPortFrom(addr, l.Local.Port())
 }
 
+// takenError is that of a server that did not start because its port is taken.
+type takenError struct{ error }
+
+// An interruption is the end of a context before a server listened.
+type interruption struct {
+	command string
+	cause   error
+}
+
+func (i interruption) Error() string { return i.command + ": interrupted before it listened" }
+func (i interruption) Unwrap() error { return i.cause }
+
+// startError returns why a server did not start, with what to try.
 func (s *Server) startError(command []string, anyPort bool, err error) error {
+	text := report.Printable(strings.Join(command, " "))
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return interruption{text, err}
+	}
 	hint := "does it listen on the port that {port} becomes?"
 	if anyPort {
 		hint = "give it a port: write {port} or {addr} where the command takes it," +
@@ -258,50 +264,27 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 	if words != "" {
 		words = "\nits last words: " + words
 	}
-	return fmt.Errorf("%s: %w; %s%s", report.Printable(strings.Join(command, " ")), err, hint, words)
+	err = fmt.Errorf("%s: %w; %s%s", text, err, hint, words)
+	if !anyPort && taken(s.Addr.Port(), s.Proc.Output()) {
+		return takenError{err}
+	}
+	return err
 }
 
-// Used sums up what the server's processes have used. proc.ErrGone when one of
-// them has ended.
-func (s *Server) Used() (proc.Usage, error) {
-	var sum proc.Usage
-	for _, pid := range s.Pids {
-		u, err := proc.Used(pid)
-		if err != nil {
-			return sum, err
-		}
-		sum.Add(u)
-	}
-	return sum, nil
+// taken reports whether a server that did not start may have found its port taken: by a
+// listener that is there, or by what it has written: EADDRINUSE in the words of strerror(3).
+func taken(port uint16, output []byte) bool {
+	listeners, err := sockets.Listeners(port)
+	return err == nil && len(listeners) > 0 ||
+		bytes.Contains(bytes.ToLower(output), []byte("address already in use"))
 }
-
-// stopWithin is how long a server may take to stop.
-const stopWithin = 3 * time.Second
-
-// Stop asks the server to stop, by SIGTERM, and ends it with End when it has, or has
-// not within 3 s.
-func (s *Server) Stop() error {
-	var err error
-	for _, pid := range s.Pids {
-		err = errors.Join(err, Signal(pid, unix.SIGTERM))
-	}
-	select {
-	case <-s.Proc.Ended():
-	case <-time.After(stopWithin):
-		err = errors.Join(err, fmt.Errorf("not stopped %v after SIGTERM", stopWithin))
-	}
-	return errors.Join(err, s.End())
-}
-
-// End ends the server at once, with all its children.
-func (s *Server) End() error { return s.Proc.Kill() }
 
 // goEnds is how the Go runtime begins to say what has ended a program. The stacks of
 // its goroutines follow, after an empty line, and may be long.
 var goEnds = regexp.MustCompile(`(?m)^(runtime: .*\n)?(fatal error|panic): (.|\n)*?\n\n`)
 
-// LastWords is the end of what a server has written, made safe to print: of a program
-// of Go's that has failed, what it failed of.
+// LastWords returns the end of what a server has written, made safe to print: of a Go
+// program that has failed, the reason.
 func LastWords(output []byte) string {
 	const most = 400
 	if found := goEnds.FindAll(output, -1); len(found) > 0 {

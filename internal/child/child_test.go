@@ -12,23 +12,31 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/proof"
 )
 
 // The servers that the tests start are this test program, started again: with
-// "listen ADDR" they listen there, and end by SIGTERM.
+// "listen ADDR" they listen there, and end by SIGTERM. On [::] they serve only IPv6.
 func TestMain(m *testing.M) {
 	if len(os.Args) != 3 || os.Args[1] != "listen" {
 		os.Exit(m.Run())
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM)
-	l, err := net.Listen("tcp", os.Args[2])
+	network := "tcp"
+	if strings.HasPrefix(os.Args[2], "[::]") {
+		network = "tcp6"
+	}
+	l, err := net.Listen(network, os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -58,7 +66,7 @@ func start(t *testing.T, p Program) *Server {
 }
 
 func TestAStartedServerListens(t *testing.T) {
-	for _, addr := range []string{"{addr}", "{host}:{port}", ":{port}", "127.0.0.1:0"} {
+	for _, addr := range []string{"{addr}", "{host}:{port}", ":{port}", "127.0.0.1:0", "[::]:{port}"} {
 		s := start(t, listenOn(addr))
 		c, err := net.Dial("tcp", s.Addr.String())
 		if err != nil {
@@ -66,18 +74,109 @@ func TestAStartedServerListens(t *testing.T) {
 			continue
 		}
 		_ = c.Close()
-		if len(s.Pids) != 1 || s.Pids[0] != s.Proc.Pid() {
-			t.Errorf("%s: held by %v, not by %d", addr, s.Pids, s.Proc.Pid())
+		if pids := s.Pids(); len(pids) != 1 || pids[0] != s.Proc.Pid() {
+			t.Errorf("%s: processes %v, not %d", addr, pids, s.Proc.Pid())
 		}
 	}
 }
 
-func TestWhoHoldsTheListener(t *testing.T) {
+// Interrupted is what has happened, and not what is to blame.
+func TestInterruptedBlamesNoPort(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	s, err := Program{Command: []string{"sleep", "60", "{port}"}}.Start(ctx)
+	if s != nil || !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "{port}") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A server that finds its port taken is started again on another.
+func TestTakenPortIsTriedElsewhere(t *testing.T) {
+	ports := filepath.Join(t.TempDir(), "ports")
+	const script = `echo $3 >>"$0"; if [ $(wc -l <"$0") = 1 ]; then echo "bind: Address already in use"; exit 1; fi;
+exec "$@"`
+	p := Program{Command: []string{"sh", "-c", script, ports, os.Args[0], "listen", "{addr}"}}
+	s := start(t, p)
+	tried, err := os.ReadFile(ports)
+	proof.Must(t, err)
+	if lines := strings.Fields(string(tried)); len(lines) != 2 || lines[0] == lines[1] || lines[1] != s.Addr.String() {
+		t.Errorf("tried %q, listens at %v", lines, s.Addr)
+	}
+}
+
+// Waiting for a server that never listens costs next to nothing.
+func TestWaitingIsIdle(t *testing.T) {
+	const long = time.Second
+	before, err := proc.Ran(os.Getpid())
+	proof.Must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	if _, err := (Program{Command: []string{"sleep", "60", "{port}"}}).Start(ctx); err == nil {
+		t.Fatal("sleep listens")
+	}
+	after, err := proc.Ran(os.Getpid())
+	proof.Must(t, err)
+	if used := after - before; used > long/5 {
+		t.Errorf("%v of processor time in %v", used, long)
+	}
+}
+
+// The processes of a server are those that it has now, and not what has started it.
+func TestProcessesThatAreStartedLate(t *testing.T) {
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	proof.Must(t, unix.Mkfifo(goOn, 0o600))
+	const script = `(exec "$@") & read line <"$0"; sleep 60 & wait`
+	s := start(t, Program{Command: []string{
+		"sh", "-c", script, goOn, "sh", "-c", `"$@" & sleep 60 & wait`, "sh", os.Args[0], "listen", "{addr}",
+	}})
+	if pids := s.Pids(); len(pids) < 1 || pids[0] != s.Pid() || slices.Contains(pids, s.Proc.Pid()) {
+		t.Errorf("processes %v, of which %d has the listener, and %d has started all", pids, s.Pid(), s.Proc.Pid())
+	}
+	proof.Eventually(t, "the server and a sleep", func() bool { return len(s.Pids()) == 2 })
+	proof.Must(t, os.WriteFile(goOn, []byte("\n"), 0o600))
+	proof.Eventually(t, "one more process", func() bool { return len(s.Pids()) == 3 })
+	_, err := s.Used()
+	proof.Must(t, err)
+}
+
+func TestServerThatRunsAlready(t *testing.T) {
+	s := start(t, listenOn("{addr}"))
+	same, err := At(s.Addr)
+	proof.Must(t, err)
+	if same.Pid() != s.Pid() || !slices.Equal(same.Pids(), s.Pids()) || same.Ended() {
+		t.Errorf("processes %v, want %v", same.Pids(), s.Pids())
+	}
+	proof.Must(t, same.End())
+	if s.Ended() {
+		t.Error("it has ended: this program had not started it")
+	}
+	proof.Must(t, s.End())
+	if _, err := same.Used(); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("used: %v, want %v", err, proc.ErrGone)
+	}
+	if none, err := At(s.Addr); none.Pid() != 0 || err != nil {
+		t.Errorf("processes %v, %v", none.Pids(), err)
+	}
+}
+
+func TestStoppedAndContinued(t *testing.T) {
+	s := start(t, listenOn("{addr}"))
+	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGCONT} {
+		proof.Must(t, s.Signal(signal))
+		proof.Eventually(t, unix.SignalName(signal)+" to take effect", func() bool {
+			stopped, err := s.Stopped()
+			proof.Must(t, err)
+			return stopped == (signal == unix.SIGSTOP)
+		})
+	}
+}
+
+func TestProcessThatHasTheListener(t *testing.T) {
 	p := listenOn("{addr}")
 	p.Command = append([]string{"sh", "-c", `"$@"; exit`, "sh"}, p.Command...)
 	s := start(t, p)
-	if len(s.Pids) != 1 || s.Pids[0] == s.Proc.Pid() {
-		t.Errorf("held by %v, a child of %d", s.Pids, s.Proc.Pid())
+	if pids := s.Pids(); len(pids) != 1 || pids[0] == s.Proc.Pid() || pids[0] != s.Pid() {
+		t.Errorf("processes %v, want a child of %d", pids, s.Proc.Pid())
 	}
 }
 
@@ -138,7 +237,8 @@ func TestWhatDoesNotStart(t *testing.T) {
 			"its last words: bye"},
 		{"a hint", t.Context(), Program{Command: []string{"sh", "-c", "exit 3"}}, "write {port} or {addr}"},
 		{"a taken port", t.Context(), listenOn(taken.Addr.String()), "address already in use"},
-		{"cancelled", cancelled, Program{Command: []string{"sleep", "60"}}, "context canceled"},
+		{"interrupted", cancelled, Program{Command: []string{"sleep", "60"}},
+			"sleep 60: interrupted before it listened"},
 	} {
 		s, err := c.program.Start(c.ctx)
 		if s != nil || err == nil || !strings.Contains(err.Error(), c.want) {
@@ -183,7 +283,7 @@ func TestEveryPortOnce(t *testing.T) {
 			t.Errorf("port %d", port)
 		}
 		seen[port] = true
-		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, port).String())
+		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback4, port).String())
 		if err != nil {
 			t.Errorf("port %d: %v", port, err)
 			continue

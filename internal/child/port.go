@@ -3,15 +3,16 @@
 package child
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
-// ports hands every port out once, so that no two servers of one run want the
-// same. They lie below those that the kernel gives to clients.
+// ports hands every port out once, so that no two servers of one run are given the same.
+// They lie below those that the kernel gives to clients.
 var ports atomic.Uint32
 
 const (
@@ -21,19 +22,31 @@ const (
 
 func init() { ports.Store(rand.Uint32N(portRange)) }
 
-// FreePort is a port of 127.0.0.1 on which nobody listens, and that this program
-// has not been given before.
+// FreePort returns a port of 127.0.0.1 that any program can listen on, and that this
+// program has not been given before.
 func FreePort() (uint16, error) {
 	for range portRange {
 		port := firstPort + ports.Add(1)%portRange
-		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, uint16(port)).String())
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
+		switch err := tryPort(int(port)); {
+		case errors.Is(err, unix.EADDRINUSE):
+		case err != nil:
 			return 0, err
+		default:
+			return uint16(port), nil
 		}
-		return uint16(port), nil
 	}
 	return 0, fmt.Errorf("no free port between %d and %d", firstPort, firstPort+portRange)
+}
+
+// tryPort binds a socket to the port, on all addresses and without SO_REUSEADDR: so a
+// port is taken also when only a connection in TIME_WAIT has it.
+func tryPort(port int) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("looking for a free port: socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port}); err != nil {
+		return errors.Join(fmt.Errorf("looking for a free port: bind: %w", err), unix.Close(fd))
+	}
+	return unix.Close(fd)
 }

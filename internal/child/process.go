@@ -14,46 +14,49 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
-	"lesson/internal/observe/ptrace"
 )
 
 // keptOutput is how much of the last output is kept, in bytes: the Go runtime says why
 // it ends a program before it prints the stacks of many threads.
 const keptOutput = 1 << 20
 
-// A Process is a child, and whatever it has started in turn.
+// A Process is a child of this program, and all that it has started in turn. It must be
+// ended with Kill, also when it has ended by itself: what it started may live on.
 type Process struct {
 	cmd    *exec.Cmd
+	mark   string // a variable in the environment of all that it starts
 	output output
 	ended  chan struct{} // closed when the child itself has ended
 	state  *os.ProcessState
+
+	mu   sync.Mutex
+	tree []int // when it was last looked at
 }
 
-// Start starts the command in dir ("" for here) with env added to the
-// environment. It reads nothing and its output is kept, the last 1 MiB of it. It is
-// killed when this program ends, however that comes.
+// Start starts the command in dir ("" for here) with env added to the environment. It
+// reads nothing, and the last 1 MiB of its output is kept. It is killed when this
+// program ends, however that happens.
 func Start(command []string, dir string, env ...string) (*Process, error) {
 	p := &Process{ended: make(chan struct{})}
 	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout = &p.output
 	p.cmd.Stderr = &p.output
 	// A child of the child may hold the pipe open when the child has ended.
 	p.cmd.WaitDelay = 100 * time.Millisecond
 	p.cmd.SysProcAttr = &unix.SysProcAttr{
-		Setpgid:   true, // Ctrl-C is for us, who then end the server in good order
+		Setsid:    true, // Ctrl-C is for this program, which then ends the child in good order
 		Pdeathsig: unix.SIGKILL,
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := ours.start(p, env); err != nil {
 		return nil, err
 	}
 	go func() {
 		// Its system calls may be counted at the time. Wait itself will say if
 		// something is wrong with this wait.
-		_ = ptrace.AwaitEnd(p.Pid())
-		// What Wait says about the status or a pipe is in ProcessState or not
-		// of interest: how it ended is for the caller to judge.
+		_ = proc.AwaitEnd(p.Pid())
+		// What Wait says about the status is in ProcessState, and what it says about a
+		// pipe is of no interest: how the child ended is for the caller to judge.
 		_ = p.cmd.Wait()
 		p.state = p.cmd.ProcessState
 		close(p.ended)
@@ -61,13 +64,13 @@ func Start(command []string, dir string, env ...string) (*Process, error) {
 	return p, nil
 }
 
-// Pid is the child's.
+// Pid returns the process id of the child.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Ended is closed when the child has ended.
+// Ended returns a channel that is closed when the child has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// Running says whether the child has not ended yet.
+// Running reports whether the child has not ended yet.
 func (p *Process) Running() bool {
 	select {
 	case <-p.ended:
@@ -77,40 +80,71 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Status is how the child ended, as in "exit status 1" or "signal: killed", and
-// whether that is success. Not before Ended.
+// Status waits until the child has ended and returns how, as in "exit status 1" or
+// "signal: killed", and whether that is success.
 func (p *Process) Status() (how string, success bool) {
 	<-p.ended
 	return p.state.String(), p.state.Success()
 }
 
-// Output is the last of what it has written, stdout and stderr as they came.
+// Output returns the last of what it has written, stdout and stderr as they came.
 func (p *Process) Output() []byte { return p.output.bytes() }
 
-// Tree is the child and all its descendants that run, the child first. A
-// descendant whose own parent has ended is found by its process group.
+// Tree returns the child and all its descendants that run now, the child first. A
+// descendant belongs to it however late it was started, in whichever session, and
+// whether or not the child still runs.
 func (p *Process) Tree() ([]int, error) {
-	if !p.Running() {
-		return nil, nil
+	all, err := proc.All()
+	if err != nil {
+		return nil, err
 	}
-	return proc.Tree(p.Pid())
+	return p.treeIn(all), nil
 }
 
-// Kill ends all of the tree at once and waits until the child has ended.
+// killWithin bounds Kill: a process in an uninterruptible sleep does not end before it
+// wakes.
+const killWithin = 10 * time.Second
+
+// Kill ends all of the tree at once, and returns when none of it runs any more. Another
+// Kill does nothing.
 func (p *Process) Kill() error {
-	tree, err := p.Tree()
-	for _, pid := range tree {
-		if killed := Signal(pid, unix.SIGKILL); killed != nil {
-			err = errors.Join(err, killed)
+	defer ours.release(p)
+	deadline := time.Now().Add(killWithin)
+	// One that has just forked may end while the others are looked at, and its child is
+	// then found only by the next look.
+	const looks = 2
+	for none := 0; none < looks; time.Sleep(time.Millisecond) {
+		tree, err := p.Tree()
+		if err != nil {
+			return err
+		}
+		if none++; len(tree) > 0 {
+			none = 0
+		}
+		if len(tree) > 0 && time.Now().After(deadline) {
+			return fmt.Errorf("processes %v still run %v after SIGKILL", tree, killWithin)
+		}
+		for _, pid := range tree {
+			err = errors.Join(err, p.signal(pid, unix.SIGKILL))
+		}
+		if err != nil {
+			return err
 		}
 	}
-	// Whoever was born meanwhile has the child's process group, unless it has
-	// left it. ESRCH: there is nobody left.
-	if killed := unix.Kill(-p.Pid(), unix.SIGKILL); killed != nil && killed != unix.ESRCH {
-		err = errors.Join(err, killed)
-	}
 	<-p.ended
-	return err
+	return nil
+}
+
+// signal signals a process of the tree. The child itself is signalled through the pidfd
+// that os/exec holds, so that its number may have a new owner.
+func (p *Process) signal(pid int, signal unix.Signal) error {
+	if pid != p.Pid() {
+		return Signal(pid, signal)
+	}
+	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
 }
 
 // Signal sends a signal to one process. One that is gone is no error.

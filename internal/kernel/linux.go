@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -47,7 +46,7 @@ func (l *Linux) Socket(domain, typ, proto int) (int, error) {
 
 func (l *Linux) Bind(fd int, addr netip.AddrPort) error {
 	l.calls.Add(1)
-	sockaddr, err := sockaddrOf(addr)
+	sockaddr, err := Sockaddr(addr)
 	if err != nil {
 		return err
 	}
@@ -65,22 +64,11 @@ func (l *Linux) Getsockname(fd int) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	addr, ok := addrPort(sockaddr)
+	addr, ok := AddrPort(sockaddr)
 	if !ok {
 		return addr, fmt.Errorf("getsockname: neither IPv4 nor IPv6: %T", sockaddr)
 	}
 	return addr, nil
-}
-
-// PeerOf is the client at the other end of a connection of this process:
-// getpeername(2). One that has gone already has no address any more (ENOTCONN).
-func PeerOf(fd int) (netip.AddrPort, bool) {
-	sockaddr, err := unix.Getpeername(fd)
-	if err != nil {
-		return netip.AddrPort{}, false
-	}
-	addr, ok := addrPort(sockaddr)
-	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), ok
 }
 
 // MayBlock reports whether calls on a descriptor of this process may block: whether it
@@ -88,18 +76,6 @@ func PeerOf(fd int) (netip.AddrPort, bool) {
 func MayBlock(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	return err != nil || flags&unix.O_NONBLOCK == 0
-}
-
-// addrPort is the address that x/sys has made of the kernel's: of IPv4 or IPv6, or
-// it is none of ours.
-func addrPort(sockaddr unix.Sockaddr) (netip.AddrPort, bool) {
-	switch a := sockaddr.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), true
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)), true
-	}
-	return netip.AddrPort{}, false
 }
 
 func (l *Linux) SetsockoptInt(fd, level, name, value int) error {
@@ -250,21 +226,3 @@ func bothClocks() (time.Time, time.Duration) {
 }
 
 func (l *Linux) Now() time.Duration { return startMonotonic + time.Since(start) }
-
-// sockaddrOf converts addr to what bind(2) takes. The zone of a link-local IPv6
-// address is the name or the number of an interface.
-func sockaddrOf(addr netip.AddrPort) (unix.Sockaddr, error) {
-	ip, port := addr.Addr(), int(addr.Port())
-	if ip.Is4() {
-		return &unix.SockaddrInet4{Port: port, Addr: ip.As4()}, nil
-	}
-	sockaddr := &unix.SockaddrInet6{Port: port, Addr: ip.As16()}
-	if ip.Zone() != "" {
-		iface, err := net.InterfaceByName(ip.Zone())
-		if err != nil {
-			return nil, unix.ENODEV
-		}
-		sockaddr.ZoneId = uint32(iface.Index)
-	}
-	return sockaddr, nil
-}

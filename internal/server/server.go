@@ -97,11 +97,7 @@ func New(k kernel.Kernel, options Options) *Base {
 // is unix.SOCK_NONBLOCK, or 0 for a listener on which accept blocks.
 func Listen(k kernel.Kernel, options Options, flags int) (*Base, error) {
 	b := New(k, options)
-	domain := unix.AF_INET6
-	if options.Addr.Addr().Is4() {
-		domain = unix.AF_INET
-	}
-	fd, err := k.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+	fd, err := k.Socket(kernel.Family(options.Addr.Addr()), unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}

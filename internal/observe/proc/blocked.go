@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,44 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Call is the system call that a thread is in: /proc/PID/task/TID/syscall.
+// A Call is the system call that a thread is blocked in.
 type Call struct {
 	Number int
 	Args   [6]uint64
 }
 
-// Blocked returns the system call that each thread of the process sleeps in.
-// ErrRuns when one of them does not sleep in a system call; EPERM when the kernel
-// does not let us look; ErrGone when the process has ended.
-func Blocked(pid int) ([]Call, error) {
-	asleep, err := all(pid, func(state byte) bool { return state == 'S' })
-	if err != nil {
-		return nil, err
-	}
-	files, err := callFiles(pid)
-	if err != nil {
-		return nil, err
-	}
-	if !asleep {
-		return nil, ErrRuns
-	}
-	var calls []Call
-	for _, file := range files {
-		call, err := callIn(file)
-		if err != nil {
-			return nil, err
-		}
-		calls = append(calls, call)
-	}
-	return calls, nil
-}
+// Name returns the name of the call: "read".
+func (c Call) Name() string { return CallName(c.Number) }
 
-func callFiles(pid int) ([]string, error) {
-	return filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
-}
+// Descriptor returns the first argument, which for most calls is a descriptor.
+func (c Call) Descriptor() int { return int(int32(c.Args[0])) }
 
-// callIn reads one such file. ErrRuns when the thread is not in a system call.
-func callIn(file string) (c Call, err error) {
+// ErrRuns reports that a thread is not blocked in a system call.
+var ErrRuns = errors.New("no thread is blocked in a system call")
+
+// ThreadBlockedIn returns the system call that a thread is blocked in: /proc/TID/syscall.
+// The error is ErrRuns when there is none, ErrGone when the thread has ended, and EPERM
+// when the kernel does not let this program look.
+func ThreadBlockedIn(tid int) (c Call, err error) {
+	file := fmt.Sprintf("/proc/%d/syscall", tid)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return c, gone(err)
@@ -73,6 +54,48 @@ func callIn(file string) (c Call, err error) {
 	return c, nil
 }
 
+// BlockedIn returns the system call that a thread of the process is blocked in, passing
+// over those that wait for another thread (futex) or for time to pass. The error is that
+// of ThreadBlockedIn.
+func BlockedIn(pid int) (Call, error) {
+	none := ErrGone
+	for _, tid := range ThreadIDs(pid) {
+		call, err := ThreadBlockedIn(tid)
+		if err != nil {
+			none = err
+			continue
+		}
+		switch call.Number {
+		case unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP:
+			none = ErrRuns
+		default:
+			return call, nil
+		}
+	}
+	return Call{}, none
+}
+
+// Blocked returns the system call that each thread of the process sleeps in. The error is
+// that of ThreadBlockedIn: ErrRuns when one of them does not sleep in a call.
+func Blocked(pid int) ([]Call, error) {
+	asleep, err := all(pid, func(state byte) bool { return state == 'S' })
+	if err != nil {
+		return nil, err
+	}
+	if !asleep {
+		return nil, ErrRuns
+	}
+	var calls []Call
+	for _, tid := range ThreadIDs(pid) {
+		call, err := ThreadBlockedIn(tid)
+		if err != nil {
+			return nil, err
+		}
+		calls = append(calls, call)
+	}
+	return calls, nil
+}
+
 // Seconds reads the whole seconds of a struct timespec or timeval of the process.
 func Seconds(pid int, addr uint64) (time.Duration, error) {
 	var word [8]byte
@@ -83,21 +106,6 @@ func Seconds(pid int, addr uint64) (time.Duration, error) {
 		return 0, fmt.Errorf("process_vm_readv: %d bytes: %w", n, err)
 	}
 	return time.Duration(int64(binary.NativeEndian.Uint64(word[:]))) * time.Second, nil
-}
-
-// Duplicate returns a descriptor of ours for the same open file as descriptor fd of
-// the process: pidfd_getfd(2), Linux 5.6.
-func Duplicate(pid, fd int) (int, error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return -1, fmt.Errorf("pidfd_open: %w", err)
-	}
-	defer unix.Close(pidfd)
-	ours, err := unix.PidfdGetfd(pidfd, fd, 0)
-	if err != nil {
-		return -1, fmt.Errorf("pidfd_getfd: %w", err)
-	}
-	return ours, nil
 }
 
 // TimerRuns reports whether descriptor fd of the process is a timer that is set:

@@ -20,7 +20,7 @@ func TestTheCallThatAProcessSleepsIn(t *testing.T) {
 	var calls []proc.Call
 	proof.Eventually(t, "the process sleeps", func() bool {
 		var err error
-		calls, err = proc.Blocked(p.Pid())
+		calls, err = proc.Blocked(p.pid)
 		return err == nil && len(calls) == 1 &&
 			(calls[0].Number == unix.SYS_CLOCK_NANOSLEEP || calls[0].Number == unix.SYS_NANOSLEEP)
 	})
@@ -28,25 +28,25 @@ func TestTheCallThatAProcessSleepsIn(t *testing.T) {
 	if calls[0].Number == unix.SYS_NANOSLEEP {
 		pointer = calls[0].Args[0]
 	}
-	if limit, err := proc.Seconds(p.Pid(), pointer); limit != 1000*time.Second || err != nil {
+	if limit, err := proc.Seconds(p.pid, pointer); limit != 1000*time.Second || err != nil {
 		t.Errorf("it sleeps for %v, %v; want 1000 s", limit, err)
 	}
 	if _, err := proc.Blocked(os.Getpid()); !errors.Is(err, proc.ErrRuns) {
 		t.Errorf("the test itself: %v, want %v", err, proc.ErrRuns)
 	}
-	must(t, p.Kill())
-	if _, err := proc.Blocked(p.Pid()); !errors.Is(err, proc.ErrGone) {
+	p.kill()
+	if _, err := proc.Blocked(p.pid); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("a process that has ended: %v, want %v", err, proc.ErrGone)
 	}
 }
 
 func TestTimers(t *testing.T) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
-	must(t, err)
+	proof.Must(t, err)
 	defer unix.Close(fd)
 	for _, seconds := range []int64{0, 1000} {
 		value := unix.ItimerSpec{Value: unix.Timespec{Sec: seconds}}
-		must(t, unix.TimerfdSettime(fd, 0, &value, nil))
+		proof.Must(t, unix.TimerfdSettime(fd, 0, &value, nil))
 		if runs, err := proc.TimerRuns(os.Getpid(), fd); runs != (seconds > 0) || err != nil {
 			t.Errorf("set to %d s, it runs: %v, %v", seconds, runs, err)
 		}
@@ -73,14 +73,14 @@ func TestTimers(t *testing.T) {
 
 func TestDuplicateIsTheSameFile(t *testing.T) {
 	r, w, err := os.Pipe()
-	must(t, err)
+	proof.Must(t, err)
 	defer r.Close()
 	defer w.Close()
 	fd, err := proc.Duplicate(os.Getpid(), int(w.Fd()))
-	must(t, err)
+	proof.Must(t, err)
 	defer unix.Close(fd)
 	_, err = unix.Write(fd, []byte("x"))
-	must(t, err)
+	proof.Must(t, err)
 	if n, err := r.Read(make([]byte, 2)); n != 1 || err != nil {
 		t.Errorf("read %d bytes, %v; want 1", n, err)
 	}

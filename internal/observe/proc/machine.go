@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package machine tells what a result was measured on, and how many connections
-// this machine lets one program make: the limits that a measurement runs into
-// before it measures what it is about.
 package proc
+
+// What a result was measured on, and how many connections this machine lets one program
+// make: the limits that a measurement may run into.
 
 import (
 	"bufio"
@@ -54,6 +54,31 @@ func This() (Machine, error) {
 	var err error
 	m.CPU, err = cpuName()
 	return m, err
+}
+
+// Pin keeps the calling thread on these processors until restore is called; with none
+// given it does nothing. A process that the thread starts meanwhile stays there:
+// sched_setaffinity(2). Lock the goroutine to its thread first.
+func Pin(cpus ...int) (restore func() error, err error) {
+	if len(cpus) == 0 {
+		return func() error { return nil }, nil
+	}
+	var before, wanted unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return nil, fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	for _, cpu := range cpus {
+		wanted.Set(cpu)
+	}
+	if err := unix.SchedSetaffinity(0, &wanted); err != nil {
+		return nil, fmt.Errorf("processors %v: sched_setaffinity: %w", cpus, err)
+	}
+	return func() error {
+		if err := unix.SchedSetaffinity(0, &before); err != nil {
+			return fmt.Errorf("sched_setaffinity: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // cpuName is "" where the kernel does not tell, as on many arm64 machines.

@@ -209,3 +209,35 @@ func TestBusy(t *testing.T) {
 		}
 	}
 }
+
+func TestPin(t *testing.T) {
+	m, err := This()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	affinity := func() (set unix.CPUSet) {
+		if err := unix.SchedGetaffinity(0, &set); err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	before := affinity()
+	for _, cpus := range [][]int{nil, {m.CPUs[0]}, m.CPUs} {
+		restore, err := Pin(cpus...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pinned := affinity()
+		if cpus != nil && pinned.Count() != len(cpus) || !pinned.IsSet(m.CPUs[0]) {
+			t.Errorf("%v: on %d processors", cpus, pinned.Count())
+		}
+		if err := restore(); err != nil || affinity() != before {
+			t.Errorf("%v: not restored: %v", cpus, err)
+		}
+	}
+	if _, err := Pin(1023); err == nil || affinity() != before {
+		t.Errorf("on a processor that is not there: %v", err)
+	}
+}

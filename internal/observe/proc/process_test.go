@@ -3,118 +3,69 @@
 package proc_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"lesson/internal/child"
 	"lesson/internal/observe/proc"
+	"lesson/internal/proof"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+// A process runs a script of the shell until the test ends.
+type process struct {
+	cmd *exec.Cmd
+	pid int
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func start(t *testing.T, script string) *process {
 	t.Helper()
-	for began := time.Now(); !holds(); time.Sleep(time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
-}
-
-// start runs a script of the shell until the test ends.
-func start(t *testing.T, script string) *child.Process {
-	t.Helper()
-	p, err := child.Start([]string{"sh", "-c", script}, "", "GREETING=hello")
-	must(t, err)
-	t.Cleanup(func() { must(t, p.Kill()) })
+	cmd := exec.Command("sh", "-c", script)
+	proof.Must(t, cmd.Start())
+	p := &process{cmd, cmd.Process.Pid}
+	t.Cleanup(p.kill)
 	return p
 }
 
-func said(t *testing.T, p *child.Process, what string) {
+// startReady is start, and returns when the script has written "ready".
+func startReady(t *testing.T, script string) *process {
 	t.Helper()
-	eventually(t, "it says "+what, func() bool { return strings.Contains(string(p.Output()), what) })
+	read, write, err := os.Pipe()
+	proof.Must(t, err)
+	defer read.Close()
+	defer write.Close()
+	p := start(t, fmt.Sprintf("exec >/proc/%d/fd/%d; %s", os.Getpid(), write.Fd(), script))
+	if line, err := bufio.NewReader(read).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("it has written %q: %v", line, err)
+	}
+	return p
 }
 
-func TestAChildThatEnds(t *testing.T) {
-	p := start(t, "echo $GREETING; echo $PWD >&2; exit 3")
-	<-p.Ended()
-	if how, ok := p.Status(); how != "exit status 3" || ok {
-		t.Errorf("ended with %q, success %v", how, ok)
+// kill ends the process and waits for it.
+func (p *process) kill() {
+	if p.cmd.ProcessState == nil {
+		_ = p.cmd.Process.Kill() // it may have ended
+		_ = p.cmd.Wait()         // how it ended is of no interest
 	}
-	dir, err := os.Getwd()
-	must(t, err)
-	if got, want := string(p.Output()), "hello\n"+dir+"\n"; got != want {
-		t.Errorf("wrote %q, want %q", got, want)
-	}
-	if tree, err := p.Tree(); len(tree) != 0 || err != nil {
-		t.Errorf("its tree is %v, %v", tree, err)
-	}
-}
-
-func TestNoSuchCommand(t *testing.T) {
-	if _, err := child.Start([]string{"/no/such/command"}, ""); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want %v", err, os.ErrNotExist)
-	}
-}
-
-func TestOnlyTheEndOfTheOutputIsKept(t *testing.T) {
-	const kept = 1 << 20
-	p := start(t, "head -c 3000000 /dev/zero | tr '\\0' x; echo end")
-	<-p.Ended()
-	out := string(p.Output())
-	if len(out) != kept || !strings.HasSuffix(out, "x\nend\n") && !strings.HasSuffix(out, "xend\n") {
-		t.Errorf("%d bytes are kept, which end in %q", len(out), out[max(0, len(out)-10):])
-	}
-}
-
-func TestChildrenOfTheChildEndWithIt(t *testing.T) {
-	// The second is in a session of its own, the third an orphan.
-	p := start(t, "sleep 60 & setsid sleep 60 & (sleep 60 & echo left) ; echo ready; wait")
-	said(t, p, "ready")
-	var tree []int
-	eventually(t, "four processes", func() bool {
-		var err error
-		tree, err = p.Tree()
-		must(t, err)
-		return len(tree) == 4
-	})
-	must(t, p.Kill())
-	for _, pid := range tree {
-		eventually(t, fmt.Sprintf("process %d has ended", pid), func() bool {
-			// A zombie, which nobody has waited for, has ended too.
-			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-			return err != nil || strings.Contains(string(stat), ") Z ")
-		})
-	}
-	if how, _ := p.Status(); how != "signal: killed" {
-		t.Errorf("ended with %q", how)
-	}
-	must(t, p.Kill()) // once more does no harm
 }
 
 func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 	const window = 200 * time.Millisecond
-	used := func(p *child.Process) time.Duration {
-		before, err := proc.Used(p.Pid())
-		must(t, err)
+	used := func(p *process) time.Duration {
+		before, err := proc.Used(p.pid)
+		proof.Must(t, err)
 		time.Sleep(window)
-		after, err := proc.Used(p.Pid())
-		must(t, err)
+		after, err := proc.Used(p.pid)
+		proof.Must(t, err)
 		var busy time.Duration
 		for _, thread := range after.Since(before) {
 			busy += thread.Ran + thread.Waited
@@ -125,11 +76,11 @@ func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 		t.Errorf("one that spins was runnable for %v of %v", got, window)
 	}
 	sleeper := start(t, "exec sleep 60")
-	eventually(t, "it sleeps", func() bool { // when it has begun to, on a busy machine
-		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", sleeper.Pid()))
-		must(t, err)
-		asleep, err := proc.Asleep(sleeper.Pid())
-		must(t, err)
+	proof.Eventually(t, "it to sleep", func() bool { // when it has begun to, on a busy machine
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", sleeper.pid))
+		proof.Must(t, err)
+		asleep, err := proc.Asleep(sleeper.pid)
+		proof.Must(t, err)
 		return string(name) == "sleep\n" && asleep
 	})
 	if got := used(sleeper); got > window/2 {
@@ -139,32 +90,32 @@ func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 
 func TestUsageOfAProcess(t *testing.T) {
 	p := start(t, "exec sleep 60")
-	u, err := proc.Used(p.Pid())
-	must(t, err)
+	u, err := proc.Used(p.pid)
+	proof.Must(t, err)
 	if len(u.Threads) != 1 || u.Resident <= 0 {
 		t.Errorf("used %+v, want one thread and some memory", u)
 	}
 	ours, err := proc.Used(os.Getpid())
-	must(t, err)
+	proof.Must(t, err)
 	both := u
 	both.Threads = maps.Clone(u.Threads)
 	both.Add(ours)
 	if len(both.Threads) != 1+len(ours.Threads) || both.Resident != u.Resident+ours.Resident {
 		t.Errorf("%+v and %+v are %+v", u, ours, both)
 	}
-	must(t, p.Kill())
-	if _, err := proc.Used(p.Pid()); !errors.Is(err, proc.ErrGone) {
+	p.kill()
+	if _, err := proc.Used(p.pid); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("after its end: %v, want %v", err, proc.ErrGone)
 	}
 }
 
 // untilUsed waits until the process has used so much processor time.
-func untilUsed(t *testing.T, p *child.Process, much time.Duration) (u proc.Usage) {
+func untilUsed(t *testing.T, p *process, much time.Duration) (u proc.Usage) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("it has used %v", much), func() bool {
+	proof.Eventually(t, fmt.Sprintf("%v of processor time", much), func() bool {
 		var err error
-		u, err = proc.Used(p.Pid())
-		must(t, err)
+		u, err = proc.Used(p.pid)
+		proof.Must(t, err)
 		return u.CPU >= much
 	})
 	return u
@@ -187,7 +138,7 @@ func TestProcessorTimeIsPartedIntoUserAndSystem(t *testing.T) {
 
 func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
 	before, err := proc.Used(os.Getpid())
-	must(t, err)
+	proof.Must(t, err)
 	const much = 50 * time.Millisecond
 	done := make(chan int)
 	end := make(chan bool)
@@ -202,7 +153,7 @@ func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
 		}
 		for began := time.Now(); time.Since(began) < 10*time.Second; {
 			var used unix.Timespec
-			must(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used))
+			proof.Must(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used))
 			if time.Duration(used.Nano()) > much {
 				break
 			}
@@ -211,9 +162,9 @@ func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
 	}
 	go compute()
 	tid := <-done
-	eventually(t, "the thread has ended", func() bool {
+	proof.Eventually(t, "the thread to end", func() bool {
 		after, err := proc.Used(os.Getpid())
-		must(t, err)
+		proof.Must(t, err)
 		_, lives := after.Threads[tid]
 		return !lives && after.CPU-before.CPU >= much
 	})
@@ -221,21 +172,21 @@ func TestTheTimeOfThreadsThatHaveEndedCounts(t *testing.T) {
 
 func TestSwitchesAreCounted(t *testing.T) {
 	sleeper := start(t, "while :; do sleep 0.01; done")
-	eventually(t, "it has slept ten times", func() bool {
-		u, err := proc.Used(sleeper.Pid())
-		must(t, err)
-		return u.Threads[sleeper.Pid()].Sleeps >= 10
+	proof.Eventually(t, "it to sleep ten times", func() bool {
+		u, err := proc.Used(sleeper.pid)
+		proof.Must(t, err)
+		return u.Threads[sleeper.pid].Sleeps >= 10
 	})
 	// Three for two processors, or as many as there are: some must give way.
-	var spinners []*child.Process
+	var spinners []*process
 	for range runtime.NumCPU() + 1 {
 		spinners = append(spinners, start(t, "while :; do :; done"))
 	}
-	eventually(t, "one of those that spin has been preempted ten times", func() bool {
-		return slices.ContainsFunc(spinners, func(p *child.Process) bool {
-			u, err := proc.Used(p.Pid())
-			must(t, err)
-			return u.Threads[p.Pid()].Preempted >= 10
+	proof.Eventually(t, "one that spins to be preempted ten times", func() bool {
+		return slices.ContainsFunc(spinners, func(p *process) bool {
+			u, err := proc.Used(p.pid)
+			proof.Must(t, err)
+			return u.Threads[p.pid].Preempted >= 10
 		})
 	})
 }
@@ -243,71 +194,75 @@ func TestSwitchesAreCounted(t *testing.T) {
 func TestPeakIsRemembered(t *testing.T) {
 	const size = 64 << 20
 	before, err := proc.Used(os.Getpid())
-	must(t, err)
+	proof.Must(t, err)
 	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
-	must(t, err)
-	must(t, unix.Munmap(memory))
+	proof.Must(t, err)
+	proof.Must(t, unix.Munmap(memory))
 	after, err := proc.Used(os.Getpid())
-	must(t, err)
+	proof.Must(t, err)
 	if after.Peak < before.Resident+size/2 || after.Resident > before.Resident+size/2 {
 		t.Errorf("resident %d, then %d and at most %d; want %d more at most",
 			before.Resident, after.Resident, after.Peak, size)
 	}
 }
 
-func TestStoppedAndStandingInACall(t *testing.T) {
+func TestStoppedAndBlockedInACall(t *testing.T) {
 	p := start(t, "exec cat /dev/zero >/dev/null")
 	stopped := func() bool {
-		stopped, err := proc.Stopped(p.Pid())
-		must(t, err)
+		stopped, err := proc.Stopped(p.pid)
+		proof.Must(t, err)
 		return stopped
 	}
 	if stopped() {
 		t.Error("stopped before any signal")
 	}
 	asleep := func() bool {
-		asleep, err := proc.Asleep(p.Pid())
-		must(t, err)
+		asleep, err := proc.Asleep(p.pid)
+		proof.Must(t, err)
 		return asleep
 	}
-	eventually(t, "one that copies without end runs", func() bool { return !asleep() })
-	must(t, child.Signal(p.Pid(), unix.SIGSTOP))
-	eventually(t, "it is stopped", stopped)
+	proof.Eventually(t, "one that copies forever to run", func() bool { return !asleep() })
+	proof.Must(t, unix.Kill(p.pid, unix.SIGSTOP))
+	proof.Eventually(t, "it to be stopped", stopped)
 	if !asleep() {
 		t.Error("stopped, and not asleep")
 	}
 
 	reader, writer, err := os.Pipe()
-	must(t, err)
+	proof.Must(t, err)
 	defer reader.Close()
 	defer writer.Close()
 	waits := start(t, fmt.Sprintf("exec cat /proc/%d/fd/%d", os.Getpid(), reader.Fd()))
-	eventually(t, "it stands in read", func() bool {
-		call, fd, err := proc.StandsIn(waits.Pid())
-		return err == nil && call == unix.SYS_READ && fd > 2
+	proof.Eventually(t, "it to be blocked in read", func() bool {
+		call, err := proc.BlockedIn(waits.pid)
+		return err == nil && call.Name() == "read" && call.Descriptor() > 2
 	})
 }
 
 func TestHoldersAndInterests(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	proof.Must(t, err)
 	defer l.Close()
 	file, err := l.(*net.TCPListener).File()
-	must(t, err)
+	proof.Must(t, err)
 	defer file.Close()
+	// The runtime watches the other descriptors of the socket.
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	proof.Must(t, err)
+	defer unix.Close(fd)
 	var stat unix.Stat_t
-	must(t, unix.Fstat(int(file.Fd()), &stat))
+	proof.Must(t, unix.Fstat(fd, &stat))
 
 	link := proc.SocketLink(uint32(stat.Ino))
 	descriptors, err := proc.Descriptors(os.Getpid())
-	must(t, err)
-	if got := descriptors[int(file.Fd())]; got != link {
-		t.Errorf("descriptor %d is %q, want %q", file.Fd(), got, link)
+	proof.Must(t, err)
+	if got := descriptors[fd]; got != link {
+		t.Errorf("descriptor %d is %q, want %q", fd, got, link)
 	}
 	other := start(t, "exec sleep 60")
-	holders, err := proc.Holders(uint32(stat.Ino), os.Getpid(), other.Pid())
-	must(t, err)
+	holders, err := proc.Holders(uint32(stat.Ino), os.Getpid(), other.pid)
+	proof.Must(t, err)
 	if !slices.Equal(holders, []int{os.Getpid()}) {
 		t.Errorf("%v hold the socket, want only %d", holders, os.Getpid())
 	}
@@ -316,18 +271,79 @@ func TestHoldersAndInterests(t *testing.T) {
 	}
 
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	must(t, err)
+	proof.Must(t, err)
 	defer unix.Close(epoll)
-	must(t, unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, int(file.Fd()), &unix.EpollEvent{
+	proof.Must(t, unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLET,
 	}))
-	interests, err := proc.Interests(os.Getpid(), epoll)
-	must(t, err)
-	want := proc.Interest{FD: int(file.Fd()), Events: unix.EPOLLIN | unix.EPOLLET}
+	same, err := proc.Duplicate(os.Getpid(), epoll)
+	proof.Must(t, err)
+	defer unix.Close(same)
+	interests, err := proc.InterestsWith(os.Getpid(), fd)
+	proof.Must(t, err)
+	want := proc.Interest{FD: fd, Events: unix.EPOLLIN | unix.EPOLLET}
 	for i := range interests { // EPOLLHUP and EPOLLERR are always of interest
 		interests[i].Events &^= unix.EPOLLHUP | unix.EPOLLERR
 	}
 	if !slices.Equal(interests, []proc.Interest{want}) {
 		t.Errorf("the interest list is %+v, want %+v", interests, want)
+	}
+	if none, err := proc.InterestsWith(os.Getpid(), epoll); none != nil || err != nil {
+		t.Errorf("the interest list with a descriptor that none watches is %+v, %v", none, err)
+	}
+}
+
+func TestAllProcesses(t *testing.T) {
+	p := startReady(t, "sleep 60 & echo ready; wait")
+	all, err := proc.All()
+	proof.Must(t, err)
+	find := func(is func(proc.Process) bool) proc.Process {
+		i := slices.IndexFunc(all, is)
+		if i < 0 {
+			t.Fatalf("not among %+v", all)
+		}
+		return all[i]
+	}
+	shell := find(func(q proc.Process) bool { return q.Pid == p.pid })
+	sleep := find(func(q proc.Process) bool { return q.Parent == p.pid })
+	group, err := unix.Getpgid(0)
+	proof.Must(t, err)
+	session, err := unix.Getsid(0)
+	proof.Must(t, err)
+	if want := (proc.Process{Pid: p.pid, Parent: os.Getpid(), Group: group, Session: session}); shell != want {
+		t.Errorf("%+v, want %+v", shell, want)
+	}
+	if sleep.Group != group || sleep.Session != session || sleep.Zombie {
+		t.Errorf("%+v", sleep)
+	}
+	proof.Must(t, unix.Kill(sleep.Pid, unix.SIGKILL))
+
+	ended := start(t, "exit 3")
+	proof.Must(t, proc.AwaitEnd(ended.pid))
+	all, err = proc.All()
+	proof.Must(t, err)
+	if zombie := find(func(q proc.Process) bool { return q.Pid == ended.pid }); !zombie.Zombie {
+		t.Errorf("%+v has ended", zombie)
+	}
+	if s, err := proc.ReadStatus(ended.pid); err != nil || !s.Ended() || s.Parent != os.Getpid() {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if err := ended.cmd.Wait(); err == nil || err.Error() != "exit status 3" {
+		t.Errorf("after AwaitEnd: %v", err)
+	}
+}
+
+func TestHasEnv(t *testing.T) {
+	p := startReady(t, "VARIABLE=ab exec sh -c 'echo ready; exec sleep 60'")
+	for variable, want := range map[string]bool{
+		"VARIABLE=ab": true, "VARIABLE=a": false, "ARIABLE=ab": false, "VARIABLE=abc": false,
+	} {
+		if got, err := proc.HasEnv(p.pid, variable); got != want || err != nil {
+			t.Errorf("%s: %v, %v", variable, got, err)
+		}
+	}
+	p.kill()
+	if _, err := proc.HasEnv(p.pid, "VARIABLE=ab"); !errors.Is(err, proc.ErrGone) {
+		t.Errorf("after its end: %v", err)
 	}
 }

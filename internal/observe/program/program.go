@@ -1,13 +1,12 @@
 //go:build linux
 
-// Package program watches a server that is another program: it tells a
-// trace.Observer of its system calls, as trace.Traced tells of a lesson's, each
-// with the line of the program's own source on which it is made. It is to
-// strace(1) what --trace is to a lesson.
+// Package program adds source lines to what package ptrace reports of another program:
+// it gives a trace.Observer the program's system calls, as trace.Traced gives those of a
+// lesson, each with the line of the program's own source on which it is made.
 //
 // Lines are found in programs that Go has built, and that still have their debugging
-// information (not those of go build -ldflags=-w, nor of go run). Of others, the
-// calls are told without. It tells of calls about sockets and of waiting for them.
+// information (not those of go build -ldflags=-w, nor of go run). The calls of others
+// come without. Calls about sockets are observed, and those that wait for them.
 package program
 
 import (
@@ -26,7 +25,7 @@ import (
 
 // A Watcher watches the processes of one server.
 type Watcher struct {
-	counter  *ptrace.Counter
+	tracer   *ptrace.Tracer
 	observer trace.Observer
 	name     func(file string) string
 	clock    kernel.Linux
@@ -45,12 +44,11 @@ type started struct {
 	stop ptrace.Stop
 }
 
-// Watch tells the observer of the calls that the process will make, and its threads
-// and children, until they have all ended or End is called. name makes of a source
-// file, as the compiler saw it, the File of a Call. The error is that of
-// ptrace.Watch.
+// Watch gives the observer the calls that the processes will make, and their threads and
+// children, until they have all ended or End is called. name turns a source file, as the
+// compiler saw it, into the File of a Call. The error is that of ptrace.Trace.
 //
-// A server whose first call is to be seen is watched before it is let run:
+// To observe a server from its first call on, watch it before it runs:
 // child.Program.Born.
 func Watch(observer trace.Observer, name func(file string) string, pids ...int) (*Watcher, error) {
 	w := &Watcher{
@@ -58,12 +56,12 @@ func Watch(observer trace.Observer, name func(file string) string, pids ...int) 
 		known: map[string]*lines{}, members: map[uint64]int{},
 	}
 	var err error
-	w.counter, err = ptrace.Watch(w.stops, pids...)
+	w.tracer, err = ptrace.Trace(w.stops, pids...)
 	return w, err
 }
 
 // End lets the processes run on, unwatched.
-func (w *Watcher) End() error { return w.counter.Detach() }
+func (w *Watcher) End() error { return w.tracer.Detach() }
 
 // Results of calls that a signal has interrupted: include/linux/errno.h. The program
 // never sees them: Linux enters the call again, or makes an EINTR of it.
@@ -73,18 +71,18 @@ const (
 )
 
 func (w *Watcher) stops(s ptrace.Stop) {
-	name := ptrace.Name(s.Number)
 	if s.Left {
-		w.leaves(s, name)
+		w.leaves(s)
 	} else {
-		w.enters(s, name)
+		w.enters(s)
 	}
 }
 
-func (w *Watcher) enters(s ptrace.Stop, name string) {
+func (w *Watcher) enters(s ptrace.Stop) {
+	name := s.Call()
 	if before := w.open[s.Thread]; before != nil {
 		// It was interrupted. Is this the same again?
-		if name == "restart_syscall" || s.Number == before.stop.Number && s.Args == before.stop.Args {
+		if name == "restart_syscall" || name == before.stop.Call() && s.Args == before.stop.Args {
 			return
 		}
 		delete(w.open, s.Thread)
@@ -119,14 +117,14 @@ func (w *Watcher) enters(s ptrace.Stop, name string) {
 	w.observer.Enter(call)
 }
 
-func (w *Watcher) leaves(s ptrace.Stop, name string) {
+func (w *Watcher) leaves(s ptrace.Stop) {
 	before := w.open[s.Thread]
 	if before == nil || s.Result >= restartFirst && s.Result <= restartLast {
 		return
 	}
 	delete(w.open, s.Thread)
 	if s.Result > 0 {
-		switch shapes[name].data {
+		switch shapes[before.stop.Call()].data {
 		case buffer:
 			before.call.Data = make([]byte, min(s.Result, dataKept))
 			if ptrace.Peek(s.Thread, before.stop.Args[1], before.call.Data) != nil {
@@ -169,7 +167,7 @@ func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
 	if program == nil {
 		return "", 0, false
 	}
-	for _, pc := range s.Stack {
+	for _, pc := range s.Stack() {
 		if file, line := program.at(pc); file != "" {
 			return w.name(file), line, true
 		}
@@ -238,16 +236,11 @@ func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uin
 // borrow calls use with a duplicate of a descriptor of the process that a thread
 // belongs to, and closes the duplicate. It does nothing if there is no such descriptor.
 func borrow(thread, fd int, use func(fd int)) {
-	pid, err := proc.OfThread(thread)
+	who, err := proc.ReadStatus(thread)
 	if err != nil {
 		return
 	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(pidfd)
-	duplicate, err := unix.PidfdGetfd(pidfd, fd, 0)
+	duplicate, err := proc.Duplicate(who.Process, fd)
 	if err != nil {
 		return
 	}

@@ -5,16 +5,16 @@ package program
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/kernel"
 	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/trace"
 )
 
-// A shape is how a system call is told of: in the words of trace.Traced, where
+// A shape is how a system call is shown: in the words of trace.Traced, where
 // that knows the call.
 type shape struct {
 	name string
@@ -94,24 +94,17 @@ func socketArgs(s ptrace.Stop) string {
 	return trace.SocketArgs(int(s.Args[0]), int(s.Args[1]))
 }
 
-// addressArgs has the address that the program gives, if it is one of IPv4 or IPv6:
-// struct sockaddr_in and sockaddr_in6, ip(7) and ipv6(7).
+// addressArgs shows the address that the program gives, if it is one of IPv4 or IPv6.
 func addressArgs(s ptrace.Stop) string {
 	raw := make([]byte, min(s.Args[2], unix.SizeofSockaddrInet6))
-	if len(raw) < unix.SizeofSockaddrInet4 || ptrace.Peek(s.Thread, s.Args[1], raw) != nil {
+	if ptrace.Peek(s.Thread, s.Args[1], raw) != nil {
 		return descriptor(s)
 	}
-	port := binary.BigEndian.Uint16(raw[2:])
-	var addr netip.Addr
-	switch family := binary.NativeEndian.Uint16(raw); {
-	case family == unix.AF_INET:
-		addr = netip.AddrFrom4([4]byte(raw[4:]))
-	case family == unix.AF_INET6 && len(raw) >= 24:
-		addr = netip.AddrFrom16([16]byte(raw[8:]))
-	default:
+	addr, ok := kernel.RawAddrPort(raw)
+	if !ok {
 		return descriptor(s)
 	}
-	return fmt.Sprintf("%d, %s", int32(s.Args[0]), netip.AddrPortFrom(addr, port))
+	return fmt.Sprintf("%d, %s", int32(s.Args[0]), addr)
 }
 
 func optionArgs(s ptrace.Stop) string {

@@ -19,6 +19,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
 )
 
 // The calls that a child makes when it is told to. The Go runtime makes neither.
@@ -32,7 +34,7 @@ const patient = 10 * time.Second
 
 // TestMain makes the test binary the child too.
 func TestMain(m *testing.M) {
-	if os.Getenv("SYSCOUNT_CHILD") == "" {
+	if os.Getenv("PTRACE_CHILD") == "" {
 		os.Exit(m.Run())
 	}
 	if err := serve(); err != nil {
@@ -191,7 +193,7 @@ type child struct {
 }
 
 // start starts a child. If somebody is to wait for it at once, it is done as
-// AwaitEnd says; otherwise by end, at the latest.
+// proc.AwaitEnd says; otherwise by end, at the latest.
 func start(t *testing.T, waitAtOnce bool) *child {
 	t.Helper()
 	inside, in, err := os.Pipe()
@@ -203,7 +205,7 @@ func start(t *testing.T, waitAtOnce bool) *child {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "SYSCOUNT_CHILD=1")
+	cmd.Env = append(os.Environ(), "PTRACE_CHILD=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = inside, outside, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -227,11 +229,11 @@ func start(t *testing.T, waitAtOnce bool) *child {
 	return c
 }
 
-// wait is AwaitEnd and then exec.Cmd.Wait.
+// wait is proc.AwaitEnd and then exec.Cmd.Wait.
 func (c *child) wait() {
 	c.waitOnly.Do(func() {
 		defer close(c.waited)
-		if err := AwaitEnd(c.pid); err != nil {
+		if err := proc.AwaitEnd(c.pid); err != nil {
 			c.t.Error(err)
 		}
 		_ = c.cmd.Wait() // what it says is in ProcessState
@@ -311,7 +313,7 @@ func (c *child) standing() bool {
 		if _, err := fmt.Sscanf(line, "State t (tracing stop), Pid %d,", &tid); err != nil {
 			return false
 		}
-		var info report
+		var info news
 		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid),
 			uintptr(unsafe.Pointer(&info)), unix.WSTOPPED|unix.WNOWAIT|unix.WNOHANG|unix.WALL, 0, 0)
 		if errno != 0 || info.tid != 0 {
@@ -336,7 +338,7 @@ func (c *child) signal(s unix.Signal) {
 // attach counts the child until the test ends, at the latest.
 func (c *child) attach() *Counter {
 	c.t.Helper()
-	counter, err := Attach(c.pid)
+	counter, err := Count(c.pid)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -348,16 +350,6 @@ func detach(t *testing.T, c *Counter) {
 	t.Helper()
 	if err := c.Detach(); err != nil {
 		t.Error(err)
-	}
-}
-
-// until waits for a condition.
-func until(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for limit := time.Now().Add(patient); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatal(what)
-		}
 	}
 }
 

@@ -15,19 +15,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
+	"lesson/internal/proof"
 )
 
-func TestName(t *testing.T) {
-	for number, want := range map[int]string{
-		unix.SYS_READ: "read", unix.SYS_ACCEPT4: "accept4", unix.SYS_EPOLL_CTL: "epoll_ctl",
-		unix.SYS_IO_URING_SETUP: "io_uring_setup", unix.SYS_LISTNS: "listns",
-		unix.SYS_RSEQ: "rseq", unix.SYS_PIDFD_SEND_SIGNAL: "pidfd_send_signal",
-		400: "syscall 400", -1: "syscall -1", 99999: "syscall 99999",
-	} {
-		if got := Name(number); got != want {
-			t.Errorf("%d: %q, want %q", number, got, want)
-		}
-	}
+func TestCallOfAnotherArchitecture(t *testing.T) {
 	if got := (call{0x40000003, 5}).String(); got != "syscall 5 of architecture 0x40000003" {
 		t.Error(got)
 	}
@@ -37,7 +30,7 @@ func TestName(t *testing.T) {
 func TestThreads(t *testing.T) {
 	c := start(t, true)
 	c.do("threads 3")
-	until(t, "the child does not read", c.reading)
+	proof.Eventually(t, "the child to read", c.reading)
 	counter := c.attach()
 	c.do("calls 1000")
 	expect(t, counter, "getpriority", 3000)
@@ -53,11 +46,11 @@ func TestThreads(t *testing.T) {
 // thread in again, since Linux enters it again.
 func TestEntered(t *testing.T) {
 	c := start(t, true)
-	until(t, "the child does not read", c.reading)
+	proof.Eventually(t, "the child to read", c.reading)
 	counter := c.attach()
-	until(t, "read is not entered again", func() bool { return counter.Counts()["read"] == 1 })
+	proof.Eventually(t, "read to be entered again", func() bool { return counter.Counts()["read"] == 1 })
 	c.do("other 1") // and then the read of the first byte of the next order
-	until(t, "the next read is not entered", func() bool {
+	proof.Eventually(t, "the next read to be entered", func() bool {
 		return counter.Counts()["read"] == int64(1+len("other 1\n"))
 	})
 	expect(t, counter, "getpgid", 1)
@@ -109,7 +102,7 @@ func TestStopAndContinue(t *testing.T) {
 	counter := c.attach()
 	for i := range 5 {
 		c.signal(unix.SIGSTOP)
-		until(t, "the child does not stop", c.standing)
+		proof.Eventually(t, "the child to stop", c.standing)
 		before := counter.Counts()
 		c.tell("calls 100")
 		c.signal(unix.SIGUSR1) // does not end the stop
@@ -122,7 +115,7 @@ func TestStopAndContinue(t *testing.T) {
 		c.do("signals 1")
 	}
 	c.signal(unix.SIGSTOP)
-	until(t, "the child does not stop", c.standing)
+	proof.Eventually(t, "the child to stop", c.standing)
 	c.signal(unix.SIGKILL)
 	if got := c.ends(); got != "signal: killed" {
 		t.Error(got)
@@ -135,13 +128,13 @@ func TestAttachAndDetachStopped(t *testing.T) {
 	c := start(t, true)
 	c.do("threads 3")
 	c.signal(unix.SIGSTOP)
-	until(t, "the child does not stop", c.standing)
+	proof.Eventually(t, "the child to stop", c.standing)
 	counter := c.attach()
 	c.tell("calls 100")
-	until(t, "the child does not stay stopped", c.standing)
+	proof.Eventually(t, "the child to stay stopped", c.standing)
 	expect(t, counter, "getpriority", 0)
 	detach(t, counter)
-	until(t, "the child does not stop again", c.standing)
+	proof.Eventually(t, "the child to stop again", c.standing)
 	counter = c.attach()
 	c.signal(unix.SIGCONT)
 	c.answer("calls")
@@ -214,7 +207,7 @@ func TestAttachAtTheTurn(t *testing.T) {
 			c := start(t, true)
 			c.do("threads 2")
 			c.tell(order)
-			counter, err := Attach(c.pid)
+			counter, err := Count(c.pid)
 			if err != nil && (order == "exec 0" || !errors.Is(err, unix.ESRCH)) {
 				t.Fatal(err)
 			}
@@ -243,7 +236,7 @@ func TestExitStatus(t *testing.T) {
 			counter := c.attach()
 			c.tell("exit 7")
 			if !letGo || !waitAtOnce {
-				if err := AwaitEnd(c.pid); err != nil && !errors.Is(err, unix.ESRCH) {
+				if err := proc.AwaitEnd(c.pid); err != nil && !errors.Is(err, unix.ESRCH) {
 					t.Error(err)
 				}
 			}
@@ -269,6 +262,11 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+func ended(pid int) bool {
+	s, err := proc.ReadStatus(pid)
+	return err != nil || s.Ended()
+}
+
 // A process that was started by one that is counted is counted on when that has
 // ended, whether or not somebody has waited for it. It is not our own child.
 func TestOrphan(t *testing.T) {
@@ -280,7 +278,7 @@ func TestOrphan(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.signal(unix.SIGKILL)
-		if err := AwaitEnd(c.pid); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := proc.AwaitEnd(c.pid); err != nil && !errors.Is(err, unix.ESRCH) {
 			t.Error(err)
 		}
 		for range 3 {
@@ -292,7 +290,7 @@ func TestOrphan(t *testing.T) {
 			c.ends()
 		}
 		c.tell("exit 0")
-		until(t, "the orphan does not end", func() bool { return statusOf(pid).ended })
+		proof.Eventually(t, "the orphan to end", func() bool { return ended(pid) })
 		detach(t, counter)
 		if got := c.ends(); got != "signal: killed" {
 			t.Error(got)
@@ -310,7 +308,7 @@ func TestOtherChildren(t *testing.T) {
 		all.Go(func() {
 			for i := range 5 {
 				cmd := exec.Command(os.Args[0])
-				cmd.Env = append(os.Environ(), "SYSCOUNT_CHILD=1")
+				cmd.Env = append(os.Environ(), "PTRACE_CHILD=1")
 				cmd.Stdin = strings.NewReader(fmt.Sprintf("other 1\nexit %d\n", i+1))
 				if err := cmd.Run(); cmd.ProcessState.ExitCode() != i+1 {
 					t.Errorf("%v, want exit status %d", err, i+1)
@@ -330,10 +328,11 @@ func TestChildrenOfTheTracer(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	ended, c := start(t, false), start(t, true)
 	ended.tell("exit 9")
-	if err := AwaitEnd(ended.pid); err != nil {
+	if err := proc.AwaitEnd(ended.pid); err != nil {
 		t.Fatal(err)
 	}
 	counter := newCounter()
+	counter.Tracer = newTracer(counter.count)
 	attached, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
@@ -342,7 +341,7 @@ func TestChildrenOfTheTracer(t *testing.T) {
 		c.do("other 5")
 		c.tell("exit 8")
 	}()
-	counter.trace([]int{c.pid}, attached)
+	counter.run([]int{c.pid}, attached)
 	<-told
 	detach(t, counter)
 	expect(t, counter, "getpgid", 15)
@@ -356,7 +355,7 @@ func TestChildrenOfTheTracer(t *testing.T) {
 
 func TestTwoProcesses(t *testing.T) {
 	a, b := start(t, true), start(t, true)
-	counter, err := Attach(a.pid, b.pid, a.pid)
+	counter, err := Count(a.pid, b.pid, a.pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,32 +374,32 @@ func TestTwoProcesses(t *testing.T) {
 func TestRefused(t *testing.T) {
 	gone := start(t, false)
 	gone.tell("exit 0")
-	if err := AwaitEnd(gone.pid); err != nil {
+	if err := proc.AwaitEnd(gone.pid); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Attach(gone.pid); !errors.Is(err, unix.ESRCH) {
+	if _, err := Count(gone.pid); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("a process that has ended: %v", err)
 	}
 	gone.ends()
-	if _, err := Attach(gone.pid); !errors.Is(err, unix.ESRCH) {
+	if _, err := Count(gone.pid); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("a process that is gone: %v", err)
 	}
 
 	c := start(t, true)
 	counter := c.attach()
-	_, err := Attach(c.pid)
+	_, err := Count(c.pid)
 	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "traces it already") {
 		t.Errorf("a process that is counted: %v", err)
 	}
 	other := start(t, true)
-	if _, err := Attach(other.pid, c.pid); !errors.Is(err, unix.EPERM) || other.traced() {
+	if _, err := Count(other.pid, c.pid); !errors.Is(err, unix.EPERM) || other.traced() {
 		t.Errorf("one of them is counted: %v\n%s", err, other.threads())
 	}
 	other.do("other 1")
 	c.do("other 1")
 	expect(t, counter, "getpgid", 1)
 
-	_, err = Attach(os.Getpid())
+	_, err = Count(os.Getpid())
 	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_SYS_PTRACE") {
 		t.Errorf("ourselves: %v", err)
 	}

@@ -3,61 +3,63 @@
 package ptrace
 
 import (
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
 )
 
-// A Stop is a thread that enters a system call, or leaves it.
+// A call is a system call of one architecture: a process of 32 bits on a machine
+// of 64 has other numbers.
+type call struct {
+	arch   uint32 // AUDIT_ARCH_…
+	number uint64
+}
+
+func (c call) String() string {
+	if c.arch != nativeArch {
+		return fmt.Sprintf("syscall %d of architecture %#x", c.number, c.arch)
+	}
+	return proc.CallName(int(c.number))
+}
+
+// A Stop is a thread that enters a system call, or leaves the one that it entered last.
 type Stop struct {
 	Thread int
-	Number int // Name has its name
-	Args   [6]uint64
-	// Stack is program counters: the call's own, then where each function
-	// returns to, innermost first. It is found by frame pointers, which Go keeps
-	// (and C only with -fno-omit-frame-pointer), so it may end early.
-	Stack []uint64
-
-	Left bool // the call has been made, and what follows is known
-	// Result is what the kernel returns: -EAGAIN, and not -1. From -516 to -512
-	// it is an interrupted call that Linux enters again, or makes an EINTR of when
-	// a handler has run: include/linux/errno.h.
+	Left   bool
+	call   call      // that is entered
+	Args   [6]uint64 // of the call that is entered
+	pc     uint64    // where it is entered
+	// Result is what the kernel returns when a call is left: -EAGAIN, and not -1. From
+	// -516 to -512 it is an interrupted call that Linux enters again, or turns into an
+	// EINTR when a handler has run: include/linux/errno.h.
 	Result int64
 }
+
+// Call returns the name of the call that is entered: "accept4".
+func (s Stop) Call() string { return s.call.String() }
 
 // deepest is how many frames are looked at.
 const deepest = 32
 
-// tell tells of the call that a thread stands in. A call of another architecture is
-// nobody's whose lines could be found.
-func (t *tracer) tell(tid int) {
-	if t.info.arch != nativeArch {
-		return
+// Stack returns program counters: the one at which the call is entered, then where each
+// function returns to, innermost first. It finds them by frame pointers, which Go keeps
+// (and C only with -fno-omit-frame-pointer), so it may end early. Call it only while the
+// thread is stopped: before the function that was given the Stop returns.
+//
+// Where a frame pointer points to, the caller's is kept, and beside it the address to
+// return to, on amd64 and on arm64.
+func (s Stop) Stack() []uint64 {
+	stack := []uint64{s.pc}
+	if s.call.arch != nativeArch {
+		return stack
 	}
-	switch t.info.op {
-	case unix.PTRACE_SYSCALL_INFO_ENTRY:
-		s := Stop{Thread: tid, Number: int(t.info.number), Args: t.info.args, Stack: t.stack(tid)}
-		t.made[tid] = s
-		t.watch(s)
-	case unix.PTRACE_SYSCALL_INFO_EXIT:
-		s, entered := t.made[tid]
-		if !entered {
-			return // it was in the call when it was attached to
-		}
-		delete(t.made, tid)
-		s.Left, s.Result = true, int64(t.info.number)
-		t.watch(s)
-	}
-}
-
-// stack walks the frame pointers: where one points to, there is the caller's, and
-// beside it the address to return to. Both are so on amd64 and on arm64.
-func (t *tracer) stack(tid int) []uint64 {
-	stack := []uint64{t.info.pc}
-	frame, err := framePointer(tid)
+	frame, err := framePointer(s.Thread)
 	for err == nil && frame != 0 && len(stack) < deepest {
 		var words [2]uint64
-		if Peek(tid, frame, unsafe.Slice((*byte)(unsafe.Pointer(&words)), unsafe.Sizeof(words))) != nil {
+		if Peek(s.Thread, frame, unsafe.Slice((*byte)(unsafe.Pointer(&words)), unsafe.Sizeof(words))) != nil {
 			break // the pointer is none
 		}
 		if words[1] == 0 {
@@ -75,7 +77,7 @@ func (t *tracer) stack(tid int) []uint64 {
 // ntPRStatus is NT_PRSTATUS of elf.h: the general registers.
 const ntPRStatus = 1
 
-// framePointer reads the register of a thread that stands still.
+// framePointer reads the register of a stopped thread.
 func framePointer(tid int) (uint64, error) {
 	var registers unix.PtraceRegs
 	vector := unix.Iovec{Base: (*byte)(unsafe.Pointer(&registers))}

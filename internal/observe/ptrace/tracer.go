@@ -1,450 +1,151 @@
 //go:build linux
 
+// Package ptrace stops the threads of other processes at their system calls, with
+// ptrace(2), as strace(1) does: a Tracer reports each call as it is entered and left. A
+// Counter is a Tracer that counts the calls by name.
+//
+// A traced process stops twice in each call, and continues when its Tracer has seen
+// that. So it is slower, by some microseconds each time, and otherwise as before: it gets
+// its signals, is stopped by SIGSTOP and continued by SIGCONT, may fork, exec and exit.
+// Its state in /proc is "t" where it would be "T". A program with the set-user-ID bit
+// does not get that user's rights when it is traced.
+//
+// # Waiting for a child that is traced
+//
+// Linux keeps one list of news about a process for the whole of its parent process, and
+// a tracer in any thread of that parent shares it. So while a child is traced, a wait for
+// it in the same program, exec.Cmd.Wait too, would receive the next stop and take it for
+// the end, and the child would stay stopped forever. (See "If it is traced by its real
+// parent's group" in the kernel's wait_consider_task.) Call proc.AwaitEnd first: it waits
+// for the end without receiving any news. Or wait when Detach has returned.
+//
+// The end itself is left to the parent: a Tracer never takes the exit status of a
+// process that this program has started. Children that are not traced, and children of
+// others, are waited for as usual.
 package ptrace
 
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"os"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
 )
 
-// PTRACE_O_TRACESYSGOOD tells a stop in a system call from SIGTRAP. The others
-// make every thread and process that is born to a tracee a tracee too, before it
-// runs. Of execve there is nothing to be told: it is a call like others.
-const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE |
-	unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
+// patience bounds Trace and Detach, which take milliseconds. A thread in an
+// uninterruptible sleep, as on a file server that is gone, does not stop before it ends.
+const patience = 10 * time.Second
 
-// A tracer is a Counter's side in one thread of the system: only the thread that
-// has seized a tracee may tell it to go on.
-type tracer struct {
-	*Counter
-	tracees  map[int]bool // by thread id: has it stopped once, to stop in every call from then on?
-	ended    map[int]bool // children of this program that their owner has not waited for
-	made     map[int]Stop // the call that a thread has entered and not left, when watched
-	stopping bool         // every tracee is let go where it next stops
+// A Tracer traces processes: all their threads, and the processes that they start. Its
+// methods may be called from any goroutine.
+type Tracer struct {
+	report func(Stop)
+	stop   atomic.Bool   // set by Detach: let them all go
+	done   chan struct{} // closed when they have been let go, or have all ended
+	err    error         // what ended the tracing; not to be read before done
 
-	news report // what the last call of waitid told
-	info syscallInfo
+	mu     sync.Mutex
+	thread int // the thread that traces; 0 when none does
 }
 
-// trace seizes the processes, closes attached when every thread of theirs stops in
-// every call, and returns when no tracee is left.
-func (c *Counter) trace(pids []int, attached chan<- struct{}) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(c.done)
-	c.setThread(unix.Gettid())
-	defer c.setThread(0) // the first of the three: no signal goes to a thread that is another's
-
-	t := &tracer{
-		Counter: c, tracees: map[int]bool{}, ended: map[int]bool{}, made: map[int]Stop{},
+// Trace calls report with every Stop of these processes from now on, in the order in
+// which they come, and on one thread: of the threads that they have, and of all threads
+// and processes that will be started by those, but not of children that they have
+// already: name them too. The thread that has stopped continues when report returns.
+// Trace returns when no call escapes it.
+//
+// A thread that is blocked in a call is woken for that, as by SIGSTOP and SIGCONT: most
+// calls are then entered again without the program's knowing, and reported, some by the
+// name of restart_syscall; some, like epoll_wait, fail with EINTR (signal(7),
+// "Interruption of system calls and library functions by stop signals").
+//
+// ptrace(2), "Ptrace access mode checking", says who may: root, and whoever runs the
+// processes; where Yama is in force, only for children of this program, and theirs. A
+// process has one tracer at a time. The error is an EPERM that tries to say why, or ESRCH
+// when a process has ended. It takes Linux 5.3.
+func Trace(report func(Stop), pids ...int) (*Tracer, error) {
+	if err := interruptible(); err != nil {
+		return nil, err
 	}
+	t := newTracer(report)
+	attached := make(chan struct{})
+	go t.run(pids, attached)
+	late := time.After(patience)
 	for {
-		// One that was just making a thread when it was seized has made one that is no
-		// tracee. Whoever has stopped is past that: are there more?
-		if attached != nil && !t.stopping && t.allStopped() {
-			more, err := t.seize(pids)
-			if err != nil {
-				t.fail(err)
-			} else if !more {
-				close(attached)
-				attached = nil
+		select {
+		case <-attached:
+			return t, nil
+		case <-t.done: // refused, or they have ended
+			if t.err != nil {
+				return nil, t.err
 			}
-		}
-		if c.stop.Load() {
-			t.letGo()
-		}
-		switch err := t.wait(); err {
-		case nil:
-			if err := t.handle(int(t.news.tid)); err != nil {
-				t.fail(err)
+			return t, nil
+		case <-time.After(10 * time.Millisecond): // long, for this
+			for _, pid := range pids {
+				if err := reap(pid); err != nil {
+					return nil, errors.Join(err, t.Detach())
+				}
 			}
-		case unix.EINTR: // Detach, or nothing new
-		case unix.ECHILD: // no tracee is left
-			if attached == nil || t.stopping {
-				return
-			}
-			clear(t.tracees) // they have made room for one that was none, and called execve
-		default:
-			t.fail(fmt.Errorf("waitid: %w", err))
-			return
+		case <-late:
+			return nil, errors.Join(fmt.Errorf("ptrace: a thread of %v does not stop", pids), t.Detach())
 		}
 	}
 }
 
-// allStopped says whether every thread that was seized has stopped since.
-func (t *tracer) allStopped() bool {
-	for tid, stopped := range t.tracees {
-		if stopped {
-			continue
-		}
-		if statusOf(tid).tracer == t.thread {
-			return false
-		}
-		delete(t.tracees, tid) // it has ended, or has become its process by execve
-	}
-	return true
+func newTracer(report func(Stop)) *Tracer {
+	return &Tracer{report: report, done: make(chan struct{})}
 }
 
-// seize makes all threads of the processes tracees and lets them stop. It says
-// whether there were any that were none.
-func (t *tracer) seize(pids []int) (more bool, err error) {
-	// While threads end, by execve perhaps, the list of them is not to be trusted.
-	const tries = 10
-	for _, pid := range pids {
-		for try := range tries {
-			seized, ours, err := t.seizeProcess(pid)
-			more = more || seized > 0
-			if err == nil {
-				break
-			}
-			if try == tries-1 && (ours == 0 || !errors.Is(err, unix.ESRCH)) {
-				return more, err
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-	return more, nil
-}
-
-// seizeProcess makes tracees of all threads that are there now. It says how many
-// it has seized, how many are tracees now, and why one is not: ESRCH has ended.
-func (t *tracer) seizeProcess(pid int) (seized, ours int, failed error) {
-	threads := threadsOf(pid)
-	if len(threads) == 0 {
-		return 0, 0, fmt.Errorf("ptrace of process %d: %w", pid, unix.ESRCH)
-	}
-	for _, tid := range threads {
-		who := statusOf(tid)
-		if who.ended {
-			failed = fmt.Errorf("ptrace of thread %d: %w", tid, unix.ESRCH)
-			continue
-		}
-		if who.tracer != t.thread { // neither seized before nor born to a tracee
-			if err := ptrace(unix.PTRACE_SEIZE, tid, options); err != nil {
-				failed = refused(tid, err)
-				continue
-			}
-			t.tracees[tid] = false
-			seized++
-		}
-		if !t.tracees[tid] {
-			if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0); err != nil {
-				t.tracees[pid] = false // ESRCH: what was seized has become the process by execve
-				failed = refused(tid, err)
-				continue
-			}
-		}
-		ours++
-	}
-	return seized, ours, failed
-}
-
-// reap waits for threads of a process that have ended, in place of a tracer that
-// cannot. For Linux has a deadlock here: execve waits until all other threads of
-// the process are gone, those that are traced until their tracer has waited for
-// them, and PTRACE_SEIZE waits for execve. The news of their stops are left.
-func reap(pid int) error {
-	for _, tid := range threadsOf(pid) {
-		news := new(report)
-		err := waitid(news, unix.P_PID, tid, unix.WNOHANG|unix.WALL)
-		if tid == pid || err != nil || news.tid == 0 || news.code == trapped {
-			continue // ECHILD: it is not traced by this program
-		}
-		if err := bury(tid); err != nil {
+// Detach ends the tracing and lets the processes run on; one that was stopped by a
+// signal stays so. Threads that are blocked in a call are woken as by Trace. The error
+// is the one that ended the tracing before Detach did, if any. Another Detach does
+// nothing and returns the same.
+func (t *Tracer) Detach() error {
+	t.stop.Store(true)
+	late := time.After(patience)
+	for {
+		// Not once only: it may be just about to wait when the signal comes.
+		if err := t.wakeUp(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// bury waits for a thread that has ended, unless somebody else has done so.
-func bury(tid int) error {
-	_, err := unix.Wait4(tid, nil, unix.WALL|unix.WNOHANG, nil)
-	if err != nil && err != unix.ECHILD {
-		return fmt.Errorf("wait4 of thread %d: %w", tid, err)
-	}
-	return nil
-}
-
-// wait finds the next news of a tracee: that it stands still, or has ended.
-// ECHILD when there is no tracee, EINTR when it is worth looking at t.stop again.
-func (t *tracer) wait() error {
-	if !t.stopping && len(t.ended) == 0 {
-		return t.waitid(unix.P_ALL, 0, 0)
-	}
-	// The end of a child of ours is left where its owner finds it, and so waitid
-	// would tell of it again and again. So ask for the others, one by one, for as
-	// long as that lasts.
-	for tid := range t.tracees {
-		err := t.waitid(unix.P_PID, tid, unix.WNOHANG)
-		if err == unix.ECHILD { // its owner has waited for it
-			delete(t.tracees, tid)
-		} else if err != nil || t.news.tid != 0 {
-			return err
+		select {
+		case <-t.done:
+			return t.err
+		case <-time.After(time.Millisecond):
+		case <-late:
+			return errors.New("ptrace: a thread does not stop; it is let go when it does" +
+				" (unless something waits for its process without proc.AwaitEnd)")
 		}
 	}
-	for tid := range t.ended {
-		if t.waitid(unix.P_PID, tid, unix.WNOHANG) == unix.ECHILD {
-			delete(t.ended, tid)
-		}
+}
+
+// refused says why a thread could not be traced, as far as that can be seen.
+func refused(tid int, err error) error {
+	who, unread := proc.ReadStatus(tid)
+	if unread != nil || who.Ended() {
+		err = unix.ESRCH // where ptrace returns EPERM
 	}
-	// A tracee may be there that its parent was killed too early to tell of.
-	if err := t.waitid(unix.P_ALL, 0, unix.WNOHANG); err != nil {
+	err = fmt.Errorf("ptrace of thread %d: %w", tid, err)
+	if !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	tid := int(t.news.tid)
-	if _, known := t.tracees[tid]; tid != 0 && !known && !t.ended[tid] {
-		return nil
+	if who.Tracer != 0 {
+		return fmt.Errorf("%w: thread %d traces it already: a debugger, strace, another Tracer?",
+			err, who.Tracer)
 	}
-	if t.stopping && len(t.tracees) == 0 && t.ended[tid] {
-		return unix.ECHILD // none but those
+	hint := "it belongs to another user or has more privileges, or the container has no CAP_SYS_PTRACE," +
+		" or its seccomp filter forbids ptrace"
+	const yama = "/proc/sys/kernel/yama/ptrace_scope"
+	scope, unread := os.ReadFile(yama)
+	if mode := strings.TrimSpace(string(scope)); unread == nil && mode != "0" {
+		hint = fmt.Sprintf("%s is %s: 1 allows it for one's own children only, 2 for root only,"+
+			" 3 for nobody; or %s", yama, mode, hint)
 	}
-	time.Sleep(time.Millisecond)
-	return unix.EINTR
-}
-
-// handle does what the news of a tracee ask for, and lets it go on.
-func (t *tracer) handle(tid int) error {
-	if t.news.code != trapped {
-		return t.end(tid)
-	}
-	t.tracees[tid] = true
-	event, signal := int(t.news.status>>8), int(t.news.status&0xff)
-	request, deliver := unix.PTRACE_SYSCALL, 0
-	var err error
-	switch event {
-	case 0:
-		if signal != int(unix.SIGTRAP)|0x80 {
-			deliver = signal // it is about to get one
-		} else if !t.stopping { // PTRACE_O_TRACESYSGOOD: it enters a call, or leaves it
-			err = t.stopsInCall(tid)
-		}
-	case unix.PTRACE_EVENT_STOP:
-		// SIGTRAP: after PTRACE_INTERRUPT, SIGCONT, or its birth. Another: stopped by
-		// this signal, and so it shall stay until SIGCONT.
-		if signal != int(unix.SIGTRAP) {
-			request = unix.PTRACE_LISTEN
-		}
-	default: // a birth
-		var newborn uint
-		newborn, err = unix.PtraceGetEventMsg(tid)
-		if err == nil && !t.ended[int(newborn)] {
-			t.tracees[int(newborn)] = true
-		}
-	}
-	if t.stopping {
-		request = unix.PTRACE_DETACH
-		delete(t.tracees, tid)
-	}
-	if err == nil {
-		err = ptrace(request, tid, deliver)
-	}
-	if err != nil && err != unix.ESRCH { // ESRCH: it has been killed, and waitid will tell
-		return fmt.Errorf("ptrace of thread %d: %w", tid, err)
-	}
-	return nil
-}
-
-// stopsInCall counts the call that a tracee stands in, if it has not made it yet, and
-// tells of it.
-func (t *tracer) stopsInCall(tid int) error {
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid),
-		unsafe.Sizeof(t.info), uintptr(unsafe.Pointer(&t.info)), 0, 0)
-	switch {
-	case errno == unix.EIO:
-		return fmt.Errorf("PTRACE_GET_SYSCALL_INFO, which is Linux 5.3: %w", errno)
-	case errno != 0:
-		return errno
-	case t.info.op == unix.PTRACE_SYSCALL_INFO_ENTRY:
-		t.count(call{t.info.arch, t.info.number})
-	}
-	if t.watch != nil {
-		t.tell(tid)
-	}
-	return nil
-}
-
-// end takes notice of a thread that has ended. A process is not gone before its
-// tracer has waited for all its threads, and the last is the process itself. If
-// that is a child of this program, its exit status is its owner's.
-func (t *tracer) end(tid int) error {
-	delete(t.tracees, tid)
-	delete(t.made, tid)
-	if statusOf(tid).child {
-		t.ended[tid] = true
-		return nil
-	}
-	return bury(tid)
-}
-
-// letGo lets all tracees stop once more; there handle lets them go.
-func (t *tracer) letGo() {
-	if t.stopping {
-		return
-	}
-	t.stopping = true
-	for tid := range t.tracees {
-		// ESRCH: it has ended.
-		if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0); err != nil && err != unix.ESRCH {
-			t.fail(fmt.Errorf("PTRACE_INTERRUPT of thread %d: %w", tid, err))
-		}
-	}
-}
-
-// fail ends the counting because of err.
-func (t *tracer) fail(err error) {
-	if t.err == nil {
-		t.err = err
-	}
-	t.letGo()
-}
-
-// trapped is CLD_TRAPPED: the thread stands still until it is told to go on. The
-// other codes that waitid is asked for have to do with its end.
-const trapped = 4
-
-// A report is what waitid(2) tells: a siginfo_t, of 128 bytes.
-type report struct {
-	_, _, code       int32
-	_                [bits.UintSize/32 - 1]int32 // what follows is aligned to an address
-	tid, uid, status int32
-	_                [128 - 4*(5+bits.UintSize/32)]byte
-}
-
-// waitid is waitid(2) for tracees of this thread; without news, t.news.tid is 0.
-//
-// __WNOTHREAD leaves out those of other threads, and __WCLONE the children that
-// this thread may have started before it became a tracer: it admits only those
-// which end with another signal than SIGCHLD, and tracees. With WNOWAIT the news
-// stay news: a stop until the tracee goes on, an end until it is waited for.
-func (t *tracer) waitid(idType, id int, flags uintptr) error {
-	return waitid(&t.news, idType, id, unix.WNOTHREAD|unix.WCLONE|flags)
-}
-
-func waitid(news *report, idType, id int, flags uintptr) error {
-	*news = report{}
-	_, _, errno := unix.Syscall6(unix.SYS_WAITID, uintptr(idType), uintptr(id),
-		uintptr(unsafe.Pointer(news)), unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT|flags, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
-// ptrace is the system call of that name, with what x/sys leaves out: options
-// for PTRACE_SEIZE, a signal for PTRACE_DETACH, PTRACE_LISTEN.
-func ptrace(request, tid, data int) error {
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), 0, uintptr(data), 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
-// A syscallInfo is the struct ptrace_syscall_info of ptrace(2), at the entry. At the
-// exit, number is what the call has returned.
-type syscallInfo struct {
-	op             uint8 // unix.PTRACE_SYSCALL_INFO_…
-	_              [3]uint8
-	arch           uint32
-	pc, sp, number uint64
-	args           [6]uint64
-	_              uint64 // what is there elsewhere
-}
-
-// A status is what /proc/TID/status says of a thread.
-type status struct {
-	ended  bool
-	child  bool // it is a process, and that a child of this program
-	tracer int  // the thread that traces it, 0 if none
-}
-
-// threadsOf is the threads of a process: none when it has ended, and none for a
-// moment in the middle of execve.
-func threadsOf(pid int) []int {
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		return nil
-	}
-	var threads []int
-	for _, entry := range entries {
-		if tid, err := strconv.Atoi(entry.Name()); err == nil {
-			threads = append(threads, tid)
-		}
-	}
-	return threads
-}
-
-func statusOf(tid int) status {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
-	if err != nil {
-		return status{ended: true}
-	}
-	fields := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		fields[name] = strings.TrimSpace(value)
-	}
-	tracer, err := strconv.Atoi(fields["TracerPid"])
-	if err != nil {
-		tracer = 0 // no kernel writes such a thing
-	}
-	return status{
-		ended:  strings.ContainsAny(fields["State"], "ZX"), // "Z (zombie)", "X (dead)"
-		child:  fields["Tgid"] == strconv.Itoa(tid) && fields["PPid"] == strconv.Itoa(os.Getpid()),
-		tracer: tracer,
-	}
-}
-
-// wake is the signal that calls a tracer away from waiting: the last real-time
-// signal, which no program of this repository has a use for. The Go runtime
-// catches it, as it catches all, and does nothing more: see os/signal.
-const wake = unix.Signal(64)
-
-// interruptible makes a system call fail with EINTR when wake comes. The Go
-// runtime has signals caught with SA_RESTART, and so waitid would go on waiting.
-var interruptible = sync.OnceValue(func() error {
-	var action [4]uint64 // the kernel's sigaction: a handler, flags, and more
-	const restart, setSize = 0x10000000, 8
-	_, _, errno := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(wake), 0,
-		uintptr(unsafe.Pointer(&action)), setSize, 0, 0)
-	if errno == 0 {
-		action[1] &^= restart
-		_, _, errno = unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(wake),
-			uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
-	}
-	if errno != 0 {
-		return fmt.Errorf("rt_sigaction: %w", errno)
-	}
-	return nil
-})
-
-// setThread notes where wake is to go: nowhere, if 0.
-func (c *Counter) setThread(tid int) {
-	c.mu.Lock()
-	c.thread = tid
-	c.mu.Unlock()
-}
-
-// wakeTracer sends wake.
-func (c *Counter) wakeTracer() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.thread == 0 {
-		return nil
-	}
-	if err := unix.Tgkill(os.Getpid(), c.thread, wake); err != nil {
-		return fmt.Errorf("tgkill: %w", err)
-	}
-	return nil
+	return fmt.Errorf("%w: %s", err, hint)
 }

@@ -4,9 +4,8 @@
 // network namespace: sock_diag(7), which ss(8) is built on. It needs no
 // privilege.
 //
-// It answers what a client cannot see from its own end: has the server accepted
-// this connection, how many bytes has it not read yet, how full is its accept
-// queue.
+// It answers what a client cannot see from its own end: whether the server has accepted
+// this connection, how many bytes it has not read yet, how full its accept queue is.
 package sockets
 
 import (
@@ -14,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,14 +54,16 @@ type Socket struct {
 	Unsent uint32
 	// Inode names the socket, as in the links of /proc/PID/fd. It is 0 while
 	// the connection waits in the accept queue, and when its process has
-	// closed it: nobody has a descriptor for it.
+	// closed it: no process has a descriptor for it.
 	Inode uint32
+	// OnlyIPv6 is set for a listener of IPv6 that does not serve IPv4: IPV6_V6ONLY.
+	OnlyIPv6 bool
 }
 
-// ErrNone says that there is no such socket (any more).
+// ErrNone reports that there is no such socket (any more).
 var ErrNone = errors.New("the kernel knows no such socket")
 
-// Connection is the end of a connection that has that local address.
+// Connection returns the end of a connection that has that local address.
 // ErrNone when there is none in this network namespace.
 func Connection(local, remote netip.AddrPort) (Socket, error) {
 	sockets, err := ask(local, remote, 0)
@@ -78,13 +80,29 @@ func Connection(local, remote netip.AddrPort) (Socket, error) {
 	return sockets[0], nil
 }
 
-// Listeners is all listeners on this port; 0 is every port.
+// Listeners returns all listeners on this port; 0 is every port.
 func Listeners(port uint16) ([]Socket, error) { return all(port, 1<<Listen) }
 
-// InState is all connections on this local port in that state.
+// ListenersAt returns the listeners that a client of this address reaches: more than one
+// with SO_REUSEPORT.
+func ListenersAt(addr netip.AddrPort) ([]Socket, error) {
+	listeners, err := Listeners(addr.Port())
+	return slices.DeleteFunc(listeners, func(l Socket) bool { return !l.reachedBy(addr.Addr()) }), err
+}
+
+// reachedBy reports whether a client of this address reaches the listener.
+func (s Socket) reachedBy(addr netip.Addr) bool {
+	local := s.Local.Addr()
+	if !local.IsUnspecified() {
+		return local == addr
+	}
+	return local.Is4() == addr.Is4() || local.Is6() && !s.OnlyIPv6
+}
+
+// InState returns all connections on this local port in that state.
 func InState(port uint16, state State) ([]Socket, error) { return all(port, 1<<state) }
 
-// Open is all listeners and connections on this local port; 0 is every port. Those
+// Open returns all listeners and connections on this local port; 0 is every port. Those
 // in TIME_WAIT, which no process has any more, are left out.
 func Open(port uint16) ([]Socket, error) { return all(port, 0xfff&^(1<<TimeWait)) }
 
@@ -116,6 +134,7 @@ const (
 	idOfRequest   = 8  // where struct inet_diag_sockid begins
 	idOfMessage   = 4
 	receiveBuffer = 64 << 10
+	onlyIPv6      = 11 // INET_DIAG_SKV6ONLY, an attribute after the message
 )
 
 // ask sends one request: for one connection when states is 0, else for all
@@ -228,5 +247,23 @@ func socket(body []byte) Socket {
 		Unread: native.Uint32(body[56:]),
 		Unsent: native.Uint32(body[60:]),
 		Inode:  native.Uint32(body[68:]),
+
+		OnlyIPv6: attribute(body[messageSize:], onlyIPv6) == 1,
 	}
+}
+
+// attribute returns the first byte of an attribute, 0 when it is not there: netlink(7).
+func attribute(p []byte, kind uint16) byte {
+	native := binary.NativeEndian
+	for len(p) > unix.SizeofNlAttr {
+		size := int(native.Uint16(p[0:]))
+		if native.Uint16(p[2:]) == kind && size > unix.SizeofNlAttr {
+			return p[unix.SizeofNlAttr]
+		}
+		if size < unix.SizeofNlAttr {
+			return 0 // malformed
+		}
+		p = p[min(len(p), (size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)):]
+	}
+	return 0
 }

@@ -170,8 +170,8 @@ type caller struct {
 func newGenerator(l load) (*generator, error) {
 	g := &generator{
 		load:    l,
-		address: sockaddr(l.server),
-		source:  sockaddr(netip.AddrPortFrom(proc.Source(0), 0)),
+		address: kernel.RawSockaddr(l.server),
+		source:  kernel.RawSockaddr(netip.AddrPortFrom(proc.Source(0), 0)),
 		events:  make([]unix.EpollEvent, 256),
 		buffer:  make([]byte, 16<<10),
 		clients: make([]caller, l.clients),
@@ -477,33 +477,10 @@ func call(number uintptr, fd int, address []byte) error {
 	return nil
 }
 
-// sockaddr is an address as the kernel takes it: ip(7), ipv6(7).
-func sockaddr(a netip.AddrPort) []byte {
-	if a.Addr().Is4() {
-		raw := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
-		raw = binary.BigEndian.AppendUint16(raw, a.Port())
-		raw = append(raw, a.Addr().AsSlice()...)
-		return append(raw, make([]byte, 8)...)
-	}
-	raw := binary.NativeEndian.AppendUint16(nil, unix.AF_INET6)
-	raw = binary.BigEndian.AppendUint16(raw, a.Port())
-	raw = binary.BigEndian.AppendUint32(raw, 0) // flow
-	raw = append(raw, a.Addr().AsSlice()...)
-	return binary.BigEndian.AppendUint32(raw, 0) // scope: loopback has none
-}
-
-// pin keeps this thread on one processor until restore.
+// pin keeps this thread on its processor, if there is one for it, until restore.
 func pin(cpu int) (restore func() error, err error) {
 	if cpu == anyProcessor {
-		return func() error { return nil }, nil
+		return proc.Pin()
 	}
-	var before, wanted unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return nil, fmt.Errorf("sched_getaffinity: %w", err)
-	}
-	wanted.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &wanted); err != nil {
-		return nil, fmt.Errorf("processor %d: sched_setaffinity: %w", cpu, err)
-	}
-	return func() error { return unix.SchedSetaffinity(0, &before) }, nil
+	return proc.Pin(cpu)
 }

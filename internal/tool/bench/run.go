@@ -290,14 +290,14 @@ func (r *runner) count(ctx context.Context, m *measured, size int) error {
 		s.NotCalls = "the server has ended"
 		return nil
 	}
-	counter, err := ptrace.Attach(m.server.Pids...)
+	counter, err := ptrace.Count(m.server.Pids()...)
 	if err != nil {
 		s.NotCalls = err.Error()
 		return nil
 	}
 	l := r.load(m, s.Conns)
 	l.rate, l.during = 0, countedFor
-	// Those that were woken by Attach have begun to wait again: see syscount.
+	// The calls that Count has interrupted are entered again.
 	l.most = int64(s.Conns)
 	_, err = l.run(ctx)
 	before := counter.Counts()

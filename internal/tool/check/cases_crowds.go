@@ -134,7 +134,7 @@ func queueHolds(t *trial) error {
 	results := make(chan dialed, crowdSize)
 	for range crowdSize {
 		go func() {
-			c, err := play.Dial(t.server.addr)
+			c, err := play.Dial(t.server.Addr)
 			results <- dialed{c, err}
 		}()
 	}
@@ -171,7 +171,7 @@ func queueHolds(t *trial) error {
 
 func (t *trial) roomForMany() error {
 	const enough = 1300
-	for _, pid := range t.server.pids {
+	for _, pid := range t.server.Pids() {
 		var limit unix.Rlimit
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
 			return limitError(err)

@@ -167,7 +167,7 @@ const (
 // look remembers what the server has used so far.
 func (t *trial) look() error {
 	var err error
-	t.before, err = t.server.used()
+	t.before, err = t.server.Used()
 	if err != nil {
 		return t.lost(err)
 	}
@@ -192,7 +192,7 @@ func sendsEndlessly(t *trial) error {
 }
 
 func grownLittle(t *trial) error {
-	after, err := t.server.used()
+	after, err := t.server.Used()
 	if err != nil && t.model == Blocking {
 		return t.goodEnd() // it has refused its one client
 	}

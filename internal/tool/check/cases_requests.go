@@ -215,17 +215,17 @@ func sendEach(name, text string) step {
 // blame here.
 func endsToWrite(t *trial) error {
 	t.mayEnd = true
-	if err := t.server.signal(unix.SIGTERM); err != nil {
+	if err := t.server.Signal(unix.SIGTERM); err != nil {
 		return err
 	}
-	_, err := until(t.ctx, writesWithin, func() (bool, error) { return t.server.ended(), nil })
+	_, err := until(t.ctx, writesWithin, func() (bool, error) { return t.server.Ended(), nil })
 	return err
 }
 
 const writesWithin = 2 * time.Second
 
 func noEscapes(t *trial) error {
-	output := t.server.proc.Output()
+	output := t.server.Proc.Output()
 	if i := bytes.IndexByte(output, 0x1b); i >= 0 {
 		return fails(
 			"in its output: "+quote(output[i:]),

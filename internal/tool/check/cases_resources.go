@@ -265,7 +265,7 @@ func keepsSending(t *trial) error {
 }
 
 func fewThreads(t *trial) error {
-	usage, err := t.server.used()
+	usage, err := t.server.Used()
 	if err != nil {
 		return t.lost(err)
 	}

@@ -99,7 +99,7 @@ func signalled(signal unix.Signal) step {
 		if err := t.comesToRest(); err != nil {
 			return err
 		}
-		return t.server.signal(signal)
+		return t.server.Signal(signal)
 	})
 }
 
@@ -112,10 +112,10 @@ func endsWell() step {
 			return err
 		}
 		t.note("ended within %v", time.Since(began).Round(time.Millisecond))
-		if !slices.Contains(t.server.pids, t.server.proc.Pid()) {
+		if !slices.Contains(t.server.Pids(), t.server.Proc.Pid()) {
 			return nil
 		}
-		if how, ok := t.server.proc.Status(); !ok {
+		if how, ok := t.server.Proc.Status(); !ok {
 			return fails(how, "exit status 0")
 		}
 		return nil
@@ -124,12 +124,12 @@ func endsWell() step {
 
 func ends(t *trial) error {
 	ended, err := t.until(func() (bool, error) {
-		for _, pid := range t.server.pids {
-			if pid == t.server.proc.Pid() {
-				if t.server.proc.Running() {
+		for _, pid := range t.server.Pids() {
+			if pid == t.server.Proc.Pid() {
+				if t.server.Proc.Running() {
 					return false, nil
 				}
-			} else if _, err := t.server.used(); err == nil {
+			} else if _, err := t.server.Used(); err == nil {
 				return false, nil
 			}
 		}
@@ -147,13 +147,13 @@ func ends(t *trial) error {
 }
 
 func startsAgain(t *trial) error {
-	port := t.server.addr.Port()
+	port := t.server.Addr.Port()
 	waiting, err := sockets.InState(port, sockets.TimeWait)
 	if err != nil {
 		return err
 	}
 	t.note("%s in TIME_WAIT", report.Plural(len(waiting), "connection", "connections"))
-	if err := t.server.end(); err != nil {
+	if err := t.server.End(); err != nil {
 		return err
 	}
 	again, err := t.restart()

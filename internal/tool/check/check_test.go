@@ -165,8 +165,8 @@ func TestARunningServer(t *testing.T) {
 	target := Target{Command: command(serveWrong, "none")}
 	s, err := target.start(t.Context(), time.Minute)
 	must(t, err)
-	defer func() { must(t, s.end()) }()
-	report, err := Run(t.Context(), Target{Addr: s.addr}, Options{})
+	defer func() { must(t, s.End()) }()
+	report, err := Run(t.Context(), Target{Addr: s.Addr}, Options{})
 	must(t, err)
 	for _, r := range report.Results {
 		switch {
@@ -178,7 +178,7 @@ func TestARunningServer(t *testing.T) {
 			t.Errorf("%s: %s %s, got %s", r.Address, r.Verdict, r.Reason, r.Got)
 		}
 	}
-	if s.ended() {
+	if s.Ended() {
 		t.Error("the server has ended")
 	}
 }
@@ -187,8 +187,8 @@ func TestARunningServerThatEndsIsMissed(t *testing.T) {
 	target := Target{Command: command(serveWrong, "ends on a reset")}
 	s, err := target.start(t.Context(), time.Minute)
 	must(t, err)
-	defer func() { must(t, s.end()) }()
-	report, err := Run(t.Context(), Target{Addr: s.addr}, Options{
+	defer func() { must(t, s.End()) }()
+	report, err := Run(t.Context(), Target{Addr: s.Addr}, Options{
 		Only: []string{"disconnects/reset-mid-request", "disconnects/reset-after-answer"},
 	})
 	must(t, err)
@@ -305,7 +305,7 @@ func TestASendBufferTakesAPart(t *testing.T) {
 	}
 	theirs, err := tr.theirs(tr.clients["a"])
 	must(t, err)
-	fd, err := duplicate(theirs, s.pids)
+	fd, err := duplicate(theirs, s.Pids())
 	must(t, err)
 	defer unix.Close(fd)
 	n, err := unix.SendmsgN(fd, make([]byte, 114), nil, nil, unix.MSG_DONTWAIT)
@@ -462,15 +462,15 @@ func TestServersEndWithTheirChildren(t *testing.T) {
 		"sh", "-c", strings.Join(command(serveWrong, "none")[1:4], " ") + " {addr} & wait",
 	}}.start(t.Context(), time.Minute)
 	must(t, err)
-	if len(s.pids) != 1 || s.pids[0] == s.proc.Pid() {
-		t.Errorf("the listener is held by %v, a child of %d", s.pids, s.proc.Pid())
+	if len(s.Pids()) != 1 || s.Pid() == s.Proc.Pid() {
+		t.Errorf("the listener is held by %v, a child of %d", s.Pids(), s.Proc.Pid())
 	}
-	must(t, s.end())
+	must(t, s.End())
 	gone, err := until(t.Context(), 10*time.Second, func() (bool, error) {
-		_, err := proc.Used(s.pids[0])
+		_, err := proc.Used(s.Pids()[0])
 		return errors.Is(err, proc.ErrGone), nil
 	})
 	if !gone || err != nil {
-		t.Errorf("process %d still runs (%v)", s.pids[0], err)
+		t.Errorf("process %d still runs (%v)", s.Pids()[0], err)
 	}
 }

@@ -34,7 +34,7 @@ func flooding(what string, one func(*flood, *play.Conn) error) step {
 		for range floodClients {
 			f.clients.Go(func() {
 				for !f.ending.Load() {
-					c, err := play.Dial(t.server.addr)
+					c, err := play.Dial(t.server.Addr)
 					if err != nil {
 						return // no server any more: the steps that follow will find out
 					}

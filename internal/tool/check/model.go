@@ -43,13 +43,13 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 	if err != nil {
 		return p, err
 	}
-	if s.proc == nil && !listening(s.addr) {
+	if s.Proc == nil && !listening(s.Addr) {
 		return p, fmt.Errorf("nobody listens on %v; start the server first, or let the check start it:"+
-			" lesson check -- COMMAND {port}", s.addr)
+			" lesson check -- COMMAND {port}", s.Addr)
 	}
 	t := r.trial(ctx, s)
 	defer func() { err = errors.Join(err, t.close()) }()
-	p.visible = len(s.pids) > 0
+	p.visible = s.visible()
 	p.answer = protocol.Response
 
 	var words []string
@@ -66,7 +66,7 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 		words = append(words, fmt.Sprintf("an accept queue for %d", l.Unsent))
 	}
 	p.seen = strings.Join(words, ", ")
-	if p.model != Blocking && s.proc != nil {
+	if p.model != Blocking && s.Proc != nil {
 		calls, err := t.countCalls()
 		p.calls = calls
 		p.seen += "\n" + inWords(calls, err)
@@ -83,7 +83,7 @@ func (t *trial) countCalls() (map[string]float64, error) {
 	for _, c := range t.crowd {
 		_ = c.Close()
 	}
-	counter, err := ptrace.Attach(t.server.pids...)
+	counter, err := ptrace.Count(t.server.Pids()...)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func inWords(calls map[string]float64, err error) string {
 // guess finds out how the server waits: what a second client sees while the
 // first holds half a request, and what /proc shows meanwhile.
 func (t *trial) guess(p *portrait) (Model, []string, error) {
-	idle, _ := t.server.used() // nothing when it cannot be seen
+	idle, _ := t.server.Used() // nothing when it cannot be seen
 	first, err := t.dial()
 	if err != nil {
 		return "", nil, errors.New(err.(*failure).got)
@@ -219,16 +219,16 @@ func isOurs(err error) bool {
 
 // serves says whether the server is still there for somebody.
 func (t *trial) serves() bool {
-	if t.server.proc != nil {
-		return !t.server.ended()
+	if t.server.Proc != nil {
+		return !t.server.Ended()
 	}
-	return listening(t.server.addr)
+	return listening(t.server.Addr)
 }
 
 // concurrency tells an event loop from threads, by what it holds while several
 // clients do not finish.
 func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
-	if len(t.server.pids) == 0 {
+	if !t.server.visible() {
 		return EventLoop, []string{"serves several clients at the same time (its process cannot be seen:" +
 			" taken for an event loop, unless --model says otherwise)"}
 	}
@@ -237,12 +237,12 @@ func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
 	}
 	// If it does not take them all, the cases will say so.
 	_ = t.takesAll()
-	now, err := t.server.used()
+	now, err := t.server.Used()
 	if err != nil {
 		return EventLoop, []string{"serves several clients at the same time"}
 	}
 	threads := report.Plural(len(now.Threads), "thread", "threads")
-	if tree := t.processes(); tree >= sitters {
+	if tree := len(t.server.Pids()); tree >= sitters {
 		return Threaded, []string{"a process for each connection", report.Plural(tree, "process", "processes")}
 	}
 	if how := t.watched(); how != "" {
@@ -255,18 +255,6 @@ func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
 	return EventLoop, []string{"event loop", threads, "without epoll (select or poll)"}
 }
 
-// processes is how many processes serve the connections.
-func (t *trial) processes() int {
-	if t.server.proc == nil {
-		return 1
-	}
-	tree, err := t.server.proc.Tree()
-	if err != nil {
-		return 1
-	}
-	return len(tree)
-}
-
 // watched says how epoll watches the first client's connection, "" if it does
 // not.
 func (t *trial) watched() string {
@@ -274,7 +262,7 @@ func (t *trial) watched() string {
 	if err != nil {
 		return ""
 	}
-	for _, pid := range t.server.pids {
+	for _, pid := range t.server.Pids() {
 		interest, ok := interestIn(pid, theirs)
 		if !ok {
 			continue
@@ -287,25 +275,16 @@ func (t *trial) watched() string {
 	return ""
 }
 
-func interestIn(pid int, socket sockets.Socket) (proc.Interest, bool) {
-	descriptors, err := proc.Descriptors(pid)
-	if err != nil {
-		return proc.Interest{}, false
+// interestIn returns how a process of the server watches a connection, if it does.
+func interestIn(pid int, socket sockets.Socket) (watched proc.Interest, ok bool) {
+	fd, open, err := proc.DescriptorOf(pid, socket.Inode)
+	if err != nil || !open {
+		return watched, false
 	}
-	for fd, link := range descriptors {
-		if link != "anon_inode:[eventpoll]" {
-			continue
-		}
-		interests, err := proc.Interests(pid, fd)
-		if err != nil {
-			continue
-		}
-		i := slices.IndexFunc(interests, func(in proc.Interest) bool {
-			return descriptors[in.FD] == proc.SocketLink(socket.Inode)
-		})
-		if i >= 0 {
-			return interests[i], true
-		}
+	list, err := proc.InterestsWith(pid, fd)
+	i := slices.IndexFunc(list, func(in proc.Interest) bool { return in.FD == fd })
+	if err != nil || i < 0 {
+		return watched, false
 	}
-	return proc.Interest{}, false
+	return list[i], true
 }

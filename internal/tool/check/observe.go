@@ -72,7 +72,7 @@ func calm() step {
 	return step{text: text, do: func(t *trial) error {
 		var last use
 		for range calmTries {
-			before, err := t.server.used()
+			before, err := t.server.Used()
 			if err != nil {
 				return t.lost(err)
 			}
@@ -81,7 +81,7 @@ func calm() step {
 			case <-t.ctx.Done():
 				return t.ctx.Err()
 			}
-			after, err := t.server.used()
+			after, err := t.server.Used()
 			if err != nil {
 				return t.lost(err)
 			}
@@ -100,7 +100,7 @@ func calm() step {
 
 // lost is what a process that cannot be looked at any more means.
 func (t *trial) lost(err error) error {
-	if t.server.ended() || err == proc.ErrGone {
+	if t.server.Ended() || err == proc.ErrGone {
 		return fails("the server's process has ended", "it goes on")
 	}
 	return err
@@ -185,7 +185,7 @@ func (t *trial) descriptorsBack(most int) error {
 // limitDescriptors leaves the server room for so many more descriptors. Only
 // the soft limit is lowered, so that it can be raised again.
 func (t *trial) limitDescriptors(more int) error {
-	for _, pid := range t.server.pids {
+	for _, pid := range t.server.Pids() {
 		descriptors, err := proc.Descriptors(pid)
 		if err != nil {
 			return t.lost(err)
@@ -208,7 +208,7 @@ func (t *trial) limitDescriptors(more int) error {
 // unlimitDescriptors raises the limit to what it may be, which is what most
 // servers raise it to by themselves.
 func (t *trial) unlimitDescriptors() error {
-	for _, pid := range t.server.pids {
+	for _, pid := range t.server.Pids() {
 		var old unix.Rlimit
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
 			return limitError(err)
@@ -244,7 +244,7 @@ func limitError(err error) error {
 func (t *trial) exhausted() error {
 	ok, err := t.until(func() (bool, error) {
 		l, err := t.listener()
-		return err == nil && l.Unread > 0 || t.server.ended(), err
+		return err == nil && l.Unread > 0 || t.server.Ended(), err
 	})
 	if err == nil && !ok {
 		return unable{"the server does not run out of descriptors"}
@@ -262,8 +262,9 @@ const restWithin = 300 * time.Millisecond
 // comesToRest waits until the server has done what there was to do, and sleeps.
 // Whoever has read a request may not have answered it yet.
 func (t *trial) comesToRest() error {
+	pids := t.server.Pids()
 	_, err := until(t.ctx, restWithin, func() (bool, error) {
-		for _, pid := range t.server.pids {
+		for _, pid := range pids {
 			asleep, err := proc.Asleep(pid)
 			if errors.Is(err, proc.ErrGone) {
 				continue

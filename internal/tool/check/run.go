@@ -194,7 +194,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 			break
 		}
 		result.Cause = cmp.Or(telling(result.Process), failed.cause, result.Cause)
-		if s.proc == nil && !listening(s.addr) {
+		if s.Proc == nil && !listening(s.Addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")
 		}
@@ -210,7 +210,7 @@ func (r *runner) trial(ctx context.Context, s *server) *trial {
 		ctx: ctx, server: s, model: r.portrait.model,
 		patience: r.options.Patience, timeout: r.options.Timeout, answer: r.portrait.answer,
 		clients: map[string]*play.Conn{}, filled: map[string]int{},
-		restart: func() (*server, error) { return r.target.startAt(ctx, s.addr.Port(), elsewhere) },
+		restart: func() (*server, error) { return r.target.startAt(ctx, s.Addr.Port(), elsewhere) },
 	}
 }
 
@@ -224,7 +224,7 @@ func (t *trial) play(script []step) (failed int, err error) {
 			return i + 1, err
 		}
 	}
-	if t.model != Blocking && !t.mayEnd && t.server.ended() {
+	if t.model != Blocking && !t.mayEnd && t.server.Ended() {
 		return len(script), fails("the server's process has ended", "it goes on")
 	}
 	return 0, nil
@@ -293,16 +293,16 @@ const dyingWithin = 300 * time.Millisecond
 
 // obituary says how a server of ours has ended, if it has, and what it wrote.
 func (s *server) obituary(ctx context.Context) ([]string, error) {
-	if s.proc == nil {
+	if s.Proc == nil {
 		return nil, nil
 	}
-	ended, err := until(ctx, dyingWithin, func() (bool, error) { return s.ended(), nil })
+	ended, err := until(ctx, dyingWithin, func() (bool, error) { return s.Ended(), nil })
 	if err != nil || !ended {
 		return nil, err
 	}
-	how, _ := s.proc.Status()
+	how, _ := s.Proc.Status()
 	lines := []string{"the server has ended: " + how}
-	if words := child.LastWords(s.proc.Output()); words != "" {
+	if words := child.LastWords(s.Proc.Output()); words != "" {
 		lines = append(lines, "its last words: "+words)
 	}
 	return lines, nil

@@ -71,7 +71,7 @@ func connectSmall(name string) step {
 }
 
 func (t *trial) connectSmall(name string) error {
-	c, err := t.dialled(play.DialSmall(t.server.addr))
+	c, err := t.dialled(play.DialSmall(t.server.Addr))
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 	if err != nil {
 		return 0, answeredEarly
 	}
-	fd, err := duplicate(theirs, t.server.all())
+	fd, err := duplicate(theirs, t.server.Pids())
 	if err != nil {
 		return 0, err
 	}
@@ -148,27 +148,22 @@ func top(fd, most int, unbounded bool) (written int, err error) {
 	return written, nil
 }
 
-// duplicate is a descriptor of ours for a socket of theirs.
+// duplicate returns a descriptor of ours for a socket of theirs.
 func duplicate(theirs sockets.Socket, pids []int) (int, error) {
 	for _, pid := range pids {
-		descriptors, err := proc.Descriptors(pid)
+		fd, open, err := proc.DescriptorOf(pid, theirs.Inode)
 		if err != nil {
 			return -1, err
 		}
-		for fd, link := range descriptors {
-			if link == proc.SocketLink(theirs.Inode) {
-				return take(pid, fd)
-			}
+		if !open {
+			continue
 		}
+		ours, err := proc.Duplicate(pid, fd)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOSYS) {
+			return -1, unable{"the send buffer is filled through a duplicate of the server's" +
+				" descriptor, which is not allowed here: " + err.Error()}
+		}
+		return ours, err
 	}
 	return -1, unable{"no process of the server has this connection open"}
-}
-
-func take(pid, fd int) (int, error) {
-	ours, err := proc.Duplicate(pid, fd)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOSYS) {
-		return -1, unable{"a descriptor of the server, which the send buffer is filled through," +
-			" cannot be duplicated here: " + err.Error()}
-	}
-	return ours, err
 }

@@ -86,7 +86,7 @@ func maySend(name, text string) step {
 // waits a while.
 func taken(names ...string) step {
 	return step{text: "the server must read that", do: func(t *trial) error {
-		if len(t.server.pids) == 0 {
+		if !t.server.visible() {
 			time.Sleep(pauseUnseen)
 			return nil
 		}
@@ -106,7 +106,7 @@ func (t *trial) waitTaken(name string) error {
 	c := t.clients[name]
 	read, err := t.until(func() (bool, error) {
 		theirs, err := t.theirs(c)
-		if errors.Is(err, sockets.ErrNone) || t.server.ended() {
+		if errors.Is(err, sockets.ErrNone) || t.server.Ended() {
 			return true, nil // closed: the next step says what to think of it
 		}
 		return err == nil && theirs.Inode != 0 && theirs.Unread == 0, err
@@ -122,7 +122,7 @@ func (t *trial) waitTaken(name string) error {
 func accepted(names ...string) step {
 	text := "the server must accept " + report.List(names)
 	return step{text: text, do: func(t *trial) error {
-		if len(t.server.pids) == 0 {
+		if !t.server.visible() {
 			time.Sleep(pauseUnseen)
 			return nil
 		}
@@ -138,7 +138,7 @@ func accepted(names ...string) step {
 func (t *trial) waitAccepted(c *play.Conn) error {
 	ok, err := t.until(func() (bool, error) {
 		theirs, err := t.theirs(c)
-		if errors.Is(err, sockets.ErrNone) || t.server.ended() {
+		if errors.Is(err, sockets.ErrNone) || t.server.Ended() {
 			return true, nil
 		}
 		return err == nil && theirs.Inode != 0, err
@@ -276,10 +276,10 @@ func (t *trial) serveOneMore() error {
 
 func (t *trial) goodEnd() error {
 	t.mayEnd = true
-	if t.server.proc == nil {
+	if t.server.Proc == nil {
 		return nil
 	}
-	ended, err := t.until(func() (bool, error) { return t.server.ended(), nil })
+	ended, err := t.until(func() (bool, error) { return t.server.Ended(), nil })
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func (t *trial) goodEnd() error {
 		doing, _ := t.doing()
 		return fails(fmt.Sprintf("still running after %v; %s", t.waited(), doing), want)
 	}
-	if how, ok := t.server.proc.Status(); !ok {
+	if how, ok := t.server.Proc.Status(); !ok {
 		return fails(how, want)
 	}
 	return nil
@@ -358,10 +358,10 @@ func stop() step {
 		if err := t.comesToRest(); err != nil {
 			return err
 		}
-		if err := t.server.signal(unix.SIGSTOP); err != nil {
+		if err := t.server.Signal(unix.SIGSTOP); err != nil {
 			return err
 		}
-		stopped, err := t.until(t.server.stands)
+		stopped, err := t.until(t.server.Stopped)
 		if err == nil && !stopped {
 			return unable{"the process does not stop"}
 		}
@@ -373,7 +373,7 @@ func stop() step {
 func goOn() step {
 	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
 		t.stopped = false
-		return t.server.signal(unix.SIGCONT)
+		return t.server.Signal(unix.SIGCONT)
 	}}
 }
 
@@ -395,7 +395,7 @@ func (t *trial) gather(n int, text string) error {
 		if err := t.queue(1, text); err != nil {
 			return err
 		}
-		if len(t.server.pids) == 0 {
+		if !t.server.visible() {
 			continue
 		}
 		if err := t.waitAccepted(t.crowd[len(t.crowd)-1]); err != nil {
@@ -431,7 +431,7 @@ func allTaken() step {
 }
 
 func (t *trial) takesAll() error {
-	if len(t.server.pids) == 0 {
+	if !t.server.visible() {
 		time.Sleep(pauseUnseen)
 		return nil
 	}
@@ -447,7 +447,7 @@ func (t *trial) takesAll() error {
 			}
 			if theirs.Inode == 0 || theirs.Unread > 0 {
 				missing = c
-				return t.server.ended(), nil
+				return t.server.Ended(), nil
 			}
 		}
 		return true, nil

@@ -75,7 +75,7 @@ func (t *trial) dial() (*play.Conn, error) {
 				report.Plural(int(l.Unread), "client waits", "clients wait")), "a connection")
 		}
 	}
-	return t.dialled(play.Dial(t.server.addr))
+	return t.dialled(play.Dial(t.server.Addr))
 }
 
 func (t *trial) dialled(c *play.Conn, err error) (*play.Conn, error) {
@@ -91,7 +91,7 @@ func (t *trial) dialled(c *play.Conn, err error) (*play.Conn, error) {
 // theirs is the server's end of a client's connection. ErrNone when the server
 // has closed it, or runs on another machine.
 func (t *trial) theirs(c *play.Conn) (sockets.Socket, error) {
-	s, err := sockets.Connection(t.server.addr, c.LocalAddr())
+	s, err := sockets.Connection(t.server.Addr, c.LocalAddr())
 	if err != nil || s.Inode != 0 {
 		return s, err
 	}
@@ -105,20 +105,18 @@ func (t *trial) theirs(c *play.Conn) (sockets.Socket, error) {
 
 // listener is the server's listener as the kernel sees it.
 func (t *trial) listener() (sockets.Socket, error) {
-	return listenerAt(t.server.addr)
+	return listenerAt(t.server.Addr)
 }
 
 func listenerAt(addr netip.AddrPort) (sockets.Socket, error) {
-	listeners, err := sockets.Listeners(addr.Port())
+	listeners, err := sockets.ListenersAt(addr)
+	if err == nil && len(listeners) == 0 {
+		err = sockets.ErrNone
+	}
 	if err != nil {
 		return sockets.Socket{}, err
 	}
-	for _, l := range listeners {
-		if at := l.Local.Addr(); at == addr.Addr() || at.IsUnspecified() {
-			return l, nil
-		}
-	}
-	return sockets.Socket{}, sockets.ErrNone
+	return listeners[0], nil
 }
 
 // read reads the rest of a conversation and says what came in words.
@@ -217,5 +215,5 @@ func (t *trial) close() error {
 	for _, c := range t.crowd {
 		_ = c.Close()
 	}
-	return t.server.end()
+	return t.server.End()
 }

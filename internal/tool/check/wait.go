@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
-	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 )
@@ -93,12 +92,12 @@ func (t *trial) blocked(now time.Time) bool {
 	v := &t.vigil
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.blocked || now.Sub(v.looked) < lookEvery || len(t.server.pids) == 0 {
+	if v.blocked || now.Sub(v.looked) < lookEvery || !t.server.visible() {
 		return v.blocked
 	}
 	v.looked = now
-	pids := t.server.all()
-	used, err := usedBy(pids)
+	pids := t.server.Pids()
+	used, err := t.server.Used()
 	if err != nil || v.waiting < max(v.players, 1) || !maps.Equal(used.Threads, v.last.Threads) ||
 		!sleepsLonger(pids, t.patience) {
 		v.still = time.Time{}
@@ -150,7 +149,7 @@ func lasts(pid int, c proc.Call) time.Duration {
 		}
 		return time.Duration(int32(n)) * time.Millisecond
 	}
-	switch ptrace.Name(c.Number) {
+	switch c.Name() {
 	case "epoll_wait", "epoll_pwait":
 		return milliseconds(c.Args[3])
 	case "epoll_pwait2":
@@ -185,7 +184,7 @@ func lasts(pid int, c proc.Call) time.Duration {
 
 // socketLimit returns the time limit that a socket has for the call.
 func socketLimit(pid int, c proc.Call, option int) time.Duration {
-	fd, err := proc.Duplicate(pid, int(int32(c.Args[0])))
+	fd, err := proc.Duplicate(pid, c.Descriptor())
 	if err != nil {
 		return 0
 	}
@@ -205,7 +204,7 @@ func socketLimit(pid int, c proc.Call, option int) time.Duration {
 // mayBeWoken reports whether something may wake the server that no client does from
 // now on: a segment on its way, a timer, a connection with somebody else.
 func (t *trial) mayBeWoken(pids []int) bool {
-	open, err := sockets.Open(t.server.addr.Port())
+	open, err := sockets.Open(t.server.Addr.Port())
 	if err != nil {
 		return true
 	}
@@ -259,14 +258,14 @@ func wakes(pid, fd int, link string) bool {
 // onItsWay reports whether the kernel has still to deliver something between a client
 // and the server.
 func (t *trial) onItsWay(c *play.Conn) bool {
-	ours, err := sockets.Connection(c.LocalAddr(), t.server.addr)
+	ours, err := sockets.Connection(c.LocalAddr(), t.server.Addr)
 	if errors.Is(err, sockets.ErrNone) {
 		return false // closed long ago
 	}
 	if err != nil {
 		return true
 	}
-	theirs, err := sockets.Connection(t.server.addr, c.LocalAddr())
+	theirs, err := sockets.Connection(t.server.Addr, c.LocalAddr())
 	switch {
 	case errors.Is(err, sockets.ErrNone): // unless the handshake is not over there
 		return ours.State == sockets.Established || ours.Unsent > 0

@@ -4,6 +4,7 @@ package crowd
 
 import (
 	"fmt"
+	"lesson/internal/kernel"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +15,11 @@ import (
 // killed. What the kernel needs for a crowd before it is the price of connections
 // as such, to which every other server adds its own.
 func AcceptOnly(at netip.AddrPort) error {
-	family, addr := sockaddr(at)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	addr, err := kernel.Sockaddr(at)
+	if err != nil {
+		return fmt.Errorf("address %v: %w", at, err)
+	}
+	fd, err := unix.Socket(kernel.Family(at.Addr()), unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}

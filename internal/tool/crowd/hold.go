@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/kernel"
 	"lesson/internal/observe/proc"
 )
 
@@ -76,8 +77,11 @@ func (s *Silent) Reset() error {
 // connect makes no use of package net, which would keep some kB for each
 // connection, so that a crowd does not take the memory of the machine on this side.
 func (s *Silent) connect() (int, error) {
-	family, to := sockaddr(s.to)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	to, err := kernel.Sockaddr(s.to)
+	if err != nil {
+		return 0, fmt.Errorf("address %v: %w", s.to, err)
+	}
+	fd, err := unix.Socket(kernel.Family(s.to.Addr()), unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return 0, fmt.Errorf("socket: %w", err)
 	}
@@ -136,13 +140,6 @@ func awaitEstablished(fd int) error {
 			return nil
 		}
 	}
-}
-
-func sockaddr(to netip.AddrPort) (family int, sa unix.Sockaddr) {
-	if addr := to.Addr().Unmap(); addr.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Addr: addr.As4(), Port: int(to.Port())}
-	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}
 }
 
 // Held is what a crowd in another process answers when it has been told to grow.

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"lesson/internal/kernel"
 	"lesson/internal/observe/proc"
 
 	"golang.org/x/sys/unix"
@@ -71,11 +72,8 @@ func localAddr(fd int) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
 	}
-	in, ok := name.(*unix.SockaddrInet4)
-	if !ok {
-		return netip.AddrPort{}, errors.New("getsockname: not an IPv4 address")
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port)), nil
+	addr, _ := kernel.AddrPort(name) // it is one of IPv4
+	return addr, nil
 }
 
 // closeAll closes; Linux closes a descriptor whatever close returns.

@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"lesson/internal/observe/proc"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -219,9 +217,8 @@ func (c *crew) untilAtRest() error {
 	})
 }
 
-// atRest asks the kernel where a thread stands: the first word of
-// /proc/PID/task/TID/syscall is the number of its system call, or "running", also
-// for a thread that has been woken and has no processor yet.
+// atRest asks the kernel where a thread is blocked. One that has been woken and has no
+// processor yet is blocked nowhere.
 func (w *waiter) atRest() (bool, error) {
 	if w.held.Load() {
 		return true, nil
@@ -233,13 +230,11 @@ func (w *waiter) atRest() (bool, error) {
 	if tid == 0 {
 		return false, nil
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", tid))
-	if err != nil {
-		return false, fmt.Errorf("where a thread stands: %w", err)
+	call, err := proc.ThreadBlockedIn(int(tid))
+	if errors.Is(err, proc.ErrRuns) {
+		return false, nil
 	}
-	number, _, _ := strings.Cut(string(text), " ")
-	call, err := strconv.Atoi(number)
-	return err == nil && call == unix.SYS_EPOLL_PWAIT, nil
+	return err == nil && call.Number == unix.SYS_EPOLL_PWAIT, err
 }
 
 // accept takes a connection, or says that there is none (any more).

@@ -164,24 +164,21 @@ func (r *runner) play(ctx context.Context, s play.Scenario) {
 // hasEnded says whether the server has ended by itself: nobody listens there any
 // more. Its process may take a moment longer.
 func (r *runner) hasEnded() bool {
-	if !r.server.Proc.Running() {
+	if r.server.Ended() {
 		return true
 	}
-	listeners, err := sockets.Listeners(r.server.Addr.Port())
+	listeners, err := sockets.ListenersAt(r.server.Addr)
 	return err == nil && len(listeners) == 0
 }
 
 // freeze stops the server and returns when all of it stands.
 func (r *runner) freeze(ctx context.Context) {
-	for _, pid := range r.server.Pids {
-		_ = child.Signal(pid, unix.SIGSTOP) // one that is gone will be found out
-		for ctx.Err() == nil {
-			stopped, err := proc.Stopped(pid)
-			if stopped || err != nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
+	_ = r.server.Signal(unix.SIGSTOP) // one that is gone will be found out
+	for ctx.Err() == nil {
+		if stopped, err := r.server.Stopped(); stopped || err != nil {
+			return
 		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -214,9 +211,7 @@ func (r *runner) thaw(s play.Scenario, clients *play.Clients, over <-chan struct
 		break
 	}
 	r.frozen = clients.Record().Lasted
-	for _, pid := range r.server.Pids {
-		_ = child.Signal(pid, unix.SIGCONT) // one that is gone will be found out
-	}
+	_ = r.server.Signal(unix.SIGCONT) // one that is gone will be found out
 }
 
 // end stops all servers. That one had to be killed is an error; that it had ended

@@ -56,7 +56,7 @@ func startProgram(p child.Program, c *column, name func(file string) string) (ru
 }
 
 func (r *childRun) addr() netip.AddrPort { return r.server.Addr }
-func (r *childRun) pid() int             { return r.server.Pids[0] }
+func (r *childRun) pid() int             { return r.server.Pid() }
 
 // stop kills it: that it may not know how to stop is no matter of the tour.
 func (r *childRun) stop() {

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"lesson/internal/observe/proc"
-	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/observe/trace"
 )
@@ -112,7 +111,7 @@ func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) 
 			byInode = descriptors(run.pid())
 		}
 		if run.pid() != self {
-			e.Stands = standsIn(run.pid())
+			e.Stands = blockedIn(run.pid())
 		}
 	}
 	byFD := map[int]string{} // the client at the other end
@@ -150,13 +149,14 @@ func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) 
 	return e
 }
 
-// standsIn is where a program stands, or nil: it runs, or we may not look.
-func standsIn(pid int) *stance {
-	call, argument, err := proc.StandsIn(pid)
+// blockedIn returns the call in which a program is blocked, or nil: it runs, or we may not
+// look.
+func blockedIn(pid int) *stance {
+	call, err := proc.BlockedIn(pid)
 	if err != nil {
 		return nil
 	}
-	return &stance{ptrace.Name(call), argument}
+	return &stance{call.Name(), call.Descriptor()}
 }
 
 // descriptors is the descriptors of a process by what they are.
@@ -179,48 +179,29 @@ func interests(pid, epoll, listener int, clients map[int]string, byInode map[str
 	if listener < 0 {
 		return nil
 	}
-	candidates := []int{epoll}
-	if byInode != nil {
-		candidates = nil
-		links, err := proc.Descriptors(pid)
-		if err != nil {
-			return nil
-		}
-		for fd, link := range links {
-			if link == "anon_inode:[eventpoll]" {
-				candidates = append(candidates, fd)
-			}
-		}
+	entries, err := proc.Interests(pid, epoll)
+	if byInode != nil { // its calls have not told of epoll
+		entries, err = proc.InterestsWith(pid, listener)
 	}
-	for _, fd := range candidates {
-		if fd < 0 {
-			continue
-		}
-		entries, err := proc.Interests(pid, fd)
-		if err != nil {
-			continue
-		}
-		if !slices.ContainsFunc(entries, func(i proc.Interest) bool { return i.FD == listener }) {
-			continue
-		}
-		list := []interest{}
-		for _, entry := range entries {
-			i := interest{FD: entry.FD, Events: trace.EventNames(asked(entry.Events))}
-			name, connected := clients[entry.FD]
-			switch {
-			case entry.FD == listener:
-				i.What = "listener"
-			case connected:
-				i.What, i.Client = "connection", name
-			default:
-				continue
-			}
-			list = append(list, i)
-		}
-		slices.SortFunc(list, func(a, b interest) int { return cmp.Compare(a.FD, b.FD) })
-		return list
+	if err != nil || !slices.ContainsFunc(entries, func(i proc.Interest) bool { return i.FD == listener }) {
+		return nil
 	}
-	return nil
+	list := []interest{}
+	for _, entry := range entries {
+		i := interest{FD: entry.FD, Events: trace.EventNames(asked(entry.Events))}
+		name, connected := clients[entry.FD]
+		switch {
+		case entry.FD == listener:
+			i.What = "listener"
+		case connected:
+			i.What, i.Client = "connection", name
+		default:
+			continue
+		}
+		list = append(list, i)
+	}
+	slices.SortFunc(list, func(a, b interest) int { return cmp.Compare(a.FD, b.FD) })
+	return list
 }
 
 // asked is the events that were asked for: the kernel adds EPOLLERR and EPOLLHUP to

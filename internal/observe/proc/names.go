@@ -1,6 +1,6 @@
 //go:build linux
 
-package ptrace
+package proc
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 
 //go:generate go run gen.go
 
-// names takes callNames apart: names in the order of their numbers, and a number
-// before a name that is not the next one's.
+// names parses callNames: names in the order of their numbers, and a number
+// before each name whose number is not the next one.
 var names = sync.OnceValue(func() map[int]string {
 	table := map[int]string{}
 	number := 0
@@ -27,9 +27,9 @@ var names = sync.OnceValue(func() map[int]string {
 	return table
 })
 
-// Name is the name of a system call of this architecture, as the manual and
-// strace have it: "accept4". One that is not known is "syscall 999".
-func Name(number int) string {
+// CallName returns the name of a system call of this architecture, as in the manual and
+// in strace: "accept4". An unknown one is "syscall 999".
+func CallName(number int) string {
 	if name, known := names()[number]; known {
 		return name
 	}

@@ -4,5 +4,7 @@ package ptrace
 
 import "golang.org/x/sys/unix"
 
+const nativeArch = 0
+
 // frameIn is not known here: a stack has one entry.
 func frameIn(*unix.PtraceRegs) uint64 { return 0 }
