@@ -17,11 +17,14 @@ import (
 
 var clientName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9 _-]{0,19}$`)
 
+// outsideName is what peers.nameOf calls clients from outside.
+var outsideName = regexp.MustCompile(`^out[0-9]+$`)
+
 // byHand is an act without what only a scenario sets, or the reason why a page may not
 // ask for it. It does not flood: a page acts for somebody who watches.
 func byHand(a play.Act) (play.Act, error) {
 	switch {
-	case !clientName.MatchString(a.Client):
+	case !clientName.MatchString(a.Client) || outsideName.MatchString(a.Client):
 		return a, badRequest("no client %q", a.Client).hint("a name has 1 to 20 letters and digits")
 	case !slices.Contains(play.Verbs(), a.Do) || a.Do == play.Flood:
 		return a, badRequest("a client cannot %q", a.Do).
@@ -171,25 +174,44 @@ func (s *session) dismiss() {
 	}
 }
 
-// peers tell whose address an address is.
+// peers are the clients that have been seen, by address. The zero value is ready.
 type peers struct {
-	mu    sync.Mutex
-	names map[netip.AddrPort]string
+	mu      sync.Mutex
+	names   map[netip.AddrPort]string
+	order   []netip.AddrPort // the oldest first
+	outside int              // how many clients from outside have a name
 }
 
+// meet notes the client with an address. Of many, the oldest are forgotten.
 func (p *peers) meet(addr netip.AddrPort, name string) {
-	const most = 4096 // ports that may still be seen in the kernel; the rest was long ago
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.names == nil || len(p.names) >= most {
-		p.names = map[netip.AddrPort]string{}
-	}
-	p.names[addr] = name
+	p.add(addr, name)
 }
 
-// nameOf returns the client with that address, "" for an outsider.
+// nameOf returns the client with an address. One that is not the session's is from
+// outside, and gets a name: "out1".
 func (p *peers) nameOf(addr netip.AddrPort) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, known := p.names[addr]; !known {
+		p.outside++
+		p.add(addr, fmt.Sprintf("out%d", p.outside))
+	}
 	return p.names[addr]
+}
+
+func (p *peers) add(addr netip.AddrPort, name string) {
+	const most = 4096 // ports that may still be seen in the kernel
+	if p.names == nil {
+		p.names = map[netip.AddrPort]string{}
+	}
+	if _, known := p.names[addr]; !known {
+		p.order = append(p.order, addr)
+	}
+	p.names[addr] = name
+	if len(p.order) > most {
+		delete(p.names, p.order[0])
+		p.order = p.order[1:]
+	}
 }

@@ -257,7 +257,7 @@ func TestACallerFromOutsideIsSeen(t *testing.T) {
 		v := view(events, server)
 		return slices.ContainsFunc(events, func(e anEvent) bool {
 			return e.Type == "call" && e.Event.Name == "read" && e.Event.Peer == peer
-		}) && len(v.Conns) == 1 && v.Conns[0].Peer == peer.String() && v.Conns[0].Client == ""
+		}) && len(v.Conns) == 1 && v.Conns[0].Peer == peer.String() && v.Conns[0].Client == "out1"
 	})
 }
 
@@ -340,6 +340,7 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		{"/acts", play.Act{Client: "a", Do: "dance"}, 400},
 		{"/acts", play.Act{Client: "", Do: "connect"}, 400},
 		{"/acts", play.Act{Client: "<b>", Do: "connect"}, 400},
+		{"/acts", play.Act{Client: "out1", Do: "connect"}, 400},
 		{"/acts", play.Act{Client: "a", Do: "send", Bytes: "x"}, 400},
 		{"/acts", play.Act{Client: "a", Do: "connect", Bytes: play.Bytes(strings.Repeat("x", maxBytes+1))}, 400},
 		{"/acts", strings.Repeat("x", maxBody), 400},
@@ -931,4 +932,34 @@ func (j *journal) made(server string) int64 {
 		return r.pushed
 	}
 	return 0
+}
+
+// Every address has a name: that of a client of the session, or one that it gets.
+func TestNamesOfClients(t *testing.T) {
+	var known peers
+	at := func(port int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
+	}
+	known.meet(at(1), "a")
+	for _, step := range []struct {
+		port int
+		want string
+	}{{1, "a"}, {2, "out1"}, {3, "out2"}, {2, "out1"}} {
+		if got := known.nameOf(at(step.port)); got != step.want {
+			t.Errorf("port %d is %q, want %q", step.port, got, step.want)
+		}
+	}
+	known.meet(at(2), "b") // the port is used again
+	if got := known.nameOf(at(2)); got != "b" {
+		t.Errorf("port 2 is %q, want b", got)
+	}
+	for port := range 10000 {
+		known.meet(at(10000+port), "c")
+	}
+	if n := len(known.names); n > 5000 || n != len(known.order) {
+		t.Errorf("%d names are kept, in an order of %d", n, len(known.order))
+	}
+	if got := known.nameOf(at(19999)); got != "c" {
+		t.Errorf("the newest is %q, want c", got)
+	}
 }

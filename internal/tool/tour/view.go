@@ -42,7 +42,7 @@ type queue struct {
 
 // A connection is the server's end of one.
 type connection struct {
-	Client   string `json:"client"` // "" for an outsider
+	Client   string `json:"client"` // "a"; "out1" for one from outside
 	Peer     string `json:"peer"`
 	FD       int    `json:"fd"` // -1 when it has none, or that is not known
 	State    string `json:"state"`

@@ -20,13 +20,8 @@ export function drawKernel(root, server, model) {
   );
 }
 
-function nameOf(conn, model) {
-  return conn.client || model.nameOf(conn.peer);
-}
-
 function label(conn, model) {
-  const name = nameOf(conn, model);
-  return name ? chip(name, model.hueOf(name), conn.peer) : h("span", {}, conn.peer ?? "?");
+  return chip(conn.client, model.hueOf(conn.client), conn.peer);
 }
 
 function queue(k, model) {
@@ -41,7 +36,7 @@ function connections(k, model) {
   const conns = (k.conns ?? []).filter((c) => c.accepted || inQueue(c));
   if (conns.length === 0) return [h("p", { class: "fact" }, h("b", {}, "connections"), " none")];
   const cell = (n) => h("td", { class: n > 0 ? "number-cell some" : "number-cell" }, String(n));
-  conns.sort((a, b) => (nameOf(a, model) < nameOf(b, model) ? -1 : 1));
+  conns.sort((a, b) => (a.client < b.client ? -1 : 1));
   const rows = conns.slice(0, SHOWN).map((c) => h("tr", { class: c.accepted ? null : "queued" },
     h("th", { scope: "row" }, label(c, model)),
     h("td", { class: "number-cell" }, c.fd >= 0 && c.accepted ? String(c.fd) : "–"),
@@ -62,10 +57,8 @@ function connections(k, model) {
 function interest(server, k, model) {
   if (!k.interest) return [];
   const entries = [...k.interest].sort((a, b) => a.fd - b.fd).slice(0, SHOWN + 1).map((i) => {
-    const conn = (k.conns ?? []).find((c) => c.accepted && c.fd === i.fd);
-    const name = i.client || (conn ? nameOf(conn, model) : "");
     return h("li", {}, h("span", { class: "fd" }, String(i.fd)), " ",
-      name ? chip(name, model.hueOf(name)) : h("span", {}, i.what ?? (conn ? "" : "listener")), " ",
+      i.client ? chip(i.client, model.hueOf(i.client)) : h("span", {}, i.what), " ",
       h("code", {}, i.events || "none"));
   });
   const more = k.interest.length - entries.length;

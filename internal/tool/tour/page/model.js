@@ -114,6 +114,9 @@ export const waitsForMany = (call) => call.name.startsWith("epoll_") || call.nam
  * it has no descriptor any more, and waits for the client's FIN). */
 export const inQueue = (conn) => !conn.accepted && (conn.state === "ESTABLISHED" || conn.state === "CLOSE_WAIT");
 
+/** isOutside: a client that is not the session's has such a name. */
+const isOutside = (name) => /^out\d+$/.test(name);
+
 /** The Model is all of it. */
 export class Model {
   constructor() {
@@ -124,7 +127,6 @@ export class Model {
     this.servers = new Map();
     this.clients = new Map(); // name -> Client
     this.peers = new Map(); // "127.0.0.1:4711" -> name of the client
-    this.outside = 0; // how many clients have come from outside
     this.notes = new Ring(KEPT_NOTES); // acts and what was missed, for the log
     this.scenario = null;
     this.time = 0; // of the newest event
@@ -212,13 +214,8 @@ export class Model {
     }
     server.unread = unread;
     for (const c of e.conns ?? []) {
-      if (!c.peer) continue;
-      if (c.client) this.peers.set(c.peer, c.client);
-      else if (!this.peers.has(c.peer)) {
-        const name = `out${++this.outside}`;
-        this.peers.set(c.peer, name);
-        this.ensureClient(name).outside = c.peer;
-      }
+      this.peers.set(c.peer, c.client);
+      if (isOutside(c.client)) this.ensureClient(c.client).outside = c.peer;
     }
     this.forgetPeers();
   }
@@ -228,12 +225,12 @@ export class Model {
     while (this.peers.size > 5000) {
       const [peer, name] = this.peers.entries().next().value;
       this.peers.delete(peer);
-      if (name.startsWith("out")) this.clients.delete(name);
+      if (isOutside(name)) this.clients.delete(name);
     }
     if (this.clients.size < 60) return;
     const present = new Set();
     for (const s of this.servers.values()) {
-      for (const c of s.kernel?.conns ?? []) present.add(this.peers.get(c.peer));
+      for (const c of s.kernel?.conns ?? []) present.add(c.client);
     }
     for (const client of this.clients.values()) {
       if (client.outside && !present.has(client.name)) this.clients.delete(client.name);
@@ -251,8 +248,7 @@ export class Model {
   ensureClient(name) {
     let client = this.clients.get(name);
     if (!client) {
-      const outside = name.startsWith("out");
-      client = new Client(name, outside ? 4 + (this.outside % 4) : this.hues++ % 8);
+      client = new Client(name, isOutside(name) ? 4 + (Number(name.slice(3)) % 4) : this.hues++ % 8);
       this.clients.set(name, client);
     }
     return client;

@@ -56,16 +56,16 @@ export const actText = ({ act, text }) => text ?? `${act.client}: ${act.do}`;
 const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
 /** connectionOf is what the kernel says of a client at a server. */
-export function connectionOf(server, client, model) {
+export function connectionOf(server, client) {
   const event = client.at.get(server.id);
   return (server.kernel?.conns ?? []).find((c) =>
-    event?.peer ? c.peer === event.peer : c.client === client.name || (c.peer && model.nameOf(c.peer) === client.name));
+    event?.peer ? c.peer === event.peer : c.client === client.name);
 }
 
 /** reaction says what has become of a client at a server: a sign and words. */
 export function reaction(server, client, model) {
   const event = client.at.get(server.id);
-  const conn = connectionOf(server, client, model);
+  const conn = connectionOf(server, client);
   if (!event && !client.outside) {
     return { sign: "empty", kind: "none", text: client.connected ? "not connected here" : "not connected" };
   }
@@ -108,13 +108,13 @@ export function stuck(server, now, model) {
     if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
       const call = waiting?.name ?? kernel.stands?.call;
       const stands = call ? `it stands in ${call}` : "it does not read them";
-      return `${plural(c.unread, "byte")} of client ${c.client || model.nameOf(c.peer)} lie unread, and ${stands}: ` +
+      return `${plural(c.unread, "byte")} of client ${c.client} lie unread, and ${stands}: ` +
         "the edge was told once, and is gone.";
     }
   }
   const behind = open.find((c) => c.name !== "accept4" && c.peer);
   if (behind && open.length === 1 && kernel.listener?.queue > 0) {
-    const waits = (kernel.conns ?? []).filter(inQueue).map((c) => c.client || model.nameOf(c.peer));
+    const waits = (kernel.conns ?? []).filter(inQueue).map((c) => c.client);
     return `${waits.length ? waits.join(", ") : kernel.listener.queue} must wait behind ` +
       `${model.nameOf(behind.peer) || "the first"}: head-of-line blocking.`;
   }
