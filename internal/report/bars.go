@@ -51,8 +51,8 @@ func (b Bars) draw(id string) []byte {
 		if spread(bar.Low, bar.High) {
 			values = append(values, max(0, bar.High))
 		}
-		names = max(names, normal.measure(clean(bar.Name)))
-		numbers = max(numbers, normal.measure(clean(format(v)))+noteRoom(bar.Note))
+		names = max(names, normal.measure(Printable(bar.Name)))
+		numbers = max(numbers, normal.measure(Printable(format(v)))+noteRoom(bar.Note))
 	}
 	if len(values) == 1 {
 		p.nothing()
@@ -114,9 +114,9 @@ func (b Bars) row(p *picture, x scale, bar Bar, v float64, format func(float64) 
 	top, names float64) {
 	const above, thick = 6.0, 18.0
 	middle := top + above + thick/2
-	p.text(x.a-10, middle+4.5, normal, "end", clean(bar.Name), names)
+	p.text(x.a-10, middle+4.5, normal, "end", Printable(bar.Name), names)
 	number := prose(format(v))
-	p.begin(clean(bar.Name) + ": " + number)
+	p.begin(Printable(bar.Name) + ": " + number)
 	end := x.at(max(0, v))
 	if len(bar.Parts) == 0 {
 		p.box(x.a, top+above, end-x.a, thick, 0, Solid)
@@ -149,7 +149,7 @@ func (b Bars) stack(p *picture, x scale, bar Bar, format func(float64) string,
 		}
 		sum += part.Value
 		i := slices.Index(names, part.Name)
-		p.begin(fmt.Sprintf("%s, %s: %s", clean(bar.Name), clean(part.Name),
+		p.begin(fmt.Sprintf("%s, %s: %s", Printable(bar.Name), Printable(part.Name),
 			prose(format(part.Value))))
 		p.box(at, top, x.at(sum)-at, thick, i, Pattern(i%4))
 		p.end()

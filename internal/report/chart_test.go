@@ -373,7 +373,7 @@ func TestClippedNamesAreWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, clipped := clean(hostile), false
+	whole, clipped := Printable(hostile), false
 	for i, e := range all[:len(all)-1] {
 		if e.name == "text" && strings.HasSuffix(e.text, "…") && all[i+1].text == whole {
 			clipped = true

@@ -45,7 +45,7 @@ func (l Lines) draw(id string) []byte {
 	}
 	names := 0.0
 	for _, e := range ends {
-		names = max(names, min(quiet.measure(clean(l.Series[e.series].Name)), 200))
+		names = max(names, min(quiet.measure(Printable(l.Series[e.series].Name)), 200))
 	}
 	y.b = p.y + 10
 	y.a = y.b + max(330, lineHeight*float64(len(ends)))
@@ -202,7 +202,7 @@ func (l Lines) marks(p *picture, x, y scale, series int) {
 			continue // it would hide the one before
 		}
 		lastX, lastY = atX, atY
-		p.begin(fmt.Sprintf("%s: %s, %s", clean(s.Name), l.X.format(point.X),
+		p.begin(fmt.Sprintf("%s: %s, %s", Printable(s.Name), l.X.format(point.X),
 			l.Y.format(point.Y)))
 		p.mark(series, l.colour(series), atX, atY, point.Projected)
 		p.end()
@@ -265,7 +265,7 @@ func (l Lines) names(p *picture, x, y scale, ends []end, room float64) {
 		l.stroke(p, e.series, d, s.Dashed)
 		p.mark(e.series, l.colour(e.series), from+11, e.label, false)
 		p.textAs(fmt.Sprintf("q f%d", l.colour(e.series)), from+28, e.label+4, quiet, "",
-			clean(s.Name), room)
+			Printable(s.Name), room)
 	}
 }
 

@@ -51,7 +51,7 @@ func (p *Page) Write(w io.Writer) error {
 }
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"clean": clean, "prose": prose,
+	"printable": Printable, "prose": prose,
 	"numeric": func(t *Table, column int) bool { return !t.words(column) },
 }).Parse(`<!DOCTYPE html>
 <html lang="en">
@@ -91,10 +91,10 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 {{define "table"}}{{$t := .}}<div class="scroll" tabindex="0" role="group" aria-label="Table">
 <table>
 <thead><tr>{{range $c, $cell := .Head -}}
-<th scope="col"{{if numeric $t $c}} class="n"{{end}}>{{clean $cell}}</th>{{end}}</tr></thead>
+<th scope="col"{{if numeric $t $c}} class="n"{{end}}>{{printable $cell}}</th>{{end}}</tr></thead>
 <tbody>
 {{range .Rows}}<tr>{{range $c, $cell := . -}}
-<td{{if numeric $t $c}} class="n"{{end}}>{{clean $cell}}</td>{{end}}</tr>
+<td{{if numeric $t $c}} class="n"{{end}}>{{printable $cell}}</td>{{end}}</tr>
 {{end}}</tbody>
 </table></div>
 {{end}}`))

@@ -99,7 +99,7 @@ func number(v float64) string {
 // newPicture begins with the title.
 func newPicture(id, title string) *picture {
 	p := &picture{id: id, y: margin}
-	for _, line := range heading.wrap(clean(title), width-2*margin, 3) {
+	for _, line := range heading.wrap(Printable(title), width-2*margin, 3) {
 		p.text(margin, p.y+heading.size*0.85, heading, "", line, width-2*margin)
 		p.y += 21
 	}
@@ -209,13 +209,13 @@ func (p *picture) legend(keys []key) {
 	const swatch, gap, row = 16.0, 20.0, 20.0
 	x := margin
 	for i, k := range keys {
-		name := quiet.clip(clean(k.name), width-2*margin-swatch-6)
+		name := quiet.clip(Printable(k.name), width-2*margin-swatch-6)
 		if w := swatch + 6 + quiet.measure(name); i > 0 && x+w > width-margin {
 			x = margin
 			p.y += row
 		}
 		p.box(x, p.y+4, swatch, 11, k.colour, k.pattern)
-		p.text(x+swatch+6, p.y+14, quiet, "", clean(k.name), width-2*margin-swatch-6)
+		p.text(x+swatch+6, p.y+14, quiet, "", Printable(k.name), width-2*margin-swatch-6)
 		x += swatch + 6 + quiet.measure(name) + gap
 	}
 	if len(keys) > 0 {
@@ -255,7 +255,7 @@ func (p *picture) done(title, desc string) []byte {
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img"`+
 		` aria-labelledby="%s-title %s-desc" width="%s" height="%s" viewBox="0 0 %s %s">`+"\n",
 		id, id, number(width), height, number(width), height)
-	if title = clean(title); title == "" {
+	if title = Printable(title); title == "" {
 		title = "Chart"
 	}
 	fmt.Fprintf(&out, "<title id=\"%s-title\">%s</title>\n<desc id=\"%s-desc\">%s</desc>\n",

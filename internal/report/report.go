@@ -10,5 +10,5 @@
 // itself: no script, no font, no network. It follows the reader's choice of light or
 // dark, and shows nothing by colour alone: a marker, a dash, a hatch or a label shows
 // it too. The same input gives the same bytes. Names may come from strangers: whatever
-// they hold, they stay text (see clean).
+// they hold, they stay text (see Printable).
 package report

@@ -115,7 +115,7 @@ func (t *Table) narrow(lines [][]string, widths []int) {
 // command. The error of w is for the caller to know: see Output.
 func (t *Table) Print(w io.Writer) {
 	var out strings.Builder
-	lines, widths := t.grid(clean)
+	lines, widths := t.grid(Printable)
 	t.narrow(lines, widths)
 	lines = broken(lines, widths)
 	if len(t.Head) == 0 {

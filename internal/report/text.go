@@ -88,12 +88,9 @@ func CommandLine(words ...string) string {
 	return strings.Join(quoted, " ")
 }
 
-// clean returns s fit to be shown.
-func clean(s string) string { return Printable(s) }
-
-// prose returns clean text in which any white space is one space: the line breaks of
+// prose returns printable text in which any white space is one space: the line breaks of
 // a paragraph in the source of a program are not part of it.
-func prose(s string) string { return clean(strings.Join(strings.Fields(s), " ")) }
+func prose(s string) string { return Printable(strings.Join(strings.Fields(s), " ")) }
 
 // sentences joins those that are not empty, and ends each with a full stop.
 func sentences(each ...string) string {

@@ -65,7 +65,7 @@ func (t Timeline) draw(id string) []byte {
 	until, names, lanes := t.until(), 0.0, 0.0 // the widest name; the height of all lanes
 	for _, group := range t.Groups {
 		for _, lane := range group.Lanes {
-			names = max(names, min(130, small.measure(clean(lane.Name))))
+			names = max(names, min(130, small.measure(Printable(lane.Name))))
 			lanes += group.height(lane)
 		}
 	}
@@ -101,7 +101,7 @@ func (t Timeline) group(p *picture, x scale, kinds []Kind, group Group) {
 	// The paper behind the header interrupts the grid, which would cross the words.
 	p.put(`<rect class="paper" x="%s" y="%s" width="%s" height="%s"/>`,
 		margin, p.y, width-2*margin, header)
-	name := clean(group.Name)
+	name := Printable(group.Name)
 	p.text(margin, p.y+16, strong, "", name, 300)
 	note := margin + strong.measure(strong.clip(name, 300)) + 10
 	p.text(note, p.y+16, quiet, "", prose(group.Note), width-margin-note)
@@ -113,7 +113,7 @@ func (t Timeline) group(p *picture, x scale, kinds []Kind, group Group) {
 		next := group.height(group.Lanes[min(i+1, len(group.Lanes)-1)])
 		// Thin lanes have room for every second name, and none beside a tall one.
 		if middle := p.y + row/2; middle-small.size/2 >= named && next <= row {
-			p.text(x.a-8, middle+4, small, "end", clean(lane.Name), x.a-8-margin)
+			p.text(x.a-8, middle+4, small, "end", Printable(lane.Name), x.a-8-margin)
 			named = middle + small.size/2
 		}
 		if row == tall {
@@ -162,8 +162,8 @@ func (t Timeline) span(p *picture, x scale, kinds []Kind, group Group, lane Lane
 	kind := kinds[i]
 	from := min(x.at(s.From), x.b-shortest)
 	long := max(shortest, x.at(s.To)-from)
-	title := fmt.Sprintf("%s, %s: %s, %s to %s", clean(group.Name), clean(lane.Name),
-		clean(kind.legend()), Seconds(s.From), Seconds(s.To))
+	title := fmt.Sprintf("%s, %s: %s, %s to %s", Printable(group.Name), Printable(lane.Name),
+		Printable(kind.legend()), Seconds(s.From), Seconds(s.To))
 	if s.Label != "" {
 		title += ": " + prose(s.Label)
 	}
