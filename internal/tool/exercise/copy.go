@@ -3,18 +3,14 @@
 package exercise
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // files are what a learner's copy begins with, by name.
@@ -148,34 +144,4 @@ func keep(name string, text []byte) (string, error) {
 		_, err = file.Write(text)
 		return numbered, errors.Join(err, file.Close())
 	}
-}
-
-// A BuildError is what go build has to say about a copy.
-type BuildError struct{ Output string }
-
-func (e *BuildError) Error() string { return "it does not build" }
-
-// build builds the program in a folder. The error is a *BuildError, or says
-// why there is no go command to run.
-func build(ctx context.Context, dir, program string) error {
-	// Whether the copy lies in somebody's repository, or beside a go.work that
-	// does not name it, is no matter of the exercise.
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", program, ".")
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "GOWORK=off")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it ends its compilers
-	cmd.WaitDelay = time.Second
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	var failed *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.As(err, &failed):
-		return &BuildError{out.String()}
-	case err != nil:
-		return fmt.Errorf("cannot build: %w", err)
-	}
-	return nil
 }

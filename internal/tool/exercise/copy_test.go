@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"lesson/docs"
+	"lesson/internal/child"
 )
 
 func read(t *testing.T, path ...string) string {
@@ -180,8 +181,8 @@ func main() { println(unix.Getpid()) }
 	}
 	before := names(t, dir)
 	program := filepath.Join(t.TempDir(), "program")
-	if err := build(t.Context(), dir, program); err != nil {
-		var broken *BuildError
+	if err := child.Build(t.Context(), dir, program); err != nil {
+		var broken *child.BuildError
 		errors.As(err, &broken)
 		t.Fatalf("%v: %+v", err, broken)
 	}
@@ -198,20 +199,20 @@ func TestBuildErrors(t *testing.T) {
 	dir, program := t.TempDir(), filepath.Join(t.TempDir(), "program")
 	write(t, "module x\n\ngo 1.26.0\n", dir, "go.mod")
 	write(t, "package main\n\nfunc main() { undefined() }\n", dir, "main.go")
-	err := build(t.Context(), dir, program)
-	var broken *BuildError
+	err := child.Build(t.Context(), dir, program)
+	var broken *child.BuildError
 	if !errors.As(err, &broken) || broken.Output != "# x\n./main.go:3:15: undefined: undefined\n" {
 		t.Errorf("%v: %+v", err, broken)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := build(ctx, dir, program); err != context.Canceled {
+	if err := child.Build(ctx, dir, program); err != context.Canceled {
 		t.Errorf("the error is %v, want %v", err, context.Canceled)
 	}
 
 	t.Setenv("PATH", "")
-	if err := build(t.Context(), dir, program); err == nil || errors.As(err, &broken) {
+	if err := child.Build(t.Context(), dir, program); err == nil || errors.As(err, &broken) {
 		t.Errorf("without a go command: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"lesson/internal/child"
 	"lesson/internal/tool/check"
 )
 
@@ -37,7 +38,7 @@ type fakeJudge struct {
 func (*fakeJudge) Build(ctx context.Context, dir, program string) error {
 	for _, file := range goFiles(dir) {
 		if text, err := os.ReadFile(file); err != nil || strings.Contains(string(text), "undefined") {
-			return build(ctx, dir, program)
+			return child.Build(ctx, dir, program)
 		}
 	}
 	return os.WriteFile(program, nil, 0o755)
@@ -434,7 +435,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 
 	write(t, "package main\n\nfunc main() { undefined() }\n", dir, "main.go")
-	var broken *BuildError
+	var broken *child.BuildError
 	if err := s.Check(t.Context(), "6", "", CheckOptions{JSON: true}); !errors.As(err, &broken) {
 		t.Fatal(err)
 	}

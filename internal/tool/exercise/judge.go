@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"lesson/internal/child"
 	"lesson/internal/report"
 	"lesson/internal/tool/check"
 )
@@ -19,7 +20,7 @@ import (
 // A Judge says which cases of a server hold. The real one is Checker.
 type Judge interface {
 	// Build builds the program of the Go module in dir. The error is a
-	// *BuildError when the module is wrong.
+	// *child.BuildError when the module is wrong.
 	Build(ctx context.Context, dir, program string) error
 	Cases() []check.Case
 	Run(context.Context, check.Target, check.Options) (*check.Report, error)
@@ -30,7 +31,7 @@ type Checker struct{}
 
 // Build builds with the go command.
 func (Checker) Build(ctx context.Context, dir, program string) error {
-	return build(ctx, dir, program)
+	return child.Build(ctx, dir, program)
 }
 
 // Cases is every case there is.
@@ -88,7 +89,7 @@ func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions
 
 	f := Finding{Exercise: e.Name, Dir: dir, Model: e.Kind.Model}
 	err = d.Judge.Build(ctx, dir, program)
-	var broken *BuildError
+	var broken *child.BuildError
 	if errors.As(err, &broken) {
 		f.BuildError = broken.Output
 		if o.JSON {

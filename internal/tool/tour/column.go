@@ -3,6 +3,7 @@
 package tour
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -57,16 +58,20 @@ type column struct {
 	start   func(*column) (running, error)
 	clients *play.Clients // those that act here; guarded by the session's mu
 
+	ctx    context.Context // ends when it is asked to end
+	cancel context.CancelFunc
+
 	mu      sync.Mutex
 	about   serverEvent
 	run     running       // nil while it does not run
-	gone    chan struct{} // closed when run has ended
+	gone    chan struct{} // closed when run has ended, or has not started
 	addr    netip.AddrPort
 	stopped bool // it was asked to end
 }
 
 func newColumn(id, name, title string, files []string, j *journal) *column {
 	c := &column{id: id, journal: j}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.about = serverEvent{Server: id, Lesson: name, Title: title, Files: files, Lines: true}
 	return c
 }
@@ -90,20 +95,22 @@ func (c *column) launch() error {
 	}
 	c.journal.begins(c.id)
 	c.tell(starting, nil)
+	c.gone = make(chan struct{})
 	c.mu.Unlock()
 
 	run, err := c.start(c) // it makes calls already
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
+		close(c.gone)
 		c.tell(failed, err)
 		return err
 	}
-	c.run, c.addr, c.gone = run, run.addr(), make(chan struct{})
+	c.run, c.addr = run, run.addr()
 	c.about.Addr = c.addr.String()
 	c.tell(listening, nil)
 	if c.stopped {
-		run.stop() // somebody did not wait for it to start
+		run.stop() // it was asked to end while it started
 	}
 	go c.await(run, c.gone)
 	return nil
@@ -131,8 +138,11 @@ func (c *column) stop() {
 	c.stopped = true
 	run, gone := c.run, c.gone
 	c.mu.Unlock()
+	c.cancel()
 	if run != nil {
 		run.stop()
+	}
+	if gone != nil {
 		<-gone
 	}
 }

@@ -3,7 +3,6 @@
 package tour
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +47,7 @@ func startProgram(p child.Program, c *column, name func(file string) string) (ru
 		}
 		return err
 	}
-	s, err := p.Start(context.Background())
+	s, err := p.Start(c.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +67,9 @@ func (r *childRun) stop() {
 
 func (r *childRun) end() error {
 	how, success := r.server.Proc.Status()
+	if err := r.server.End(); err != nil { // what it has started may live on
+		return err
+	}
 	if success || r.killed.Load() {
 		return nil
 	}
@@ -128,7 +130,7 @@ func (t *Tour) exerciseColumn(id, name string, j *journal) (*column, error) {
 	file := "exercise/" + name + "/main.go"
 	c := newColumn(id, "exercise/"+name, page.Title, []string{file}, j)
 	c.start = func(c *column) (running, error) {
-		binary, err := t.builds.exercise(name)
+		binary, err := t.builds.exercise(c.ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -149,50 +151,48 @@ func (t *Tour) text(file string) (string, error) {
 
 func languageOf(file string) string { return strings.TrimPrefix(path.Ext(file), ".") }
 
-// builds is the exercises that have been built, each once, in a folder that is
-// removed at the end.
+// builds is the exercises that have been built, in a folder that is removed at the end.
 type builds struct {
 	mu    sync.Mutex
 	dir   string
-	built map[string]func() (string, error)
+	built map[string]string
 }
 
 // buildWithin bounds a build: the first may have to download golang.org/x/sys.
 const buildWithin = 2 * time.Minute
 
-// exercise is the program of an exercise.
-func (b *builds) exercise(name string) (string, error) {
+// exercise returns the program of an exercise, and builds it unless that has been done.
+func (b *builds) exercise(ctx context.Context, name string) (binary string, err error) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if binary, built := b.built[name]; built {
+		return binary, nil
+	}
 	if b.dir == "" {
-		dir, err := os.MkdirTemp("", "lesson-tour-*")
-		if err != nil {
-			b.mu.Unlock()
+		if b.dir, err = os.MkdirTemp("", "lesson-tour-*"); err != nil {
 			return "", err
 		}
-		b.dir, b.built = dir, map[string]func() (string, error){}
+		b.built = map[string]string{}
 	}
-	build := b.built[name]
-	if build == nil {
-		dir := filepath.Join(b.dir, name)
-		build = sync.OnceValues(func() (string, error) { return buildExercise(name, dir) })
-		b.built[name] = build
+	if binary, err = buildExercise(ctx, name, filepath.Join(b.dir, name)); err == nil {
+		b.built[name] = binary
 	}
-	b.mu.Unlock()
-	return build()
+	return binary, err
 }
 
+// close removes the programs. None is being built: the sessions have ended.
 func (b *builds) close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	dir := b.dir
-	b.dir = ""
+	b.dir, b.built = "", nil
 	if dir == "" {
 		return nil
 	}
 	return os.RemoveAll(dir)
 }
 
-func buildExercise(name, dir string) (string, error) {
+func buildExercise(ctx context.Context, name, dir string) (string, error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return "", badRequest("an exercise has to be built, and there is no go command").
 			hint("install Go, https://go.dev/dl/, and start the tour where `go version` answers")
@@ -202,7 +202,7 @@ func buildExercise(name, dir string) (string, error) {
 		"go.mod":  "exercises/go.mod.txt",
 		"go.sum":  "exercises/go.sum.txt",
 	}
-	err := os.Mkdir(dir, 0o755)
+	err := os.MkdirAll(dir, 0o755)
 	for to, from := range files {
 		if err == nil {
 			var text []byte
@@ -214,18 +214,17 @@ func buildExercise(name, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), buildWithin)
+	ctx, cancel := context.WithTimeout(ctx, buildWithin)
 	defer cancel()
 	binary := filepath.Join(dir, "server")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", binary, ".")
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "GOWORK=off")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		err = errors.Join(err, ctx.Err())
-		return "", badRequest("%s does not build: %v\n%s", name, err, out.String()).
+	err = child.Build(ctx, dir, binary)
+	var broken *child.BuildError
+	switch {
+	case errors.As(err, &broken):
+		return "", badRequest("%s does not build:\n%s", name, broken.Output).
 			hint("it needs golang.org/x/sys, from the module cache or the network")
+	case err != nil:
+		return "", badRequest("%s cannot be built: %v", name, err)
 	}
 	return binary, nil
 }

@@ -1,0 +1,38 @@
+//go:build linux
+
+package child
+
+import (
+	"context"
+	"fmt"
+)
+
+// A BuildError is what go build has to say about a program.
+type BuildError struct{ Output string }
+
+func (e *BuildError) Error() string { return "it does not build" }
+
+// Build builds the Go program in dir. The error is a *BuildError, or says why there is no
+// go command to run, or is that of ctx: the compilers end with it.
+func Build(ctx context.Context, dir, program string) error {
+	// Whether dir lies in somebody's repository, or beside a go.work that does not name
+	// it, makes no difference.
+	p, err := Start([]string{"go", "build", "-buildvcs=false", "-o", program, "."}, dir, "GOWORK=off")
+	if err != nil {
+		return fmt.Errorf("cannot build: %w", err)
+	}
+	select {
+	case <-p.Ended():
+	case <-ctx.Done():
+	}
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, success := p.Status(); !success {
+		return &BuildError{string(p.Output())}
+	}
+	return nil
+}
