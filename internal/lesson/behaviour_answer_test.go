@@ -17,6 +17,7 @@ import (
 
 	"lesson/internal/lesson"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/server"
 )
 
@@ -46,9 +47,9 @@ func cutAnywhere(t *testing.T, l lesson.Lesson) {
 		for at := 1; at < len(whole); at++ {
 			c := r.dial()
 			between := func() { digested(t, c) }
-			must(t, c.SendSlowly(play.Cut([]byte(whole), at), between))
+			proof.Must(t, c.SendSlowly(play.Cut([]byte(whole), at), between))
 			answered(t, c, response)
-			must(t, c.Close())
+			proof.Must(t, c.Close())
 		}
 	}
 }
@@ -81,9 +82,9 @@ func cutAtRandom(t *testing.T, l lesson.Lesson) {
 				digested(t, c)
 			}
 		}
-		must(t, c.SendSlowly(play.Cut(stream, cuts...), between))
+		proof.Must(t, c.SendSlowly(play.Cut(stream, cuts...), between))
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 		if t.Failed() {
 			t.Fatalf("seed %d: %q, cut at %v", seed, stream, cuts)
 		}
@@ -99,9 +100,9 @@ func followed(t *testing.T, l lesson.Lesson) {
 	for _, extra := range []string{"x", "\n", "\r\n\r\n", request, strings.Repeat("x", 9000)} {
 		for _, terminator := range []string{"\n\n", "\n\r\n"} {
 			c := r.dial()
-			must(t, c.Send([]byte("GET /"+terminator+extra)))
+			proof.Must(t, c.Send([]byte("GET /"+terminator+extra)))
 			answered(t, c, response)
-			must(t, c.Close())
+			proof.Must(t, c.Close())
 		}
 	}
 }
@@ -111,10 +112,10 @@ func noTerminator(t *testing.T, l lesson.Lesson) {
 	looks := []string{"\n", "\r\n", "\r\r", "\r\n\r", "\n \n", "\n\r\r\n", "\n\rx\n", "x\n\r"}
 	for _, like := range looks {
 		c := r.dial()
-		must(t, c.Send([]byte("GET /"+like)))
-		must(t, c.HalfClose()) // now the server knows that nothing more will come
+		proof.Must(t, c.Send([]byte("GET /"+like)))
+		proof.Must(t, c.HalfClose()) // now the server knows that nothing more will come
 		unanswered(t, c)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	n := int64(len(looks))
 	r.counted(counts{accepted: n, left: n})
@@ -169,9 +170,9 @@ func body(t *testing.T, l lesson.Lesson) {
 	}
 	for _, body := range bodies {
 		c := r.dial()
-		must(t, c.Send([]byte(request+body)))
+		proof.Must(t, c.Send([]byte(request+body)))
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	n := int64(len(bodies))
 	r.counted(counts{accepted: n, served: n})
@@ -184,9 +185,9 @@ func sendsLater(t *testing.T, l lesson.Lesson) {
 	for range 5 {
 		c := r.dial()
 		asked := time.Now()
-		must(t, c.Send([]byte(request)))
+		proof.Must(t, c.Send([]byte(request)))
 		got, err := c.Read(len(response), patience)
-		must(t, err)
+		proof.Must(t, err)
 		if string(got) != response {
 			t.Errorf("the client got %q", got)
 		}
@@ -213,9 +214,9 @@ func sendsLater(t *testing.T, l lesson.Lesson) {
 func slowReader(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c, err := play.DialSmall(r.server().Addr())
-	must(t, err)
+	proof.Must(t, err)
 	defer c.Close()
-	must(t, c.Send([]byte(request+strings.Repeat("x", 10000))))
+	proof.Must(t, c.Send([]byte(request+strings.Repeat("x", 10000))))
 	got, err := c.ReadSlowly(patience, time.Millisecond)
 	if string(got) != response || err != nil {
 		t.Errorf("the client got %q, then %v", got, err)
@@ -227,7 +228,7 @@ func lingerTime(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c := r.dial()
 	asked := time.Now()
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response)
 	gone(t, c)
 	if took := time.Since(asked); took < server.LingerTime {
@@ -240,7 +241,7 @@ func lingerBytes(t *testing.T, l lesson.Lesson) {
 	const most = 64 << 20 // ample for every buffer on the way
 	r := newRig(t, l)
 	c := r.dial()
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response)
 	began := time.Now()
 	sent, block := 0, make([]byte, 64<<10)
@@ -264,9 +265,9 @@ func largest(t *testing.T, l lesson.Lesson) {
 	for _, cuts := range [][]int{nil, {1}, {4096}, {maxRequest - 1}, {1000, 2000, 8000}} {
 		c := r.dial()
 		between := func() { digested(t, c) }
-		must(t, c.SendSlowly(play.Cut(sized(maxRequest), cuts...), between))
+		proof.Must(t, c.SendSlowly(play.Cut(sized(maxRequest), cuts...), between))
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 }
 
@@ -282,9 +283,9 @@ func oversize(t *testing.T, l lesson.Lesson) {
 	}
 	for _, p := range pieces {
 		c := r.dial()
-		must(t, c.SendSlowly(p, func() { digested(t, c) }))
+		proof.Must(t, c.SendSlowly(p, func() { digested(t, c) }))
 		answered(t, c, tooLarge)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	n := int64(len(pieces))
 	r.counted(counts{accepted: n, refused: n})
@@ -322,11 +323,11 @@ func printed(t *testing.T, l lesson.Lesson) {
 	var want []string
 	for _, c := range cases {
 		conn := r.dial()
-		must(t, conn.Send([]byte(c.sent)))
-		must(t, conn.HalfClose())
+		proof.Must(t, conn.Send([]byte(c.sent)))
+		proof.Must(t, conn.HalfClose())
 		_, err := conn.ReadAll(patience)
-		must(t, err)
-		must(t, conn.Close())
+		proof.Must(t, err)
+		proof.Must(t, conn.Close())
 		if c.want != "" {
 			want = append(want, dashes+c.want)
 		}
@@ -342,7 +343,7 @@ func ipv6(t *testing.T, l lesson.Lesson) {
 	if err != nil {
 		t.Skip("this machine has no IPv6:", err)
 	}
-	must(t, probe.Close())
+	proof.Must(t, probe.Close())
 	r := newRig(t, l)
 	r.options.Addr = netip.MustParseAddrPort("[::1]:0")
 	r.asks()

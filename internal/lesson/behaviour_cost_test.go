@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/lesson"
+	"lesson/internal/proof"
 )
 
 // What is counted for the whole process is counted here, in tests that run
@@ -28,21 +29,21 @@ func TestAServerGivesBackEveryDescriptorAndGoroutine(t *testing.T) {
 				}
 				r.asks()
 				resets := r.dial()
-				must(t, resets.Send([]byte("GET /")))
-				must(t, resets.Reset())
+				proof.Must(t, resets.Send([]byte("GET /")))
+				proof.Must(t, resets.Reset())
 				leaves := r.dial()
-				must(t, leaves.Send([]byte("GET /")))
-				must(t, leaves.Close())
+				proof.Must(t, leaves.Send([]byte("GET /")))
+				proof.Must(t, leaves.Close())
 				large := r.dial()
-				must(t, large.Send(sized(maxRequest+1)))
+				proof.Must(t, large.Send(sized(maxRequest+1)))
 				answered(t, large, tooLarge)
-				must(t, large.Close())
+				proof.Must(t, large.Close())
 				lingers := r.dial()
-				must(t, lingers.Send([]byte(request)))
+				proof.Must(t, lingers.Send([]byte(request)))
 				answered(t, lingers, response)
-				must(t, lingers.Close())
+				proof.Must(t, lingers.Close())
 				half := r.dial() // still there at the end
-				must(t, half.Send([]byte("GET /")))
+				proof.Must(t, half.Send([]byte("GET /")))
 				digested(t, half)
 			})
 			t.Run("lets the time run out", func(t *testing.T) {
@@ -66,7 +67,7 @@ func TestAServerGivesBackEveryDescriptorAndGoroutine(t *testing.T) {
 // gone: when it has not changed for a while.
 func settled(t *testing.T) holding {
 	last, since := holdingNow(), time.Now()
-	eventually(t, "nothing of the test before is left", func() bool {
+	proof.Eventually(t, "nothing of the test before is left", func() bool {
 		if now := holdingNow(); now != last {
 			last, since = now, time.Now()
 		}
@@ -102,12 +103,12 @@ func TestARequestCostsNoAllocation(t *testing.T) {
 				r.options.Requests = k.to
 				// Without the rig's ledger, which is not part of the lesson.
 				s, err := l.Start(l.Kernel(), r.options)
-				must(t, err)
+				proof.Must(t, err)
 				ended := make(chan error, 1)
 				go func() { ended <- s.Serve() }()
 				defer func() {
 					s.Stop()
-					must(t, <-ended)
+					proof.Must(t, <-ended)
 				}()
 				c := bareClient{
 					addr: &unix.SockaddrInet4{
@@ -119,7 +120,7 @@ func TestARequestCostsNoAllocation(t *testing.T) {
 					timeout: unix.NsecToTimeval(patience.Nanoseconds()),
 				}
 				for range warmUp {
-					must(t, c.ask())
+					proof.Must(t, c.ask())
 				}
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)

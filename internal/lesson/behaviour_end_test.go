@@ -13,6 +13,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 )
 
 // ending is how a client ends the connection, or fails to: B4, B5, B6 by time.
@@ -31,14 +32,14 @@ func leaves(t *testing.T, l lesson.Lesson) {
 	starts := []string{"", "G", "GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\n\r"}
 	for _, start := range starts {
 		c := r.dial()
-		must(t, c.Send([]byte(start)))
-		must(t, c.HalfClose())
+		proof.Must(t, c.Send([]byte(start)))
+		proof.Must(t, c.HalfClose())
 		unanswered(t, c)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 
 		c = r.dial()
-		must(t, c.Send([]byte(start)))
-		must(t, c.Close())
+		proof.Must(t, c.Send([]byte(start)))
+		proof.Must(t, c.Close())
 	}
 	n := int64(2 * len(starts))
 	r.counted(counts{accepted: n, left: n})
@@ -49,10 +50,10 @@ func halfCloses(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for _, rest := range []string{"", "a body"} {
 		c := r.dial()
-		must(t, c.Send([]byte(request+rest)))
-		must(t, c.HalfClose())
+		proof.Must(t, c.Send([]byte(request+rest)))
+		proof.Must(t, c.HalfClose())
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	r.counted(counts{accepted: 2, served: 2})
 }
@@ -66,35 +67,35 @@ func resets(t *testing.T, l lesson.Lesson) {
 			accepted(t, c)
 		}},
 		{"in mid-request", func(t *testing.T, r *rig, c *play.Conn) {
-			must(t, c.Send([]byte("GET /")))
+			proof.Must(t, c.Send([]byte("GET /")))
 			digested(t, c)
 		}},
 		{"with bytes of the request unread", func(t *testing.T, r *rig, c *play.Conn) {
 			accepted(t, c)
-			must(t, c.Send([]byte("GET /")))
+			proof.Must(t, c.Send([]byte("GET /")))
 		}},
 		{"after the request, before the answer", func(t *testing.T, r *rig, c *play.Conn) {
 			accepted(t, c)
-			must(t, c.Send([]byte(request)))
+			proof.Must(t, c.Send([]byte(request)))
 		}},
 		{"before the answer was read", func(t *testing.T, r *rig, c *play.Conn) {
 			before := r.counts().served
-			must(t, c.Send([]byte(request)))
-			eventually(t, "it has been answered", func() bool { return r.counts().served > before })
+			proof.Must(t, c.Send([]byte(request)))
+			proof.Eventually(t, "it has been answered", func() bool { return r.counts().served > before })
 		}},
 		{"in the middle of the answer", func(t *testing.T, r *rig, c *play.Conn) {
-			must(t, c.Send([]byte(request)))
+			proof.Must(t, c.Send([]byte(request)))
 			_, err := c.Read(10, patience)
-			must(t, err)
+			proof.Must(t, err)
 		}},
 		{"after the answer", func(t *testing.T, r *rig, c *play.Conn) {
-			must(t, c.Send([]byte(request)))
+			proof.Must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 		}},
 		{"after the answer, with a body unread", func(t *testing.T, r *rig, c *play.Conn) {
-			must(t, c.Send([]byte(request)))
+			proof.Must(t, c.Send([]byte(request)))
 			answered(t, c, response)
-			must(t, c.Send([]byte(request)))
+			proof.Must(t, c.Send([]byte(request)))
 		}},
 	}
 	for _, m := range moments {
@@ -103,7 +104,7 @@ func resets(t *testing.T, l lesson.Lesson) {
 			for range 5 { // some of these are races, and any outcome is right
 				c := r.dial()
 				m.before(t, r, c)
-				must(t, c.Reset())
+				proof.Must(t, c.Reset())
 			}
 			r.goesOn()
 		})
@@ -116,8 +117,8 @@ func resetsInQueue(t *testing.T, l lesson.Lesson) {
 	s := r.listen()
 	for _, start := range []string{"", "GET /", request} {
 		c := r.dial()
-		must(t, c.Send([]byte(start)))
-		must(t, c.Reset())
+		proof.Must(t, c.Send([]byte(start)))
+		proof.Must(t, c.Reset())
 	}
 	s.serve()
 	r.goesOn()
@@ -133,7 +134,7 @@ func (r *rig) goesOnInTime() {
 		r.stop()
 		return
 	}
-	eventually(r.t, "a client is served again", func() bool {
+	proof.Eventually(r.t, "a client is served again", func() bool {
 		c := r.dial()
 		defer c.Close()
 		if c.Send([]byte(request)) != nil {
@@ -151,12 +152,12 @@ func silent(t *testing.T, l lesson.Lesson) {
 	for _, start := range starts {
 		began := time.Now()
 		c := r.dial()
-		must(t, c.Send([]byte(start)))
+		proof.Must(t, c.Send([]byte(start)))
 		unanswered(t, c)
 		if took := time.Since(began); took < short {
 			t.Errorf("closed after %v, before the timeout of %v", took, short)
 		}
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	n := int64(len(starts))
 	r.counted(counts{accepted: n, timedOut: n})
@@ -188,13 +189,13 @@ func noTimeout(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.Timeout = 0
 	c := r.dial()
-	must(t, c.Send([]byte(request[:5])))
+	proof.Must(t, c.Send([]byte(request[:5])))
 	if got, err := c.ReadAll(2 * short); err != play.ErrTimeout {
 		t.Fatalf("in mid-request, the client got %q, %v", got, err)
 	}
-	must(t, c.Send([]byte(request[5:])))
+	proof.Must(t, c.Send([]byte(request[5:])))
 	answered(t, c, response)
-	must(t, c.Close())
+	proof.Must(t, c.Close())
 	r.counted(counts{accepted: 1, served: 1})
 }
 
@@ -229,7 +230,7 @@ func stopIdle(t *testing.T, l lesson.Lesson) {
 	r.wrap = w.over
 	r.start()
 	if traced(l) {
-		eventually(t, "the server waits for clients", func() bool {
+		proof.Eventually(t, "the server waits for clients", func() bool {
 			return w.at() == "accept4" || w.at() == l.Waits
 		})
 	}
@@ -262,7 +263,7 @@ func stopHalfRequest(t *testing.T, l lesson.Lesson) {
 	for _, start := range []string{"", "GET / HTTP/1.0\r\n"} {
 		r := newRig(t, l)
 		c := r.dial()
-		must(t, c.Send([]byte(start)))
+		proof.Must(t, c.Send([]byte(start)))
 		digested(t, c)
 		r.stopsWithin(stopBound)
 		ended(t, c)
@@ -291,12 +292,12 @@ func stopArrived(t *testing.T, l lesson.Lesson) {
 		r.wrap = w.over
 		c := r.dial()
 		accepted(t, c)
-		must(t, c.Send([]byte(request)))
+		proof.Must(t, c.Send([]byte(request)))
 		arrived(t, c)
 		r.servers[0].Stop()
 		close(gate)
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 		r.stopsWithin(stopBound)
 		if got, want := r.counts(), (counts{accepted: 1, served: 1}); got != want {
 			t.Fatalf("counted %+v, want %+v", got, want)
@@ -320,22 +321,22 @@ func stopArriving(t *testing.T, l lesson.Lesson) {
 	r.wrap = w.over
 	c := r.dial()
 	accepted(t, c)
-	eventually(t, "the server waits for the request", func() bool { return w.at() == l.Waits })
+	proof.Eventually(t, "the server waits for the request", func() bool { return w.at() == l.Waits })
 	stop.Store(true)
 	r.servers[0].Stop()
 	<-told
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	arrived(t, c)
 	close(gate)
 	answered(t, c, response)
-	must(t, c.Close())
+	proof.Must(t, c.Close())
 	r.stopsWithin(stopBound)
 }
 
 func stopLingering(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c := r.dial()
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response) // and now the client does not close
 	r.stopsWithin(stopBound)
 	if _, theirs := ends(c); theirs >= 0 {
@@ -388,7 +389,7 @@ func stopStarving(t *testing.T, l lesson.Lesson) {
 	if many(l) {
 		s.serve()
 		lingers := dial(t, s.Addr())
-		must(t, lingers.Send([]byte(request)))
+		proof.Must(t, lingers.Send([]byte(request)))
 		answered(t, lingers, response)
 		starving.Store(true)
 	} else {
@@ -400,7 +401,7 @@ func stopStarving(t *testing.T, l lesson.Lesson) {
 		accepted(t, waits)
 		waits = dial(t, s.Addr())
 	}
-	eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
+	proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
 	calls := s.linux.Calls()
 	r.stopsWithin(stopBound)
 	ended(t, waits)

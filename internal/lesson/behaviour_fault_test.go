@@ -17,6 +17,7 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/server"
 )
 
@@ -118,10 +119,10 @@ func failures(t *testing.T, l lesson.Lesson) {
 		r := newRig(t, l)
 		r.wrap = faulty(onceSent(kernel.Script(script{"read": fail(unix.ECONNRESET)})))
 		conn := r.dial()
-		must(t, conn.Send([]byte(request)))
+		proof.Must(t, conn.Send([]byte(request)))
 		answered(t, conn, response)
-		must(t, conn.Close())
-		eventually(t, "the fault has ended the connection, and not the next one", func() bool {
+		proof.Must(t, conn.Close())
+		proof.Eventually(t, "the fault has ended the connection, and not the next one", func() bool {
 			return r.servers[0].ledger.connections() == 0
 		})
 		r.counted(fine)
@@ -136,13 +137,13 @@ func failures(t *testing.T, l lesson.Lesson) {
 			r.options.Cork = true
 			r.wrap = faulty(kernel.Script(c.faults))
 			conn := r.dial()
-			must(t, conn.Send([]byte(request)))
+			proof.Must(t, conn.Send([]byte(request)))
 			if c.answer == "" {
 				ended(t, conn)
 			} else {
 				answered(t, conn, c.answer)
 			}
-			must(t, conn.Close())
+			proof.Must(t, conn.Close())
 			r.counted(c.counts)
 			r.goesOn()
 		})
@@ -191,18 +192,18 @@ func lingersOnOnce(t *testing.T, l lesson.Lesson, reads []kernel.Fault) bool {
 	r := newRig(t, l)
 	r.wrap = faulty(kernel.Script(script{"read": reads}))
 	c := r.dial()
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response)
 	if c.Send([]byte("and another thing: so long")) != nil {
 		return false
 	}
 	var read bool
-	eventually(t, "the server has read everything, or closed", func() bool {
+	proof.Eventually(t, "the server has read everything, or closed", func() bool {
 		unread, onTheirWay, ok := queued(c)
 		read = ok && unread == 0 && onTheirWay == 0
 		return read || r.servers[0].ledger.connections() == 0
 	})
-	must(t, c.Close())
+	proof.Must(t, c.Close())
 	return read
 }
 
@@ -254,9 +255,9 @@ func littleRoom(t *testing.T, l lesson.Lesson) {
 	}
 	for _, extra := range []string{"", request} {
 		c := r.dial()
-		must(t, c.Send([]byte(request+extra)))
+		proof.Must(t, c.Send([]byte(request+extra)))
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	r.counted(counts{accepted: 2, served: 2})
 }
@@ -297,7 +298,7 @@ func noReceiveTimeout(t *testing.T, l lesson.Lesson) {
 			if c.answer == "" {
 				ended(t, conn)
 			} else {
-				must(t, conn.Send([]byte(request)))
+				proof.Must(t, conn.Send([]byte(request)))
 				answered(t, conn, c.answer)
 				gone(t, conn)
 			}
@@ -329,14 +330,14 @@ func failuresAtRandom(t *testing.T, l lesson.Lesson) {
 				}
 				for i, c := range conns {
 					if i%2 == 0 {
-						must(t, c.SendSlowly(play.Cut([]byte(request), 3, len(request)-1), nil))
+						proof.Must(t, c.SendSlowly(play.Cut([]byte(request), 3, len(request)-1), nil))
 					} else {
-						must(t, c.Send([]byte(request+strings.Repeat("x", 3000))))
+						proof.Must(t, c.Send([]byte(request+strings.Repeat("x", 3000))))
 					}
 				}
 				for _, c := range conns {
 					answered(t, c, response)
-					must(t, c.Close())
+					proof.Must(t, c.Close())
 				}
 				if t.Failed() {
 					return
@@ -367,7 +368,7 @@ func fatalAccept(t *testing.T, l lesson.Lesson) {
 		return
 	}
 	half := r.dial()
-	must(t, half.Send([]byte("GET /")))
+	proof.Must(t, half.Send([]byte("GET /")))
 	digested(t, half)
 	broken.Store(true)
 	// A blocked accept4 takes the next client, and fails at the one after. The
@@ -412,15 +413,15 @@ func fatalWait(t *testing.T, l lesson.Lesson) {
 		return kernel.Fault{}, false
 	})
 	half, lingers := r.dial(), r.dial()
-	must(t, half.Send([]byte("GET /")))
+	proof.Must(t, half.Send([]byte("GET /")))
 	digested(t, half)
-	must(t, lingers.Send([]byte(request)))
+	proof.Must(t, lingers.Send([]byte(request)))
 	answered(t, lingers, response)
 	starving.Store(true)
 	waits := r.dial()
-	eventually(t, "accept4 has failed", func() bool { return starved.Load() > 0 })
+	proof.Eventually(t, "accept4 has failed", func() bool { return starved.Load() > 0 })
 	broken.Store(true)
-	must(t, half.Send([]byte("x"))) // wakes it
+	proof.Must(t, half.Send([]byte("x"))) // wakes it
 	r.endsByItself()
 	ended(t, half)
 	ended(t, lingers)
@@ -490,6 +491,6 @@ func portInUse(t *testing.T, l lesson.Lesson) {
 	}
 	books.settle(t)
 	c := dial(t, s.Addr()) // the other one has not noticed
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response)
 }

@@ -11,29 +11,13 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/server"
 )
 
 // patience bounds every wait for something that must happen. It is generous:
 // a test that waits so long has failed, however slow the machine.
 const patience = 10 * time.Second
-
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain until %s", patience, what)
-		}
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // A rig is one lesson under test. It starts the server when the first client
 // dials and stops it when the test ends. Step 1 serves one client and is done:
@@ -84,7 +68,7 @@ func (r *rig) listen() *running {
 	}
 	var err error
 	s.Server, err = r.lesson.Start(k, r.options)
-	must(r.t, err)
+	proof.Must(r.t, err)
 	r.servers = append(r.servers, s)
 	return s
 }
@@ -120,7 +104,7 @@ func (r *rig) dial() *play.Conn {
 func dial(t testing.TB, addr netip.AddrPort) *play.Conn {
 	t.Helper()
 	c, err := play.Dial(addr)
-	must(t, err)
+	proof.Must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -209,9 +193,9 @@ func ended(t testing.TB, c *play.Conn) {
 func (r *rig) asks() {
 	r.t.Helper()
 	c := r.dial()
-	must(r.t, c.Send([]byte(request)))
+	proof.Must(r.t, c.Send([]byte(request)))
 	answered(r.t, c, response)
-	must(r.t, c.Close())
+	proof.Must(r.t, c.Close())
 }
 
 // goesOn checks that whatever happened to a client has cost only that client:

@@ -16,6 +16,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 )
 
 // sharing is how one client's doings touch the others: B10, B11, B17.
@@ -33,7 +34,7 @@ func silentNeighbour(t *testing.T, l lesson.Lesson) {
 	var silent []*play.Conn
 	for i := range 6 {
 		c := r.dial()
-		must(t, c.Send([]byte("GET /"[:i])))
+		proof.Must(t, c.Send([]byte("GET /"[:i])))
 		digested(t, c)
 		silent = append(silent, c)
 	}
@@ -41,7 +42,7 @@ func silentNeighbour(t *testing.T, l lesson.Lesson) {
 		r.asks()
 	}
 	for _, c := range silent { // they were there all the time, and still are
-		must(t, c.Send([]byte("\n\n")))
+		proof.Must(t, c.Send([]byte("\n\n")))
 		answered(t, c, response)
 	}
 	r.counted(counts{accepted: 26, served: 26})
@@ -56,11 +57,11 @@ func headOfLine(t *testing.T, l lesson.Lesson) {
 		r.options.Timeout = short
 		began := time.Now()
 		silent, quick := r.dial(), r.dial()
-		must(t, quick.Send([]byte(request)))
+		proof.Must(t, quick.Send([]byte(request)))
 		got, err := quick.ReadAll(patience)
 		took, late := time.Since(began), r.counts().timedOut
 		unanswered(t, silent)
-		must(t, quick.Close())
+		proof.Must(t, quick.Close())
 		if late > 1 {
 			continue
 		}
@@ -157,7 +158,7 @@ func flood(t *testing.T, l lesson.Lesson) {
 			}
 		})
 	}
-	eventually(t, "the flood has begun", func() bool { return blocks.Load() > 100 })
+	proof.Eventually(t, "the flood has begun", func() bool { return blocks.Load() > 100 })
 	for range 20 {
 		r.asks()
 	}
@@ -178,13 +179,13 @@ func crowd(t *testing.T, l lesson.Lesson) {
 	var conns []*play.Conn
 	for range clients {
 		c := dial(t, s.Addr())
-		must(t, c.Send([]byte(request)))
+		proof.Must(t, c.Send([]byte(request)))
 		conns = append(conns, c)
 	}
 	s.serve()
 	for _, c := range conns {
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	r.counted(counts{accepted: clients, served: clients})
 	turns.bounded(t)
@@ -310,14 +311,14 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 		return stale
 	}
 	old := r.dial()
-	must(t, old.Send([]byte(sent)))
+	proof.Must(t, old.Send([]byte(sent)))
 	if sent == request {
 		answered(t, old, response)
 	} else {
 		digested(t, old)
 	}
 	_, theirs := ends(old)
-	eventually(t, "the server waits for the client's end", func() bool {
+	proof.Eventually(t, "the server waits for the client's end", func() bool {
 		stale.mu.Lock()
 		defer stale.mu.Unlock()
 		return stale.parked
@@ -337,9 +338,9 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 		}
 	}
 	stale.mu.Unlock()
-	must(t, old.Close())
+	proof.Must(t, old.Close())
 	closed := func() bool { return r.servers[0].ledger.connections() == 0 }
-	eventually(t, "the connection has ended", func() bool {
+	proof.Eventually(t, "the connection has ended", func() bool {
 		select {
 		case <-arrived:
 			return true
@@ -349,14 +350,14 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	})
 	select {
 	case <-arrived:
-		must(t, failed)
+		proof.Must(t, failed)
 	default:
 		return false // it had lingered out before we closed it
 	}
 	defer next.Close()
-	must(t, next.Send([]byte(request[5:])))
+	proof.Must(t, next.Send([]byte(request[5:])))
 	answered(t, next, response)
-	must(t, next.Close())
+	proof.Must(t, next.Close())
 	r.stop()
 	for _, call := range stale.wrong {
 		t.Errorf("batch %q: %s on a connection before it had an event", order, call)

@@ -16,6 +16,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/server"
 )
 
@@ -44,13 +45,13 @@ func acceptFails(t *testing.T, l lesson.Lesson) {
 			var conns []*play.Conn
 			for range waiting {
 				c := dial(t, s.Addr())
-				must(t, c.Send([]byte(request)))
+				proof.Must(t, c.Send([]byte(request)))
 				conns = append(conns, c)
 			}
 			s.serve()
 			for _, c := range conns {
 				answered(t, c, response)
-				must(t, c.Close())
+				proof.Must(t, c.Close())
 			}
 			r.counted(counts{accepted: int64(waiting), served: int64(waiting)})
 		})
@@ -80,9 +81,9 @@ func starvesCalmly(t *testing.T, l lesson.Lesson) {
 	})
 	s := r.listen()
 	c := dial(t, s.Addr())
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	s.serve()
-	eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
+	proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
 	began := time.Now()
 	calls := s.linux.Calls() + failed.Load() // a failed one is not made
 	time.Sleep(starvedFor)
@@ -121,8 +122,8 @@ func TestStarvedChild(t *testing.T) {
 		t.Skip("runs in a process of its own, started by TestBehaviourOutOfDescriptors")
 	}
 	l, err := lesson.Find(name)
-	must(t, err)
-	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}))
+	proof.Must(t, err)
+	proof.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}))
 
 	var failed atomic.Int64
 	w := watcher{leave: func(c *trace.Call) {
@@ -134,11 +135,11 @@ func TestStarvedChild(t *testing.T) {
 	r.wrap = w.over
 	s := r.listen()
 	c := dial(t, s.Addr())
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	taken := takeAll(t)
 	s.serve()
 	if traced(l) {
-		eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
+		proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
 	}
 
 	began := time.Now()
@@ -157,16 +158,16 @@ func TestStarvedChild(t *testing.T) {
 	}
 
 	for _, fd := range taken {
-		must(t, unix.Close(fd))
+		proof.Must(t, unix.Close(fd))
 	}
 	answered(t, c, response) // and nobody else has come
-	must(t, c.Close())
+	proof.Must(t, c.Close())
 	r.counted(counts{accepted: 1, served: 1})
 
 	taken = takeAll(t)
 	r.stopsWithin(stopBound)
 	for _, fd := range taken {
-		must(t, unix.Close(fd))
+		proof.Must(t, unix.Close(fd))
 	}
 }
 
@@ -188,6 +189,6 @@ func takeAll(t *testing.T) (taken []int) {
 // processorTime is what this process has used so far.
 func processorTime(t *testing.T) time.Duration {
 	var usage unix.Rusage
-	must(t, unix.Getrusage(unix.RUSAGE_SELF, &usage))
+	proof.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &usage))
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

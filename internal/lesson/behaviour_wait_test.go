@@ -9,8 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/kernel"
 	"lesson/internal/lesson"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/server"
 )
 
@@ -47,28 +49,28 @@ func idle(t *testing.T, l lesson.Lesson) {
 		pending = 5
 		r.asks()
 		gone := r.dial()
-		must(t, gone.Send([]byte("GET /")))
-		must(t, gone.HalfClose())
+		proof.Must(t, gone.Send([]byte("GET /")))
+		proof.Must(t, gone.HalfClose())
 		unanswered(t, gone)
 		done := r.dial()
-		must(t, done.Send([]byte(request)))
-		must(t, done.HalfClose())
+		proof.Must(t, done.Send([]byte(request)))
+		proof.Must(t, done.HalfClose())
 		answered(t, done, response)
 		lost := r.dial()
-		must(t, lost.Send([]byte("GET /")))
+		proof.Must(t, lost.Send([]byte("GET /")))
 		digested(t, lost)
-		must(t, lost.Reset())
+		proof.Must(t, lost.Reset())
 		r.counted(counts{accepted: 4, served: 2, left: 1, reset: 1})
 	}
 	for i := range pending {
 		c := r.dial()
 		if i > 0 { // the first says nothing at all
-			must(t, c.Send([]byte("GET / HTTP/1.0\r\n")))
+			proof.Must(t, c.Send([]byte("GET / HTTP/1.0\r\n")))
 		}
 		digested(t, c)
 	}
 	s := r.servers[0]
-	eventually(t, "only those in mid-request are left", func() bool {
+	proof.Eventually(t, "only those in mid-request are left", func() bool {
 		return s.ledger.connections() == pending
 	})
 	s.atRest(t)
@@ -77,7 +79,7 @@ func idle(t *testing.T, l lesson.Lesson) {
 func idleAfterLinger(t *testing.T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c := r.dial()
-	must(t, c.Send([]byte(request)))
+	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response)
 	gone(t, c) // it has never closed
 	r.servers[0].atRest(t)
@@ -90,12 +92,12 @@ func fullHouse(t *testing.T, l lesson.Lesson) {
 	var stuck []*play.Conn
 	for range 3 {
 		c := r.dial()
-		must(t, c.Send([]byte("GET /")))
+		proof.Must(t, c.Send([]byte("GET /")))
 		digested(t, c)
 		stuck = append(stuck, c)
 	}
 	fourth := r.dial()
-	must(t, fourth.Send([]byte(request)))
+	proof.Must(t, fourth.Send([]byte(request)))
 	if got, err := fourth.Read(1, 100*time.Millisecond); !errors.Is(err, play.ErrTimeout) {
 		t.Errorf("the fourth client got %q, %v", got, err)
 	}
@@ -103,19 +105,19 @@ func fullHouse(t *testing.T, l lesson.Lesson) {
 	if got := r.counts().accepted; got != 3 {
 		t.Errorf("accepted %d, want 3", got)
 	}
-	must(t, stuck[1].Close())
+	proof.Must(t, stuck[1].Close())
 	answered(t, fourth, response)
-	must(t, fourth.Close())
+	proof.Must(t, fourth.Close())
 
 	var conns []*play.Conn
 	for range 20 { // and a crowd
 		c := r.dial()
-		must(t, c.Send([]byte(request)))
+		proof.Must(t, c.Send([]byte(request)))
 		conns = append(conns, c)
 	}
 	for _, c := range conns {
 		answered(t, c, response)
-		must(t, c.Close())
+		proof.Must(t, c.Close())
 	}
 	r.counted(counts{accepted: 24, served: 21, left: 1})
 	if most := r.servers[0].ledger.most; most > 3 {
@@ -129,7 +131,7 @@ func stopFullHouse(t *testing.T, l lesson.Lesson) {
 	r.options.MaxConns = 2
 	for range 2 {
 		c := r.dial()
-		must(t, c.Send([]byte("GET /")))
+		proof.Must(t, c.Send([]byte("GET /")))
 		digested(t, c)
 	}
 	r.servers[0].atRest(t)
@@ -172,7 +174,7 @@ func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
 	late := func() bool { return time.Since(began) > server.LingerTime/2 }
 	waits := func(n int) {
 		t.Helper()
-		eventually(t, "the server waits for the client", func() bool {
+		proof.Eventually(t, "the server waits for the client", func() bool {
 			return w.entered(waitsIn) == n || late()
 		})
 	}
@@ -189,11 +191,11 @@ func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
 		before := w.entered(waitsIn)
 		c := dial(t, s.Addr())
 		waits(before + 1)
-		must(t, c.Send([]byte(request)))
+		proof.Must(t, c.Send([]byte(request)))
 		answered(t, c, response)
 		waits(before + 2)
-		must(t, c.Close())
-		eventually(t, "the server has closed the connection", func() bool {
+		proof.Must(t, c.Close())
+		proof.Eventually(t, "the server has closed the connection", func() bool {
 			return s.ledger.connections() == 0
 		})
 		if eventLoop(l) {
@@ -206,7 +208,7 @@ func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
 	if r.onlyOne() {
 		r.endsByItself()
 	} else if !eventLoop(l) { // the last accept4 is nobody's
-		eventually(t, "the server waits for the next client", func() bool {
+		proof.Eventually(t, "the server waits for the next client", func() bool {
 			return w.entered("accept4") == clients+1
 		})
 		atFirst["accept4"]++
@@ -229,7 +231,10 @@ func plainTCP(t *testing.T, l lesson.Lesson) {
 	found := 0
 	for fd := range mostDescriptors {
 		own, err := unix.Getsockname(fd)
-		if err != nil || addrOf(own) != s.Addr() {
+		if err != nil {
+			continue
+		}
+		if addr, _ := kernel.AddrPort(own); addr != s.Addr() {
 			continue
 		}
 		found++

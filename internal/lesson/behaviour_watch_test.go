@@ -5,7 +5,6 @@ package lesson_test
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
+	"lesson/internal/proof"
 )
 
 // A ledger is a Kernel that keeps account of a server's descriptors: which are
@@ -221,7 +221,9 @@ func ends(c *play.Conn) (ours, theirs int) {
 		if err != nil {
 			continue
 		}
-		switch local, remote := addrOf(own), addrOf(peer); {
+		local, _ := kernel.AddrPort(own) // none of another family is a client's
+		remote, _ := kernel.AddrPort(peer)
+		switch {
 		case local == c.LocalAddr() && remote == c.RemoteAddr():
 			ours = fd
 		case local == c.RemoteAddr() && remote == c.LocalAddr():
@@ -234,20 +236,10 @@ func ends(c *play.Conn) (ours, theirs int) {
 	return ours, theirs
 }
 
-func addrOf(sockaddr unix.Sockaddr) netip.AddrPort {
-	switch a := sockaddr.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-	}
-	return netip.AddrPort{}
-}
-
 // accepted waits until the server has taken c from the accept queue.
 func accepted(t testing.TB, c *play.Conn) {
 	t.Helper()
-	eventually(t, "the server has accepted the client", func() bool {
+	proof.Eventually(t, "the server has accepted the client", func() bool {
 		_, theirs := ends(c)
 		return theirs >= 0
 	})
@@ -256,7 +248,7 @@ func accepted(t testing.TB, c *play.Conn) {
 // gone waits until the server has closed its end. c itself must be open.
 func gone(t testing.TB, c *play.Conn) {
 	t.Helper()
-	eventually(t, "the server has closed the connection", func() bool {
+	proof.Eventually(t, "the server has closed the connection", func() bool {
 		_, theirs := ends(c)
 		return theirs < 0
 	})
@@ -281,7 +273,7 @@ func queued(c *play.Conn) (unread, onTheirWay int, ok bool) {
 // digested waits until the server has read everything that c has sent.
 func digested(t testing.TB, c *play.Conn) {
 	t.Helper()
-	eventually(t, "the server has read what was sent", func() bool {
+	proof.Eventually(t, "the server has read what was sent", func() bool {
 		unread, onTheirWay, ok := queued(c)
 		return ok && unread == 0 && onTheirWay == 0
 	})
@@ -291,7 +283,7 @@ func digested(t testing.TB, c *play.Conn) {
 // receive buffer, or have been read from it.
 func arrived(t testing.TB, c *play.Conn) {
 	t.Helper()
-	eventually(t, "what was sent has arrived", func() bool {
+	proof.Eventually(t, "what was sent has arrived", func() bool {
 		unread, onTheirWay, ok := queued(c)
 		return ok && (unread > 0 || onTheirWay == 0)
 	})

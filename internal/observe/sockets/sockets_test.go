@@ -7,9 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"lesson/internal/observe/sockets"
+	"lesson/internal/proof"
 )
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -17,29 +17,11 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually waits for a condition: what a segment does to the other end is not
-// there the moment it has been sent.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for began := time.Now(); !holds(); time.Sleep(time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
-}
-
 func TestALifeOfAConnection(t *testing.T) {
 	for _, where := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
 		t.Run(where, func(t *testing.T) {
 			l, err := net.Listen("tcp", where)
-			must(t, err)
+			proof.Must(t, err)
 			defer l.Close()
 			at := addrPort(l.Addr())
 			if at.Addr().IsUnspecified() { // an IPv6 listener that serves IPv4 too
@@ -47,7 +29,7 @@ func TestALifeOfAConnection(t *testing.T) {
 			}
 			queued := func() uint32 {
 				listeners, err := sockets.Listeners(at.Port())
-				must(t, err)
+				proof.Must(t, err)
 				if len(listeners) != 1 {
 					t.Fatalf("%d listeners on port %d, want 1: %+v", len(listeners), at.Port(), listeners)
 				}
@@ -57,33 +39,33 @@ func TestALifeOfAConnection(t *testing.T) {
 				t.Errorf("%d connections in the accept queue before the first", got)
 			}
 			c, err := net.Dial("tcp", at.String())
-			must(t, err)
+			proof.Must(t, err)
 			defer c.Close()
 			theirs := func() sockets.Socket {
 				s, err := sockets.Connection(at, addrPort(c.LocalAddr()))
-				must(t, err)
+				proof.Must(t, err)
 				return s
 			}
-			eventually(t, "the connection is in the accept queue", func() bool { return queued() == 1 })
+			proof.Eventually(t, "the connection is in the accept queue", func() bool { return queued() == 1 })
 			if s := theirs(); s.Inode != 0 || s.State != sockets.Established {
 				t.Errorf("in the accept queue it is %+v, want no inode, ESTABLISHED", s)
 			}
 			_, err = c.Write([]byte("twelve bytes"))
-			must(t, err)
-			eventually(t, "12 bytes are unread", func() bool { return theirs().Unread == 12 })
+			proof.Must(t, err)
+			proof.Eventually(t, "12 bytes are unread", func() bool { return theirs().Unread == 12 })
 
 			conn, err := l.Accept()
-			must(t, err)
+			proof.Must(t, err)
 			if s := theirs(); s.Inode == 0 {
 				t.Errorf("accepted, it is %+v, want an inode", s)
 			}
 			_, err = conn.Read(make([]byte, 5))
-			must(t, err)
+			proof.Must(t, err)
 			if s := theirs(); s.Unread != 7 {
 				t.Errorf("after reading 5 of 12 bytes, %d are unread", s.Unread)
 			}
-			must(t, conn.Close()) // with bytes unread: a reset, nothing stays
-			eventually(t, "the connection is gone", func() bool {
+			proof.Must(t, conn.Close()) // with bytes unread: a reset, nothing stays
+			proof.Eventually(t, "the connection is gone", func() bool {
 				_, err := sockets.Connection(at, addrPort(c.LocalAddr()))
 				return errors.Is(err, sockets.ErrNone)
 			})
@@ -93,22 +75,22 @@ func TestALifeOfAConnection(t *testing.T) {
 
 func TestWhoClosesFirstWaits(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	proof.Must(t, err)
 	defer l.Close()
 	at := addrPort(l.Addr())
 	c, err := net.Dial("tcp", at.String())
-	must(t, err)
+	proof.Must(t, err)
 	conn, err := l.Accept()
-	must(t, err)
-	must(t, conn.Close())
+	proof.Must(t, err)
+	proof.Must(t, conn.Close())
 	_, err = c.Read(make([]byte, 1)) // end of file
 	if err == nil {
 		t.Fatal("read a byte, want end of file")
 	}
-	must(t, c.Close())
-	eventually(t, "one connection in TIME_WAIT", func() bool {
+	proof.Must(t, c.Close())
+	proof.Eventually(t, "one connection in TIME_WAIT", func() bool {
 		waiting, err := sockets.InState(at.Port(), sockets.TimeWait)
-		must(t, err)
+		proof.Must(t, err)
 		return len(waiting) == 1
 	})
 }
@@ -122,19 +104,49 @@ func TestNoSuchConnection(t *testing.T) {
 
 func TestOpenIsTheListenerAndItsConnections(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	proof.Must(t, err)
 	defer l.Close()
 	at := addrPort(l.Addr())
 	c, err := net.Dial("tcp", at.String())
-	must(t, err)
+	proof.Must(t, err)
 	defer c.Close()
-	eventually(t, "a listener and a connection", func() bool {
+	proof.Eventually(t, "a listener and a connection", func() bool {
 		open, err := sockets.Open(at.Port())
-		must(t, err)
+		proof.Must(t, err)
 		states := map[sockets.State]int{}
 		for _, s := range open {
 			states[s.State]++
 		}
 		return len(open) == 2 && states[sockets.Listen] == 1 && states[sockets.Established] == 1
 	})
+}
+
+func TestListenersThatAClientReaches(t *testing.T) {
+	for _, test := range []struct {
+		network, listens string
+		four, six, only6 bool
+	}{
+		{"tcp", "127.0.0.1:0", true, false, false},
+		{"tcp4", "0.0.0.0:0", true, false, false},
+		{"tcp", "[::]:0", true, true, false},
+		{"tcp6", "[::]:0", false, true, true},
+		{"tcp6", "[::1]:0", false, true, true},
+	} {
+		l, err := net.Listen(test.network, test.listens)
+		proof.Must(t, err)
+		port := addrPort(l.Addr()).Port()
+		for _, client := range []struct {
+			addr    netip.Addr
+			reaches bool
+		}{
+			{netip.MustParseAddr("127.0.0.1"), test.four}, {netip.IPv6Loopback(), test.six},
+		} {
+			at, err := sockets.ListenersAt(netip.AddrPortFrom(client.addr, port))
+			proof.Must(t, err)
+			if (len(at) == 1) != client.reaches || client.reaches && at[0].OnlyIPv6 != test.only6 {
+				t.Errorf("%s on %s: from %v, %+v", test.listens, test.network, client.addr, at)
+			}
+		}
+		proof.Must(t, l.Close())
+	}
 }

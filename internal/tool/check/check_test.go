@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path"
@@ -472,5 +473,17 @@ func TestServersEndWithTheirChildren(t *testing.T) {
 	})
 	if !gone || err != nil {
 		t.Errorf("process %d still runs (%v)", s.Pids()[0], err)
+	}
+}
+
+// Descriptors that the checker lacks are not the server's fault.
+func TestOwnDescriptorsAreNotTheServersFault(t *testing.T) {
+	var cannot unable
+	if _, err := new(trial).dialled(nil, fmt.Errorf("socket: %w", unix.EMFILE)); !errors.As(err, &cannot) {
+		t.Errorf("got %v", err)
+	}
+	var failed *failure
+	if _, err := new(trial).dialled(nil, unix.ECONNREFUSED); !errors.As(err, &failed) {
+		t.Errorf("a server that refuses: %v", err)
 	}
 }

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -111,7 +112,10 @@ func othersServed() step {
 		for i := range probes {
 			began := time.Now()
 			if err := t.converse(whole); err != nil {
-				f := err.(*failure)
+				var f *failure
+				if !errors.As(err, &f) {
+					return err
+				}
 				return fails(
 					fmt.Sprintf("client %d: %s", i+1, f.got),
 					"the answer, then end of file, whatever others do",

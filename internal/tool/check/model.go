@@ -156,7 +156,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	idle, _ := t.server.Used() // nothing when it cannot be seen
 	first, err := t.dial()
 	if err != nil {
-		return "", nil, errors.New(err.(*failure).got)
+		return "", nil, unreachable(err)
 	}
 	t.crowd = append(t.crowd, first)
 	if err := first.Send([]byte(half)); err != nil {
@@ -169,7 +169,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 
 	second, err := t.dial()
 	if err != nil {
-		return "", nil, errors.New(err.(*failure).got)
+		return "", nil, unreachable(err)
 	}
 	t.crowd = append(t.crowd, second)
 	if err := second.Send([]byte(whole)); err != nil {
@@ -208,6 +208,14 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		}
 	}
 	return model, words, nil
+}
+
+// unreachable is why a server has no portrait, without what it should have done.
+func unreachable(err error) error {
+	if f, ok := err.(*failure); ok {
+		return errors.New(f.got)
+	}
+	return err
 }
 
 // isOurs tells an error of ours from a failure of the server's, which is not

@@ -15,6 +15,8 @@ import (
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 	"lesson/internal/report"
+
+	"golang.org/x/sys/unix"
 )
 
 // A step is one line of a script: what it says, and what it does.
@@ -79,6 +81,10 @@ func (t *trial) dial() (*play.Conn, error) {
 }
 
 func (t *trial) dialled(c *play.Conn, err error) (*play.Conn, error) {
+	if errors.Is(err, unix.EMFILE) {
+		return nil, unable{"this program, and not the server, has run out of descriptors:" +
+			" raise its limit with ulimit -n"}
+	}
 	if err != nil {
 		return nil, fails("no connection: "+err.Error(), "a connection")
 	}
