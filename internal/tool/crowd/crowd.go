@@ -26,6 +26,8 @@ type Options struct {
 	Hold, AcceptOnly []string
 	// Progress, when not nil, is told what goes on. Calls do not overlap.
 	Progress func(Step)
+
+	patience time.Duration // 0 is noProgress
 }
 
 // A Step is what goes on, and how far the whole is.

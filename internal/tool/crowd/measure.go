@@ -4,6 +4,7 @@ package crowd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,6 +22,8 @@ type crowd struct {
 	server  *child.Server
 	clients holders
 	idle    time.Duration
+	// patience bounds the wait for a server that makes no progress, or never rests.
+	patience time.Duration
 
 	before struct { // without a crowd
 		user   int64
@@ -131,7 +134,7 @@ func (c *crowd) leave() (Left, error) {
 		return left, err
 	}
 	// The one that accepts and does nothing else notices nothing.
-	for began := time.Now(); !c.target.silent && time.Since(began) < noProgress; {
+	for began := time.Now(); !c.target.silent && time.Since(began) < c.patience; {
 		n, err := c.accepted()
 		if err != nil {
 			return left, err
@@ -170,7 +173,7 @@ func (c *crowd) shrunk(before Kernel) (Kernel, error) {
 const (
 	look       = 10 * time.Millisecond
 	still      = 300 * time.Millisecond // asleep, and nothing accepted: that was all
-	noProgress = 5 * time.Second        // not to be seen asleep, and nothing accepted
+	noProgress = 5 * time.Second        // not to be seen asleep, and nothing accepted; or never at rest
 	calm       = 5                      // times its clock stood still, look after look: at rest
 )
 
@@ -198,7 +201,7 @@ func (c *crowd) awaitAccepted(n int) (int, error) {
 		if now != last {
 			last, running = now, time.Now()
 		}
-		over := time.Since(accepting) > noProgress
+		over := time.Since(accepting) > c.patience
 		if now.queued > 0 && time.Since(running) > still && !over {
 			if over, err = c.asleep(); err != nil { // or it gets no processor
 				return 0, err
@@ -258,7 +261,7 @@ func (c *crowd) accepted() (int, error) {
 func (c *crowd) settle() error {
 	var last time.Duration
 	quiet := 0
-	for began := time.Now(); quiet < calm && time.Since(began) < noProgress; {
+	for began := time.Now(); quiet < calm && time.Since(began) < c.patience; {
 		ran, err := c.ran()
 		if err != nil {
 			return err
@@ -284,13 +287,19 @@ func (c *crowd) pids() ([]int, error) {
 	return pids, err
 }
 
-func (c *crowd) hasEnded() bool {
+// hasEnded reports whether the server has ended, after an error that may come of that.
+// On a busy machine its end is noticed some time after its /proc is gone.
+func (c *crowd) hasEnded(err error) bool {
+	notice := look
+	if errors.Is(err, proc.ErrGone) {
+		notice = c.patience
+	}
 	select {
 	case <-c.server.Proc.Ended():
 		return true
-	case <-time.After(look): // it may be about to
+	case <-time.After(notice):
+		return false
 	}
-	return !c.server.Proc.Running()
 }
 
 // busy is the part of a processor that the server uses, looked at for a while.

@@ -3,6 +3,7 @@
 package crowd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ func Run(ctx context.Context, targets []Target, o Options) (*Report, error) {
 	if o.Idle == 0 {
 		o.Idle = time.Second
 	}
+	o.patience = cmp.Or(o.patience, noProgress)
 	if o.Rounds < 0 || o.Idle < 0 {
 		return nil, errors.New("rounds and times cannot be negative")
 	}
@@ -136,7 +138,8 @@ func (m *measurer) measure(ctx context.Context, s *series, sizes []int) (err err
 	if err != nil {
 		return err
 	}
-	c := &crowd{ctx: ctx, target: s.target, server: server, idle: m.options.Idle}
+	c := &crowd{ctx: ctx, target: s.target, server: server,
+		idle: m.options.Idle, patience: m.options.patience}
 	c.clients = holders{
 		ctx: ctx, self: m.options.Hold, to: server.Addr,
 		each: max(1, (m.limits.Descriptors-spare)/2),
@@ -188,7 +191,7 @@ func (c *crowd) orEnded(s *series, err error) error {
 	if c.ctx.Err() != nil {
 		return c.ctx.Err()
 	}
-	if !c.hasEnded() {
+	if !c.hasEnded(err) {
 		return err
 	}
 	how, _ := c.server.Proc.Status()

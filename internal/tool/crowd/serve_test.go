@@ -5,6 +5,7 @@ package crowd
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -12,8 +13,11 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -64,7 +68,32 @@ func runTests(m *testing.M) int {
 	}
 	defer remove()
 	started = program
-	return m.Run()
+	// The tests wait, most of the time: all of them can, side by side.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		log.Fatal(err)
+	}
+	status := m.Run()
+	if left := children(); len(left) > 0 {
+		log.Printf("processes are left: %v", left)
+		status = 1
+	}
+	return status
+}
+
+// children returns the processes that are ours, also those that have ended and were
+// not waited for.
+func children() []string {
+	files, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(files) == 0 {
+		log.Fatalf("no list of children: %v", err)
+	}
+	var all []string
+	for _, file := range files {
+		// A thread that has ended meanwhile has handed its children to another.
+		text, _ := os.ReadFile(file)
+		all = append(all, strings.Fields(string(text))...)
+	}
+	return all
 }
 
 func runLesson(name, addr string) error {
@@ -114,6 +143,7 @@ func runWrong(fault, addr string) error {
 	if fault == "threads" {
 		debug.SetMaxThreads(60)
 	}
+	var spin sync.Once
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, unix.EMFILE) {
@@ -124,11 +154,13 @@ func runWrong(fault, addr string) error {
 			return err
 		}
 		if fault == "spins" {
-			go func() {
-				//lint:ignore SA5002 that is the fault
-				for {
-				}
-			}()
+			spin.Do(func() {
+				go func() {
+					//lint:ignore SA5002 that is the fault
+					for {
+					}
+				}()
+			})
 		}
 		go serveWrong(fault, conn.(*net.TCPConn))
 	}
