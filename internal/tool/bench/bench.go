@@ -35,6 +35,8 @@ type Options struct {
 	// Progress, when not nil, is told what is done next, and which part of the
 	// whole run is over.
 	Progress func(part float64, next string)
+
+	counted int64 // 0 is countedRequests
 }
 
 // DefaultTimeout is long for loopback, and more than a client needs that finds the

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -303,7 +304,7 @@ func (r *runner) count(ctx context.Context, m *measured, size int) error {
 	before := counter.Counts()
 	var out outcome
 	if err == nil {
-		l.most = max(countedRequests, 4*int64(s.Conns))
+		l.most = max(cmp.Or(r.options.counted, countedRequests), 4*int64(s.Conns))
 		out, err = l.run(ctx)
 	}
 	after := counter.Counts()

@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"log"
 	"net"
 	"os"
 	"slices"
@@ -27,6 +29,10 @@ func TestMain(m *testing.M) {
 	if addr := os.Getenv(serverAddr); addr != "" {
 		fmt.Fprintln(os.Stderr, "test server:", serveAt(addr))
 		os.Exit(1)
+	}
+	// Most of a run is waiting for its rounds to end: all of them can, side by side.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		log.Fatal(err)
 	}
 	os.Exit(m.Run())
 }
@@ -68,10 +74,11 @@ func program(t *testing.T, name, ends string) child.Program {
 }
 
 func shortRun(servers ...child.Program) Options {
-	return Options{Servers: servers, Conns: []int{1, 8}, During: 50 * time.Millisecond, Rounds: 2}
+	return Options{Servers: servers, Conns: []int{1, 8}, During: 50 * time.Millisecond, Rounds: 2, counted: 100}
 }
 
 func TestRoundsAreInterleaved(t *testing.T) {
+	t.Parallel()
 	o := shortRun(program(t, "a", ""), program(t, "b", ""))
 	var order []string
 	o.Progress = func(part float64, next string) {
@@ -141,6 +148,7 @@ func checkReport(t *testing.T, report *Report) {
 func near2(got, want float64) bool { return got >= want && got <= 2*want+0.1 }
 
 func TestReportsAreWritten(t *testing.T) {
+	t.Parallel()
 	o := shortRun(program(t, "a <b>&", ""), program(t, "c", ""))
 	o.Rate = 400
 	report, err := Run(context.Background(), o)
@@ -189,6 +197,7 @@ func TestReportsAreWritten(t *testing.T) {
 }
 
 func TestAServerThatEnds(t *testing.T) {
+	t.Parallel()
 	o := shortRun(program(t, "a", ""), program(t, "ends", "200"))
 	o.Rounds = 3
 	report, err := Run(context.Background(), o)
@@ -215,6 +224,7 @@ func TestAServerThatEnds(t *testing.T) {
 }
 
 func TestAServerThatCannotBeMeasured(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, command, err string
 	}{
@@ -235,6 +245,7 @@ func TestAServerThatCannotBeMeasured(t *testing.T) {
 }
 
 func TestAnInterruptedRunKeepsItsRounds(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	o := shortRun(program(t, "a", ""), program(t, "b", ""))
