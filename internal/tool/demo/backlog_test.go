@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lesson/internal/observe/sockets"
+	"lesson/internal/proof"
 )
 
 // soon is earlier than any SYN is sent again, which is after a second.
@@ -21,7 +22,7 @@ const soon = 900 * time.Millisecond
 func TestBacklogFull(t *testing.T) {
 	t.Parallel()
 	seen, err := fillQueue(t.Context())
-	must(t, err)
+	proof.Must(t, err)
 	if seen.Backlog != shortBacklog || seen.Length != shortBacklog+1 {
 		t.Errorf("the queue held %d with a backlog of %d", seen.Length, seen.Backlog)
 	}
@@ -65,7 +66,7 @@ func TestBacklogFull(t *testing.T) {
 func TestBacklogBursts(t *testing.T) {
 	t.Parallel()
 	all, err := bursts(t.Context(), []int{1, 50, 98, 99, 128}, 1500*time.Millisecond)
-	must(t, err)
+	proof.Must(t, err)
 	for _, m := range all {
 		tooMany := max(0, m.Clients-(m.Backlog+1))
 		switch {
@@ -110,6 +111,7 @@ func TestBacklogResult(t *testing.T) {
 }
 
 func TestBacklogInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
 	began := time.Now()

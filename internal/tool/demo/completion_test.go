@@ -2,11 +2,15 @@
 
 package demo
 
-import "testing"
+import (
+	"lesson/internal/proof"
+	"testing"
+)
 
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	r, err := completions.Run(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "completion", r)
 	data := r.Data.(CompletionData)
 	want := map[string]Watched{

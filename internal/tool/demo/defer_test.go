@@ -2,14 +2,17 @@
 
 package demo
 
-import "testing"
+import (
+	"lesson/internal/proof"
+	"testing"
+)
 
 // A connection that has said nothing yet does not reach the server; and where it
 // does, that is one sleep less for each client.
 func TestDefer(t *testing.T) {
 	t.Parallel()
 	r, err := runDefer(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "defer", r)
 	all := r.Data.([]DeferSeen)
 	off, on := all[0], all[1]

@@ -3,16 +3,20 @@
 package demo
 
 import (
+	"flag"
+	"log"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+// The demos wait, most of the time: all of them can, side by side.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		log.Fatal(err)
 	}
+	os.Exit(m.Run())
 }
 
 func TestEveryDemoIsComplete(t *testing.T) {

@@ -2,14 +2,17 @@
 
 package demo
 
-import "testing"
+import (
+	"lesson/internal/proof"
+	"testing"
+)
 
 // An idle connection has no buffers. One that nobody reads from fills them, and a
 // byte costs more than a byte.
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	r, err := runMemory(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "memory", r)
 	all := r.Data.([]MemorySeen)
 	idle, one, full, again := all[0], all[1], all[2], all[3]

@@ -3,6 +3,7 @@
 package demo
 
 import (
+	"lesson/internal/proof"
 	"slices"
 	"testing"
 )
@@ -10,6 +11,7 @@ import (
 // What the kernel tells a server, happening by happening. Whoever tests for a flag
 // must know which others come with it.
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	want := map[string]struct {
 		events string
 		read   []string
@@ -28,7 +30,7 @@ func TestEvents(t *testing.T) {
 		"we shut down both":             {"IN|RDHUP|HUP", []string{"0"}},
 	}
 	r, err := events.Run(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "events", r)
 	seen := r.Data.([]happening)
 	if len(seen) != len(want) {
@@ -55,8 +57,9 @@ func TestEvents(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
+	t.Parallel()
 	r, err := reset.Run(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "reset", r)
 	seen := r.Data.([]farewell)
 	if len(seen) != 2*len(visitors) {

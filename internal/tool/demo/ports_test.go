@@ -4,6 +4,7 @@ package demo
 
 import (
 	"errors"
+	"lesson/internal/proof"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 func TestPorts(t *testing.T) {
 	t.Parallel()
 	fd, err := newSocket()
-	must(t, err)
+	proof.Must(t, err)
 	_, err = unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE)
 	closeAll(fd)
 	if errors.Is(err, unix.ENOPROTOOPT) {
@@ -23,7 +24,7 @@ func TestPorts(t *testing.T) {
 	}
 
 	r, err := runPorts(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "ports", r)
 	seen := r.Data.(*PortsSeen)
 	later := 0 // connections once tcp_tw_reuse has had its second

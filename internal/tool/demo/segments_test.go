@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"lesson/internal/proof"
 	"lesson/internal/protocol"
 )
 
@@ -18,7 +19,7 @@ func TestNagleMeetsDelayedACK(t *testing.T) {
 	var all []NodelaySeen
 	for _, s := range senders {
 		seen, err := askAgain(t.Context(), s)
-		must(t, err)
+		proof.Must(t, err)
 		all = append(all, *seen)
 		var waits []time.Duration
 		for _, x := range seen.Exchanges[1:] {
@@ -56,7 +57,7 @@ func TestNagleMeetsDelayedACK(t *testing.T) {
 func TestCork(t *testing.T) {
 	t.Parallel()
 	r, err := runCork(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "cork", r)
 	all := r.Data.([]CorkSeen)
 	want := map[string]uint32{

@@ -2,10 +2,14 @@
 
 package demo
 
-import "testing"
+import (
+	"lesson/internal/proof"
+	"testing"
+)
 
 // One connection, which nobody accepts: whom does the kernel tell?
 func TestHerd(t *testing.T) {
+	t.Parallel()
 	const threads, connections = 4, 20
 	want := map[string]int64{
 		plainLevel.name: threads,
@@ -19,7 +23,7 @@ func TestHerd(t *testing.T) {
 	var seen []stampede
 	for _, how := range herdSharings {
 		s, err := observeHerd(t.Context(), how, threads, connections)
-		must(t, err)
+		proof.Must(t, err)
 		seen = append(seen, s)
 		if s.Told != want[how.name] {
 			t.Errorf("%s: %d of %d threads are told, want %d", how.name, s.Told, threads, want[how.name])
@@ -36,11 +40,12 @@ func TestHerd(t *testing.T) {
 }
 
 func TestUneven(t *testing.T) {
+	t.Parallel()
 	const clients = 80
 	var seen []spread
 	for _, how := range unevenSharings {
 		s, err := observeSpread(t.Context(), how, clients)
-		must(t, err)
+		proof.Must(t, err)
 		seen = append(seen, s)
 		for _, loops := range [][]int{s.Quiet, s.Burst} {
 			sum := 0
@@ -72,8 +77,9 @@ func TestUneven(t *testing.T) {
 }
 
 func TestOrphans(t *testing.T) {
+	t.Parallel()
 	r, err := orphans.Run(t.Context(), Options{})
-	must(t, err)
+	proof.Must(t, err)
 	checkResult(t, "orphans", r)
 	halves := r.Data.([]Orphaned)
 	if len(halves) < 2 {
