@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/child"
 	"lesson/internal/lesson"
 	"lesson/internal/report"
 	"lesson/internal/tool/bench"
@@ -141,12 +140,7 @@ func (f *benchFlags) servers() error {
 		}
 		f.options.Servers = lessons
 	}
-	for _, text := range f.also {
-		program, err := child.Named(text)
-		if err != nil {
-			return fmt.Errorf("--also: %w", err)
-		}
-		f.options.Servers = append(f.options.Servers, program)
-	}
-	return nil
+	programs, err := also(f.also)
+	f.options.Servers = append(f.options.Servers, programs...)
+	return err
 }

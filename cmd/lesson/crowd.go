@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/child"
 	"lesson/internal/report"
 	"lesson/internal/tool/crowd"
 )
@@ -124,20 +123,11 @@ func (f *crowdFlags) targets() ([]crowd.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, text := range f.also {
-		program, err := child.Named(text)
-		if err != nil {
-			return nil, fmt.Errorf("--also: %w", err)
-		}
-		for _, t := range targets {
-			if t.Name == program.Name {
-				return nil, fmt.Errorf("--also: there is a server %q already;"+
-					" give it another name", program.Name)
-			}
-		}
+	programs, err := also(f.also)
+	for _, program := range programs {
 		targets = append(targets, crowd.Target{Program: program})
 	}
-	return targets, nil
+	return targets, err
 }
 
 func newCrowdHold() *cobra.Command {

@@ -31,7 +31,15 @@ terminal, unless NO_COLOR is set.`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeLessons,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, b, both, err := sides(args[0], args[1])
+			lessonA, err := lesson.Find(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			lessonB, err := lesson.Find(args[1])
+			if err != nil {
+				return usageError{err}
+			}
+			a, b, both, err := lesson.Differ(lessonA, lessonB)
 			if err != nil {
 				return err
 			}
@@ -68,38 +76,4 @@ func completeLessons(
 		names = append(names, l.Name)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// sides are the texts to compare, and the files that both lessons use.
-func sides(nameA, nameB string) (a, b report.Text, both []string, err error) {
-	lessonA, err := lesson.Find(nameA)
-	if err != nil {
-		return a, b, nil, usageError{err}
-	}
-	lessonB, err := lesson.Find(nameB)
-	if err != nil {
-		return a, b, nil, usageError{err}
-	}
-	onlyA, onlyB, both := lesson.Differ(lessonA, lessonB)
-	if a, err = text(onlyA); err != nil {
-		return a, b, nil, err
-	}
-	b, err = text(onlyB)
-	return a, b, both, err
-}
-
-// text is the files one after the other; nothing is /dev/null, as for diff(1).
-func text(files []string) (report.Text, error) {
-	if len(files) == 0 {
-		return report.Text{Name: "/dev/null"}, nil
-	}
-	all := report.Text{Name: strings.Join(files, "+")}
-	for _, file := range files {
-		body, err := lesson.Source(file)
-		if err != nil {
-			return all, err
-		}
-		all.Body += body
-	}
-	return all, nil
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"lesson/internal/child"
 	"net"
 	"net/netip"
 	"os/signal"
@@ -29,4 +30,17 @@ func hostPort(what, text string) (netip.AddrPort, error) {
 			"bad address %q; give %s as host:port, as in 127.0.0.1:8080", text, what)}
 	}
 	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()), nil
+}
+
+// also returns the programs of --also.
+func also(texts []string) ([]child.Program, error) {
+	var programs []child.Program
+	for _, text := range texts {
+		program, err := child.Named(text)
+		if err != nil {
+			return nil, fmt.Errorf("--also: %w", err)
+		}
+		programs = append(programs, program)
+	}
+	return programs, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"lesson/internal/kernel"
+	"lesson/internal/report"
 	"lesson/internal/server"
 )
 
@@ -145,21 +146,42 @@ func names(lessons []Lesson) string {
 	return strings.Join(names, ", ")
 }
 
-// Differ returns the files that only a has, those that only b has, and those of both.
-func Differ(a, b Lesson) (onlyA, onlyB, both []string) {
+// Differ returns the source of two lessons without the files of both, which it names.
+func Differ(a, b Lesson) (onlyA, onlyB report.Text, both []string, err error) {
+	without := func(l, other Lesson) (only []string) {
+		for _, file := range l.Files {
+			if !slices.Contains(other.Files, file) {
+				only = append(only, file)
+			}
+		}
+		return only
+	}
 	for _, file := range a.Files {
 		if slices.Contains(b.Files, file) {
 			both = append(both, file)
-		} else {
-			onlyA = append(onlyA, file)
 		}
 	}
-	for _, file := range b.Files {
-		if !slices.Contains(both, file) {
-			onlyB = append(onlyB, file)
-		}
+	if onlyA, err = joined(without(a, b)); err != nil {
+		return onlyA, onlyB, nil, err
 	}
-	return onlyA, onlyB, both
+	onlyB, err = joined(without(b, a))
+	return onlyA, onlyB, both, err
+}
+
+// joined returns the files one after the other; none is /dev/null, as for diff(1).
+func joined(files []string) (report.Text, error) {
+	if len(files) == 0 {
+		return report.Text{Name: "/dev/null"}, nil
+	}
+	all := report.Text{Name: strings.Join(files, "+")}
+	for _, file := range files {
+		body, err := Source(file)
+		if err != nil {
+			return all, err
+		}
+		all.Body += body
+	}
+	return all, nil
 }
 
 // Source returns the text of one of a lesson's Files.

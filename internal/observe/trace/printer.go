@@ -103,7 +103,8 @@ func excerpt(p []byte) string {
 }
 
 // palette colours connections: descriptor n has colour n modulo its length.
-var palette = []string{"\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m", "\x1b[36m", "\x1b[91m"}
+var palette = []string{report.Green, report.Yellow, report.Blue, report.Magenta, report.Cyan,
+	report.HighRed}
 
 // paint colours text by the connection it is about. A line about no single
 // connection stays plain.
@@ -112,8 +113,5 @@ func (p *printer) paint(e Event, text string) string {
 	if accepts(e.Name) {
 		fd = e.Result // 0 while it is still unknown
 	}
-	if !p.colour || fd <= 0 {
-		return text
-	}
-	return palette[fd%len(palette)] + text + "\x1b[0m"
+	return report.Paint(p.colour && fd > 0, palette[max(0, fd)%len(palette)], text)
 }

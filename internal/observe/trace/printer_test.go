@@ -305,7 +305,7 @@ func TestTwoThreads(t *testing.T) {
 
 func TestColour(t *testing.T) {
 	const head = " 0.000000  epoll/eventloop.go:117  "
-	paint := func(fd int, text string) string { return palette[fd%len(palette)] + text + "\x1b[0m" }
+	paint := func(fd int, text string) string { return "\x1b[" + palette[fd%len(palette)] + "m" + text + "\x1b[0m" }
 	tests := []struct {
 		call *Call
 		want string

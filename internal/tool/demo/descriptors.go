@@ -14,6 +14,7 @@ import (
 
 	"lesson/internal/play"
 	"lesson/internal/protocol"
+	"lesson/internal/report"
 	"lesson/internal/server"
 )
 
@@ -217,7 +218,7 @@ func descriptorsResult(all []DescriptorsSeen) *Result {
 // share is how much of one processor it used.
 func (d DescriptorsSeen) share() float64 { return d.Used.CPU.Seconds() / d.Window.Seconds() }
 
-func percent(share float64) string { return fmt.Sprintf("%.1f %%", share*100) }
+func percent(share float64) string { return report.Percent(share, 1) }
 
 func perSecond(n int64, d time.Duration) string {
 	return fmt.Sprintf("%.0f/s", float64(n)/d.Seconds())
