@@ -20,6 +20,15 @@ func quick(conns ...int) Options {
 	}
 }
 
+// growing returns the sizes of a crowd through which a line is fitted: two, and one
+// between them in the exhaustive run.
+func growing() []int {
+	if proof.Exhaustive() {
+		return []int{50, 100, 200}
+	}
+	return []int{50, 200}
+}
+
 func measure(t *testing.T, o Options, targets ...Target) *Report {
 	t.Helper()
 	r, err := Run(t.Context(), targets, o)
@@ -46,7 +55,7 @@ func TestWhatAConnectionCosts(t *testing.T) {
 		for i, name := range names {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				reports[i] = measure(t, quick(50, 100, 200), lessonProgram(name))
+				reports[i] = measure(t, quick(growing()...), lessonProgram(name))
 			})
 		}
 	})
@@ -105,7 +114,7 @@ func TestAnEntryOfATableIsSeen(t *testing.T) {
 
 func TestWhoHoardsIsDear(t *testing.T) {
 	t.Parallel()
-	r := measure(t, quick(50, 100, 200), program("right", "wrong", "none"), program("hoards", "wrong", "hoards"))
+	r := measure(t, quick(growing()...), program("right", "wrong", "none"), program("hoards", "wrong", "hoards"))
 	right, hoards := r.find(t, "right"), r.find(t, "hoards")
 	if right.User.Slope > 20<<10 {
 		t.Errorf("a goroutine and 4 kB: %.0f bytes for each connection", right.User.Slope)

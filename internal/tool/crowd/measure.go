@@ -180,36 +180,38 @@ const (
 // awaitAccepted waits until the server has accepted n, or accepts no more, and says
 // how many.
 func (c *crowd) awaitAccepted(n int) (int, error) {
-	type state struct {
-		queued int
-		ran    time.Duration
-	}
-	var last state
+	var lastQueued int
+	var lastRan time.Duration
 	accepting, running := time.Now(), time.Now() // when it was last seen to do that
 	for {
-		var now state
-		var err error
-		if now.queued, _, err = c.queue(); err != nil {
+		if !c.server.Proc.Running() {
+			return 0, proc.ErrGone
+		}
+		queued, _, err := c.queue()
+		if err != nil {
 			return 0, err
 		}
-		if now.ran, err = c.ran(); err != nil {
-			return 0, err
-		}
-		if now.queued != last.queued {
-			accepting = time.Now()
-		}
-		if now != last {
-			last, running = now, time.Now()
+		if queued != lastQueued {
+			lastQueued, accepting, running = queued, time.Now(), time.Now()
 		}
 		over := time.Since(accepting) > c.patience
-		if now.queued > 0 && time.Since(running) > still && !over {
-			if over, err = c.asleep(); err != nil { // or it gets no processor
+		if queued > 0 { // else what it does besides is of no interest
+			ran, err := c.ran()
+			if err != nil {
 				return 0, err
+			}
+			if ran != lastRan {
+				lastRan, running = ran, time.Now()
+			}
+			if time.Since(running) > still && !over {
+				if over, err = c.asleep(); err != nil { // or it gets no processor
+					return 0, err
+				}
 			}
 		}
 		// With an empty queue some may still be on their way into it: their last
 		// segment was dropped, and the kernel asks for it again after a second or three.
-		if now.queued == 0 || over {
+		if queued == 0 || over {
 			accepted, err := c.accepted()
 			if err != nil || accepted >= n || over {
 				return min(accepted, n), err
@@ -260,9 +262,16 @@ func (c *crowd) accepted() (int, error) {
 // rests will be seen by what it uses while nothing happens.
 func (c *crowd) settle() error {
 	var last time.Duration
+	var pids []int
 	quiet := 0
 	for began := time.Now(); quiet < calm && time.Since(began) < c.patience; {
-		ran, err := c.ran()
+		if quiet == 0 { // only a process that has run can have started another
+			var err error
+			if pids, err = c.pids(); err != nil {
+				return err
+			}
+		}
+		ran, err := sum(pids, proc.Ran)
 		if err != nil {
 			return err
 		}
@@ -317,16 +326,26 @@ func (c *crowd) busy() (float64, error) {
 }
 
 // ran is the processor time of all the server's processes.
-func (c *crowd) ran() (time.Duration, error) { return sum(c, proc.Ran) }
+func (c *crowd) ran() (time.Duration, error) { return ofAll(c, proc.Ran) }
 
-func (c *crowd) threads() (int, error) { return sum(c, proc.Threads) }
+func (c *crowd) threads() (int, error) { return ofAll(c, proc.Threads) }
 
 // user is the memory of the server's processes, in bytes.
-func (c *crowd) user() (int64, error) { return sum(c, proc.Memory) }
+func (c *crowd) user() (int64, error) { return ofAll(c, proc.Memory) }
 
-func sum[T int | int64 | time.Duration](c *crowd, of func(pid int) (T, error)) (T, error) {
-	var all T
+type amount interface{ int | int64 | time.Duration }
+
+// ofAll returns what all the server's processes have together.
+func ofAll[T amount](c *crowd, of func(pid int) (T, error)) (T, error) {
 	pids, err := c.pids()
+	if err != nil {
+		return 0, err
+	}
+	return sum(pids, of)
+}
+
+func sum[T amount](pids []int, of func(pid int) (T, error)) (T, error) {
+	var all T
 	for _, pid := range pids {
 		one, err := of(pid)
 		if err != nil {
@@ -334,7 +353,7 @@ func sum[T int | int64 | time.Duration](c *crowd, of func(pid int) (T, error)) (
 		}
 		all += one
 	}
-	return all, err
+	return all, nil
 }
 
 func (c *crowd) pause(d time.Duration) error {
