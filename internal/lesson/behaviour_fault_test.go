@@ -26,7 +26,7 @@ import (
 var failing = []behaviour{
 	{"B7 a failing call costs one client at most", traced, failures},
 	{"B7 lingering goes on whatever its reads return", traced, lingersOn},
-	{"B7 room in the send buffer comes in small portions", eventLoop, littleRoom},
+	{"B7 room in the send buffer comes in small portions", epolls, littleRoom},
 	{"B7 a failing SO_RCVTIMEO costs one client at most", blocks, noReceiveTimeout},
 	{"B7 whatever fails at random, no client notices", traced, failuresAtRandom},
 	{"B7 a fatal error of accept4 ends the server", traced, fatalAccept},

@@ -25,7 +25,7 @@ var sharing = []behaviour{
 	{"B10 a silent client delays everybody until its timeout", oneByOne, headOfLine},
 	{"B10 a client that floods delays nobody for long", many, flood},
 	{"B10 who waits in the accept queue is served without a further client", again, crowd},
-	{"B11 a reused descriptor gets no event of its predecessor", eventLoop, reused},
+	{"B11 a reused descriptor gets no event of its predecessor", epolls, reused},
 	{"B17 two servers share a port", eventLoop, twoServers},
 }
 

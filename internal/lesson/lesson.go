@@ -89,6 +89,11 @@ func (l Lesson) Kernel() *kernel.Linux { return &kernel.Linux{Nonblocking: l.Wai
 // All returns the lessons, step by step, and last the variant of step 3.
 func All() []Lesson { return slices.Clone(lessons) }
 
+// Steps returns the first lesson of each step.
+func Steps() []Lesson {
+	return slices.CompactFunc(All(), func(a, b Lesson) bool { return a.Step >= b.Step })
+}
+
 // Find returns the lesson of that name.
 func Find(name string) (Lesson, error) {
 	for _, l := range lessons {

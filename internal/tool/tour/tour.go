@@ -72,10 +72,8 @@ func New(options Options) (*Tour, error) {
 		options.Linger = 15 * time.Second
 	}
 	if options.Columns == nil {
-		for _, l := range lesson.All() {
-			if !l.Untraced && len(options.Columns) < maxColumns {
-				options.Columns = append(options.Columns, l.Name)
-			}
+		for _, l := range lesson.Steps() {
+			options.Columns = append(options.Columns, l.Name)
 		}
 	}
 	if len(options.Program) > 0 {

@@ -123,15 +123,15 @@ function choose(server, call) {
 
 // How the first columns are chosen: as many as there is room for, the most telling first.
 function firstServers(book) {
-  const traced = book.lessons.filter((l) => !l.untraced);
-  const lessons = traced.map((l) => l.name);
+  const steps = book.lessons.filter((l, i, all) => all.findIndex((o) => o.step === l.step) === i);
+  const lessons = steps.map((l) => l.name);
   const all = book.columns?.length === lessons.length && lessons.every((name) => book.columns.includes(name));
   if (book.columns?.length && !all) return book.columns; // the command line has chosen
   const width = byID("stage").clientWidth;
   const room = width >= 2300 ? 5 : width >= 1150 ? 4 : 3;
   if (room >= lessons.length) return lessons;
   // One that serves one client and ends says the least.
-  return traced.filter((l) => l.model !== "blocking").map((l) => l.name).slice(0, room);
+  return steps.filter((l) => l.model !== "blocking").map((l) => l.name).slice(0, room);
 }
 
 const orders = {
