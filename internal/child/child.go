@@ -108,6 +108,9 @@ func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, err
 	if err != nil {
 		return nil, err
 	}
+	if !p.ChoosesPort() {
+		process.port = addr.Port()
+	}
 	s := &Server{Addr: addr, Proc: process}
 	if err := s.awaitListener(ctx, p.ChoosesPort()); err != nil {
 		return nil, errors.Join(s.startError(command, p.ChoosesPort(), err), s.End())
@@ -256,6 +259,11 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 		return interruption{text, err}
 	}
 	hint := "does it listen on the port that {port} becomes?"
+	if !s.Proc.Running() {
+		if _, success := s.Proc.Status(); success {
+			hint = "does it run on in the background? Tell it to stay in the foreground"
+		}
+	}
 	if anyPort {
 		hint = "give it a port: write {port} or {addr} where the command takes it," +
 			" as in: python3 server.py {port}"

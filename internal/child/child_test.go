@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/observe/sockets"
 	"lesson/internal/proof"
 )
 
@@ -76,6 +77,29 @@ func TestAStartedServerListens(t *testing.T) {
 		_ = c.Close()
 		if pids := s.Pids(); len(pids) != 1 || pids[0] != s.Proc.Pid() {
 			t.Errorf("%s: processes %v, not %d", addr, pids, s.Proc.Pid())
+		}
+	}
+}
+
+// A daemon does not stay behind, whatever it has done to be one.
+func TestDaemonKeepsNoPort(t *testing.T) {
+	for _, environment := range []string{"", "env -i"} {
+		const untilItListens = "while ! grep -q :$(printf %04X $1) /proc/net/tcp; do sleep .01; done"
+		script := fmt.Sprintf(`setsid %s "$0" listen 127.0.0.1:$1 & %s; exit 0`, environment, untilItListens)
+		port, err := FreePort()
+		proof.Must(t, err)
+		addr := netip.AddrPortFrom(loopback4, port)
+		p := Program{Command: []string{"sh", "-c", script, os.Args[0], "{port}"}}
+		// It may be seen to listen just before its parent ends.
+		s, err := p.StartAt(t.Context(), addr)
+		if err == nil {
+			<-s.Proc.Ended()
+			proof.Must(t, s.End())
+		} else if !strings.Contains(err.Error(), "stay in the foreground") {
+			t.Errorf("%q: %v", environment, err)
+		}
+		if left, err := sockets.ListenersAt(addr); len(left) > 0 || err != nil {
+			t.Errorf("%q: it still listens: %+v, %v", environment, left, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/observe/sockets"
 )
 
 // A family is the children of this program, and how it finds their descendants.
@@ -21,8 +22,8 @@ import (
 // subreaper. This program is one while it has a child: prctl(2), PR_SET_CHILD_SUBREAPER.
 // So an orphan, however often it has forked and whichever session it has created,
 // becomes a child of this program. The child that it descends from can be seen by its
-// session, which it may have left, or by a variable in its environment, which a program
-// may have written over: one that does both is not found.
+// session, which it may have left; by a variable in its environment, which a program may
+// have written over, as nginx does; and by its listener, if it is the server.
 type family struct {
 	mu       sync.Mutex
 	started  int              // children so far
@@ -145,8 +146,17 @@ func (p *Process) started(orphan proc.Process) bool {
 	if orphan.Session == p.Pid() || slices.Contains(p.tree, orphan.Pid) {
 		return true
 	}
-	marked, err := proc.HasEnv(orphan.Pid, p.mark)
-	return marked && err == nil
+	if marked, err := proc.HasEnv(orphan.Pid, p.mark); marked || err != nil || p.port == 0 {
+		return marked
+	}
+	listeners, err := sockets.Listeners(p.port)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(listeners, func(l sockets.Socket) bool {
+		_, holds, err := proc.DescriptorOf(orphan.Pid, l.Inode)
+		return holds && err == nil
+	})
 }
 
 // withDescendants returns the roots and all their descendants that run.

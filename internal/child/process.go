@@ -25,6 +25,7 @@ const keptOutput = 1 << 20
 type Process struct {
 	cmd    *exec.Cmd
 	mark   string // a variable in the environment of all that it starts
+	port   uint16 // that the child was given to listen on; 0 for none
 	output output
 	ended  chan struct{} // closed when the child itself has ended
 	state  *os.ProcessState
