@@ -66,6 +66,7 @@ func TestInABrowser(t *testing.T) {
 		{"a box of the timeline lights its line", timelineBox},
 		{"the keyboard is enough", keyboardOnly},
 		{"a recording is saved and opened again", saveAndOpen},
+		{"a bad recording is refused with the reason", badRecordings},
 		{"a view that is paused stands still", pausedView},
 		{"axe-core finds nothing", axeFindsNothing},
 		{"five busy servers leave the page responsive", busyServers},
@@ -608,6 +609,46 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 	p.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{old}))
 	p.until("it is refused", `document.body.textContent.includes("This recording has format 1")`)
 	p.badge("loop", "blocked in read")
+}
+
+// A recording is a file, and may be anybody's: it is checked before it is played.
+func badRecordings(t *testing.T, b *chrome, url string) {
+	p := b.openTour(t, url, 1280, 900, "light")
+	const server = `{seq: 1, at: 1, type: "server", server: "s1", state: "listening"}`
+	const damaged = "event 2 is not one of the tour's"
+	for _, test := range []struct{ what, log, want string }{
+		{"a server", server, ""},
+		{"nothing", ``, "no server in this recording"},
+		{"a time before the machine started", server + `, {seq: 2, at: -1e300, type: "now"}`, damaged},
+		{"times that are a year apart", server + `, {seq: 2, at: 3e16, type: "now"}`, "longer than a week"},
+		{"a name of 5 MB", server + `, {seq: 2, at: 2, type: "client", server: "s1",
+			client: "x".repeat(5e6), state: "connected", sent: 0, got: ""}`, damaged},
+		{"2,000 servers", `...Array.from({length: 2000}, (_, i) => ({seq: i, at: 1,
+			type: "server", server: "s" + i, state: "listening"}))`, "more than 32 servers"},
+		{"2,000 servers, one after the other", `...Array.from({length: 4000}, (_, i) => ({seq: i, at: 1,
+			type: "server", server: "s" + (i >> 1), state: i % 2 ? "removed" : "listening"}))`, ""},
+		{"100,000 connections", server + `, {seq: 2, at: 2, type: "kernel", server: "s1", threads: 1,
+			conns: Array(1e5).fill({client: "a", peer: "p", fd: 1, state: "ESTABLISHED", unread: 0, unsent: 0})}`,
+			damaged},
+		{"a connection that is null", server + `, {seq: 2, at: 2, type: "kernel", server: "s1", threads: 1,
+			conns: [null]}`, damaged},
+		{"an act without an act", server + `, {seq: 2, at: 2, type: "act"}`, damaged},
+		{"a call without its event", server + `, {seq: 2, at: 2, type: "call", server: "s1"}`, damaged},
+		{"null", server + `, null`, damaged},
+		{"more events than there can be", `...Array(3e5).fill(` + server + `)`, "more than 200000 events"},
+	} {
+		got := eval[string](p, `import("/assets/check.js").then(({check}) =>
+			check({version: 2, log: [`+test.log+`]}))`)
+		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.what, got, test.want)
+		}
+	}
+	for _, what := range []string{`null`, `"text"`, `{}`, `{version: 2, log: {}}`} {
+		got := eval[string](p, `import("/assets/check.js").then(({check}) => check(`+what+`))`)
+		if got != "This is not a recording of the tour." {
+			t.Errorf("%s: %q", what, got)
+		}
+	}
 }
 
 // playToTheEnd steps through a recording.

@@ -2,13 +2,14 @@
 
 import * as api from "./api.js";
 import { Book } from "./book.js";
+import { check } from "./check.js";
 import { Clients } from "./clients.js";
 import { Columns } from "./columns.js";
 import { byID, chip, h, reducedMotion, say, setAttribute, setText, toast } from "./dom.js";
 import { Hint, remember, remembered } from "./hint.js";
 import { Log } from "./log.js";
 import { Model, requests } from "./model.js";
-import { check, Player, save } from "./recording.js";
+import { Player, save } from "./recording.js";
 import { Scenarios } from "./scenarios.js";
 import { follow } from "./stream.js";
 import { Timeline } from "./timeline.js";
@@ -239,6 +240,8 @@ function showView(view) {
   changed();
 }
 
+const LARGEST = 128 << 20; // bytes of a recording
+
 function buildTools() {
   byID("save").addEventListener("click", () => attempt(async () => {
     save(await session.recording(), `lesson-tour-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.json`);
@@ -249,6 +252,7 @@ function buildTools() {
   byID("file").addEventListener("change", () => attempt(async () => {
     const [file] = byID("file").files;
     if (!file) return;
+    if (file.size > LARGEST) throw new Error(`${file.name} is too large for a recording: over 128 MiB.`);
     let recording = null;
     try {
       recording = JSON.parse(await file.text());

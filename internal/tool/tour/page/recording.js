@@ -12,26 +12,11 @@ export function save(recording, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
-/** VERSION is the format of the recordings that this page plays: recordingVersion in record.go. */
-const VERSION = 2;
-
-/** check says what is wrong with something that should be a recording. */
-export function check(recording) {
-  if (!recording || typeof recording !== "object" || !Array.isArray(recording.log)) {
-    return "This is not a recording of the tour.";
-  }
-  if (recording.version !== VERSION) {
-    return `This recording has format ${recording.version}, and this page plays format ${VERSION}: record it again.`;
-  }
-  if (!recording.log.some((e) => e?.type === "server")) return "There is no server in this recording.";
-  return "";
-}
-
 /** A Player feeds the events of a recording into a model, by the recording's clock. */
 export class Player {
   constructor(model, recording, title, onClose) {
     this.model = model;
-    this.log = recording.log.filter((e) => e && typeof e.at === "number").sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
+    this.log = [...recording.log].sort((a, b) => a.seq - b.seq);
     this.title = title;
     this.next = 0; // the first event that has not been played
     // The servers start before anything happens: play from there.
