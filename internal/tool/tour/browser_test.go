@@ -37,6 +37,7 @@ import (
 	"lesson/internal/book"
 	"lesson/internal/play"
 	"lesson/internal/proof"
+	"lesson/internal/tool/tour"
 )
 
 // patience bounds every wait for a condition. The machine may be busy.
@@ -45,22 +46,20 @@ const patience = 30 * time.Second
 // TestInABrowser runs the tour as a learner does: the command, and its page in a
 // real browser.
 func TestInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute: -short")
-	}
-	b := startBrowser(t)
-	command := buildCommand(t)
-	url := startTour(t, command)
+	t.Parallel()
+	b, url := inABrowser(t)
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *chrome, string)
 	}{
+		{"a scenario plays act by act", scenarioSteps}, // those that take longest first
+		{"axe-core finds nothing", axeFindsNothing},
+		{"the exported site plays without a server", exportedSite},
 		{"a client with half a request lights the line where each server stands", linesAreLit},
 		{"one act gets five reactions", fiveReactions},
 		{"the second client waits in loop and not in epoll", headOfLine},
 		{"an edge that is lost is seen", lostEdge},
 		{"a chapter offers its server", aboutItsServer},
-		{"a scenario plays act by act", scenarioSteps},
 		{"a client from outside is shown", outsider},
 		{"a line that a chapter names is lit", namedLine},
 		{"a box of the timeline lights its line", timelineBox},
@@ -68,12 +67,30 @@ func TestInABrowser(t *testing.T) {
 		{"a recording is saved and opened again", saveAndOpen},
 		{"a bad recording is refused with the reason", badRecordings},
 		{"a view that is paused stands still", pausedView},
-		{"axe-core finds nothing", axeFindsNothing},
-		{"five busy servers leave the page responsive", busyServers},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, b, url) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, b, url)
+		})
 	}
-	t.Run("the exported site plays without a server", func(t *testing.T) { exportedSite(t, b, command) })
+}
+
+// inABrowser returns the browser and the address of the tour. Both are started once.
+func inABrowser(t *testing.T) (*chrome, string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a browser: -short")
+	}
+	if _, err := exec.LookPath("chromium"); err != nil {
+		skip(t, "no chromium: apt-get install chromium")
+	}
+	go func() { _, _ = axe() }() // its error is for who asks
+	go func() { _, _ = sharedBrowser() }()
+	url, err := sharedTour()
+	proof.Must(t, err)
+	b, err := sharedBrowser()
+	proof.Must(t, err)
+	return b, url
 }
 
 // skip says why a test is not run, and fails instead where all must be.
@@ -85,45 +102,52 @@ func skip(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// buildCommand builds the program that is tested, with the race detector when the
-// tests have it.
-func buildCommand(t *testing.T) string {
-	t.Helper()
-	command := filepath.Join(t.TempDir(), "lesson")
-	arguments := []string{"build", "-o", command}
+// command builds the program that is tested, with the race detector when the tests have
+// it, and returns its path.
+var command = sync.OnceValues(func() (string, error) {
+	dir, err := tour.TempDir("lesson-command-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "lesson")
+	arguments := []string{"build", "-o", path}
 	if proof.Detector {
 		arguments = append(arguments, "-race")
 	}
 	out, err := exec.Command("go", append(arguments, "lesson/cmd/lesson")...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return command
-}
+	return path, nil
+})
 
 var address = regexp.MustCompile(`http://127\.0\.0\.1:\d+/`)
 
-// startTour runs `lesson tour` until the test ends, and returns its address.
-func startTour(t *testing.T, command string) string {
-	t.Helper()
-	tour := exec.Command(command, "tour", "--addr", "127.0.0.1:0")
+// sharedTour runs `lesson tour` until the end, and returns its address.
+var sharedTour = sync.OnceValues(func() (string, error) {
+	path, err := command()
+	if err != nil {
+		return "", err
+	}
+	program := exec.Command(path, "tour", "--addr", "127.0.0.1:0")
 	output, writer := io.Pipe()
-	tour.Stdout, tour.Stderr = writer, writer
-	if err := tour.Start(); err != nil {
-		t.Fatal(err)
+	program.Stdout, program.Stderr = writer, writer
+	if err := program.Start(); err != nil {
+		return "", err
 	}
 	var said strings.Builder
 	heard := make(chan struct{})
-	t.Cleanup(func() {
-		if err := tour.Process.Signal(syscall.SIGINT); err != nil {
-			t.Errorf("the tour has ended by itself: %v", err)
+	tour.AtEnd(func() error {
+		if err := program.Process.Signal(syscall.SIGINT); err != nil {
+			return fmt.Errorf("the tour has ended by itself: %w", err)
 		}
-		err := tour.Wait()
+		err := program.Wait()
 		_ = writer.Close() // a pipe in memory
 		<-heard
 		if err != nil {
-			t.Errorf("after Ctrl-C: %v\n%s", err, said.String())
+			return fmt.Errorf("after Ctrl-C: %w\n%s", err, said.String())
 		}
+		return nil
 	})
 	found := make(chan string, 1)
 	go func() {
@@ -138,24 +162,22 @@ func startTour(t *testing.T, command string) string {
 	}()
 	select {
 	case url := <-found:
-		return url
+		return url, nil
 	case <-time.After(patience):
-		t.Fatal("lesson tour prints no address")
-		return ""
+		return "", errors.New("lesson tour prints no address")
 	}
-}
+})
 
 // A chrome is a browser that has been started; each test opens tabs in it.
 type chrome struct{ ctx context.Context }
 
-func startBrowser(t *testing.T) *chrome {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
+var sharedBrowser = sync.OnceValues(func() (*chrome, error) {
+	data, err := tour.TempDir("lesson-chromium-")
 	if err != nil {
-		skip(t, "no chromium: apt-get install chromium")
+		return nil, err
 	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(),
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+	ctx, endBrowser := chromedp.NewExecAllocator(context.Background(),
+		chromedp.ExecPath("chromium"), chromedp.UserDataDir(data),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
@@ -166,14 +188,17 @@ func startBrowser(t *testing.T) *chrome {
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
 		chromedp.Flag("hide-scrollbars", true))
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	ctx, endTab := chromedp.NewContext(ctx)
+	tour.AtEnd(func() error {
+		endTab()
+		endBrowser()
+		return nil
+	})
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("chromium does not start: %v", err)
+		return nil, fmt.Errorf("chromium does not start: %w", err)
 	}
-	return &chrome{ctx}
-}
+	return &chrome{ctx}, nil
+})
 
 // A tab is one page. When its test ends, its console must be free of errors.
 type tab struct {
@@ -212,13 +237,7 @@ func (b *chrome) open(t *testing.T, url string, width, height int64, scheme stri
 			t.Errorf("console: %s", e)
 		}
 	})
-	p.do(chromedp.EmulateViewport(width, height))
-	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia,
-		emulation.SetEmulatedMediaParams{Features: features})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.window(width, height, scheme)
 	// As if its window were the one in front: else nothing in it gets the focus.
 	focused := emulation.SetFocusEmulationEnabledParams{Enabled: true}
 	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, focused); err != nil {
@@ -226,6 +245,16 @@ func (b *chrome) open(t *testing.T, url string, width, height int64, scheme stri
 	}
 	p.do(chromedp.Navigate(url))
 	return p
+}
+
+// window gives the page a window of that size and colour scheme.
+func (p *tab) window(width, height int64, scheme string) {
+	p.Helper()
+	p.do(chromedp.EmulateViewport(width, height))
+	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
+	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: features})
+	proof.Must(p, err)
 }
 
 // openTour opens the tour and waits until its first servers listen.
@@ -394,6 +423,10 @@ func fiveReactions(t *testing.T, b *chrome, url string) {
 	for _, name := range names {
 		p.reaction("a", name, "answered: HTTP/1.0 200 OK")
 	}
+	p.do(chromedp.SetValue(chromedp.CSS("#own-a"), `\xff\x1b<b>\x80é`))
+	p.act("a", "own")
+	p.until("bytes are sent as bytes, and other text as UTF-8",
+		`document.querySelector("#log").textContent.includes("a sends 8 bytes: \\xff\\x1b<b>\\x80\\u00e9")`)
 	p.act("a", "close")
 	p.badge("blocking", "ended")
 	p.badge("loop", "blocked in accept4")
@@ -459,6 +492,8 @@ func scenarioSteps(t *testing.T, b *chrome, url string) {
 	p.until("one act is behind us",
 		`document.querySelector(".script [aria-current]")?.previousElementSibling !== undefined`)
 	p.until("it is paused", `document.querySelector("#scenario-play").textContent.includes("Go on")`)
+	p.click("#scenario-stop")
+	p.do(chromedp.SetValue(chromedp.CSS("#scenario-speed"), "4"))
 	p.click("#scenario-play")
 	p.until("it plays to its end", `document.querySelector("#scenario-play").textContent === "Play"`)
 	p.until("the log tells of its acts", `document.querySelectorAll("#log .log-act").length > 1`)
@@ -654,13 +689,11 @@ func badRecordings(t *testing.T, b *chrome, url string) {
 // playToTheEnd steps through a recording.
 func playToTheEnd(p *tab) {
 	p.Helper()
-	for range 50 {
-		if eval[bool](p, `document.querySelector("#player input").value === "1000"`) {
-			return
-		}
-		p.click("#player-step")
-	}
-	p.Fatal("the recording has no end")
+	p.until("the recording has an end", `(() => {
+		for (let i = 0; i < 50 && document.querySelector("#player input").value !== "1000"; i++)
+			document.querySelector("#player-step").click();
+		return document.querySelector("#player input").value === "1000";
+	})()`)
 }
 
 func waitForFile(t *testing.T, pattern string) string {
@@ -698,8 +731,8 @@ func pausedView(t *testing.T, b *chrome, url string) {
 	p.click("#freeze")
 	const badges = `[...document.querySelectorAll(".badges")].map(b => b.textContent).join()`
 	before := eval[string](p, badges)
-	// The counters would have gone on ten times meanwhile.
-	eval[bool](p, `new Promise(done => setTimeout(() => done(true), 1000))`)
+	// The counters would have gone on three times meanwhile.
+	eval[bool](p, `new Promise(done => setTimeout(() => done(true), 300))`)
 	if after := eval[string](p, badges); after != before {
 		t.Errorf("paused, the page goes on from %q to %q", before, after)
 	}
@@ -750,24 +783,28 @@ func axeFindsNothing(t *testing.T, b *chrome, url string) {
 	if err != nil {
 		skip(t, err.Error())
 	}
-	for _, width := range []int64{380, 1280} {
+	p := b.openTour(t, url, 1280, 900, "light")
+	p.act("a", "connect")
+	p.act("a", "half")
+	p.reaction("a", "loop", "read 16 bytes")
+	p.click("#add-client")
+	p.act("b", "connect")
+	p.act("b", "whole")
+	p.until("loop says who waits", column("loop", " .stuck")+`.textContent !== ""`)
+	eval[bool](p, "("+"() => {"+source+"\nreturn true; })()")
+	for _, width := range []int64{1280, 380} {
 		for _, scheme := range []string{"light", "dark"} {
-			t.Run(fmt.Sprintf("%d %s", width, scheme), func(t *testing.T) {
-				p := b.openTour(t, url, width, 900, scheme)
-				p.act("a", "connect")
-				p.act("a", "half")
-				p.reaction("a", "loop", "read 16 bytes")
-				p.click("#add-client")
-				p.act("b", "connect")
-				p.act("b", "whole")
-				p.until("loop says who waits", column("loop", " .stuck")+`.textContent !== ""`)
-				eval[bool](p, "("+"() => {"+source+"\nreturn true; })()")
-				p.accessible("run")
-				if width < 900 {
-					p.click(".views [data-view=read]")
-					p.accessible("read")
-				}
-			})
+			if (width == 380) != (scheme == "dark") && !proof.Exhaustive() {
+				continue // both widths and both schemes are looked at, but not each pair
+			}
+			p.window(width, 900, scheme)
+			p.until("the page is drawn anew", `new Promise(done => requestAnimationFrame(() => done(true)))`)
+			p.accessible(fmt.Sprintf("%d %s, run", width, scheme))
+			if width < 900 {
+				p.click(".views [data-view=read]")
+				p.accessible(fmt.Sprintf("%d %s, read", width, scheme))
+				p.click(".views [data-view=run]")
+			}
 		}
 	}
 }
@@ -782,12 +819,17 @@ func (p *tab) accessible(what string) {
 	}
 }
 
-// busyServers: how long a key waits until the page gets to it, while all servers work.
-func busyServers(t *testing.T, b *chrome, url string) {
+// While all servers work, a key need not wait long until the page gets to it. The test
+// measures time, so it runs alone.
+func TestFiveBusyServersLeaveThePageResponsive(t *testing.T) {
 	if proof.Detector {
 		t.Skip("says nothing about speed: the race detector is on")
 	}
-	busy := 4 * time.Second
+	b, url := inABrowser(t)
+	busy := time.Second
+	if proof.Exhaustive() {
+		busy = 4 * time.Second
+	}
 	if seconds, err := strconv.Atoi(os.Getenv("LESSON_TOUR_LOAD_SECONDS")); err == nil {
 		busy = time.Duration(seconds) * time.Second
 	}
@@ -880,13 +922,23 @@ func request(ctx context.Context, addr netip.AddrPort, answers *atomic.Int64) er
 	}
 }
 
-// exportedSite plays what `lesson tour --export` has written, from a server that
-// knows nothing but files.
-func exportedSite(t *testing.T, b *chrome, command string) {
-	dir := t.TempDir()
-	out, err := exec.Command(command, "tour", "--export", dir).CombinedOutput()
-	if err != nil {
-		t.Fatalf("lesson tour --export: %v\n%s", err, out)
+// exportedSite plays what `lesson tour --export` writes, from a server that knows nothing
+// but files. Only the exhaustive run waits for the command, which plays each scenario at
+// its own speed.
+func exportedSite(t *testing.T, b *chrome, _ string) {
+	var dir string
+	if proof.Exhaustive() {
+		dir = t.TempDir()
+		path, err := command()
+		proof.Must(t, err)
+		out, err := exec.Command(path, "tour", "--export", dir).CombinedOutput()
+		if err != nil {
+			t.Fatalf("lesson tour --export: %v\n%s", err, out)
+		}
+	} else {
+		site, err := tour.ExportedFast()
+		proof.Must(t, err)
+		dir = site.Dir
 	}
 	host := httptest.NewServer(http.StripPrefix("/some/where/", http.FileServer(http.Dir(dir))))
 	defer host.Close()
@@ -897,7 +949,8 @@ func exportedSite(t *testing.T, b *chrome, command string) {
 	for _, name := range scenarios {
 		p.do(chromedp.SetValue(chromedp.CSS("#scenario"), name))
 		p.click("#scenario-play")
-		p.until(name+" plays", `document.querySelector("#player-play").textContent === "Pause"`)
+		p.until(name+" plays, or has played", `document.querySelector("#player-play").textContent === "Pause" ||
+			document.querySelector("#player input").value !== "0"`)
 		playToTheEnd(p)
 		p.until(name+" shows its servers", `document.querySelectorAll(".column .src.current").length > 0`)
 		p.until(name+" shows its clients", `document.querySelectorAll(".card .reactions li").length > 0`)

@@ -141,7 +141,7 @@ func (t *Tour) record(ctx context.Context, s play.Scenario) (*recording, error) 
 		return nil, ctx.Err()
 	}
 	select {
-	case <-time.After(settle):
+	case <-time.After(time.Duration(float64(settle) / t.speed)):
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -7,10 +7,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +29,43 @@ const (
 	half = play.FirstLine
 	rest = "\r\n"
 )
+
+// TestMain ends what several tests share. Most of the tests wait for a server or a page,
+// so that more of them run at the same time than there are processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	err := flag.Set("test.parallel", "6")
+	status := m.Run()
+	for _, end := range slices.Backward(ends) {
+		err = errors.Join(err, end())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+var (
+	endsMu sync.Mutex
+	ends   []func() error
+)
+
+// AtEnd lets TestMain call end when all tests are over.
+func AtEnd(end func() error) {
+	endsMu.Lock()
+	defer endsMu.Unlock()
+	ends = append(ends, end)
+}
+
+// TempDir returns a folder that is removed when all tests are over.
+func TempDir(name string) (string, error) {
+	dir, err := os.MkdirTemp("", name)
+	if err == nil {
+		AtEnd(func() error { return os.RemoveAll(dir) })
+	}
+	return dir, err
+}
 
 // A rig is a tour that is served, and one page of it.
 type rig struct {

@@ -3,6 +3,7 @@
 package tour
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ func names(lessons []lesson.Lesson) (names []string) {
 }
 
 func TestBookTellsWhatThereIs(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	var b contents
 	r.must("GET", "/api/book", nil, &b)
@@ -72,6 +74,7 @@ func TestBookTellsWhatThereIs(t *testing.T) {
 }
 
 func TestOnlyItsOwnPagesMayAsk(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	port := r.url[strings.LastIndex(r.url, ":"):]
 	header := func(name, value string) func(*http.Request) {
@@ -116,6 +119,7 @@ func TestOnlyItsOwnPagesMayAsk(t *testing.T) {
 }
 
 func TestEveryAnswerIsFencedIn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	for _, path := range []string{"/", "/assets/none", "/api/book", "/nowhere"} {
 		request, err := http.NewRequest("GET", r.url+path, nil)
@@ -140,6 +144,7 @@ func TestEveryAnswerIsFencedIn(t *testing.T) {
 }
 
 func TestAssetsAreThoseOfThePage(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	err := fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
@@ -160,6 +165,7 @@ func TestAssetsAreThoseOfThePage(t *testing.T) {
 }
 
 func TestHalfARequestShowsWhereEachStands(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	want := map[string][]string{}
 	for _, l := range lesson.All() {
@@ -198,6 +204,7 @@ func TestHalfARequestShowsWhereEachStands(t *testing.T) {
 }
 
 func TestTheSecondClientWaitsInLoopAndNotInEpoll(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	loop, epoll := p.add("loop"), p.add("epoll")
 	p.act("a", "connect", "")
@@ -220,6 +227,7 @@ func TestTheSecondClientWaitsInLoopAndNotInEpoll(t *testing.T) {
 }
 
 func TestTheKernelsSideIsShown(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	for name, events := range map[string]string{
 		"epoll": "EPOLLIN", "edgetriggered": "EPOLLIN|EPOLLET",
@@ -241,6 +249,7 @@ func TestTheKernelsSideIsShown(t *testing.T) {
 }
 
 func TestACallerFromOutsideIsSeen(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	server := p.add("loop")
 	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
@@ -262,6 +271,7 @@ func TestACallerFromOutsideIsSeen(t *testing.T) {
 }
 
 func TestStepOneEndsAndIsStartedAgain(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	server := p.add("blocking")
 	ends := func(n int) {
@@ -298,6 +308,7 @@ func TestStepOneEndsAndIsStartedAgain(t *testing.T) {
 }
 
 func TestWhatAClientCanDo(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	server := p.add("epoll")
 	p.act("half", "connect", "")
@@ -330,6 +341,7 @@ func TestWhatAClientCanDo(t *testing.T) {
 }
 
 func TestWhatIsWrongIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	p := r.open()
 	for _, c := range []struct {
@@ -370,6 +382,7 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	r.tour.most = 2
 	p := r.open()
@@ -398,6 +411,7 @@ func TestBounds(t *testing.T) {
 }
 
 func TestAServerHasSoManyDescriptors(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	p.add("epoll")
 	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
@@ -420,6 +434,7 @@ func TestAServerHasSoManyDescriptors(t *testing.T) {
 }
 
 func TestSessionsDoNotDisturbEachOther(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, Options{})
 	one, two := r.open(), r.open()
 	a, b := one.add("loop"), two.add("loop")
@@ -435,10 +450,11 @@ func TestSessionsDoNotDisturbEachOther(t *testing.T) {
 	one.awaitState(a, "a", "answered")
 }
 
+// It counts the goroutines of the process, so it runs alone.
 func TestASessionEndsWithItsPage(t *testing.T) {
 	for _, how := range []string{"its stream goes", "it says so"} {
 		t.Run(how, func(t *testing.T) {
-			r := newRig(t, Options{Linger: time.Second})
+			r := newRig(t, Options{})
 			r.must("GET", "/api/book", nil, nil)
 			r.http.CloseIdleConnections()
 			goroutines, descriptors := settled(t)
@@ -455,6 +471,11 @@ func TestASessionEndsWithItsPage(t *testing.T) {
 			if how == "it says so" {
 				r.must("POST", p.base+"/end", nothing{}, nil)
 			} else {
+				s, err := r.tour.session(p.id)
+				proof.Must(t, err)
+				s.mu.Lock()
+				r.tour.options.Linger = 10 * time.Millisecond
+				s.mu.Unlock()
 				p.leave()
 			}
 			<-p.left
@@ -487,7 +508,7 @@ func settled(t *testing.T) (goroutines, descriptors int) {
 			same = 0
 		}
 		goroutines, descriptors = g, d
-		return same >= 10
+		return same >= 50
 	})
 	return goroutines, descriptors
 }
@@ -502,6 +523,7 @@ func openDescriptors(t *testing.T) int {
 }
 
 func TestAStreamIsTakenUpWhereItBrokeOff(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	p.add("epoll")
 	p.act("a", "connect", "")
@@ -573,6 +595,7 @@ func load(t *testing.T, addr string) (stop func() int) {
 }
 
 func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	server := p.add("epoll")
 	addr := p.awaitOne("its address", func(e anEvent) bool { return e.Addr != "" }).Addr
@@ -613,6 +636,7 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 	p.awaitOne("the page that reads is told, too", func(e anEvent) bool { return e.Type == "missed" })
 }
 
+// It measures the memory of the process, so it runs alone.
 func TestMemoryStaysFlatUnderLoad(t *testing.T) {
 	j := newJournal()
 	j.begins("s1")
@@ -640,6 +664,7 @@ func TestMemoryStaysFlatUnderLoad(t *testing.T) {
 }
 
 func TestAScenarioPlaysActByAct(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	loop, epoll := p.add("loop"), p.add("epoll")
 	p.act("z", "connect", "")
@@ -678,6 +703,7 @@ func TestAScenarioPlaysActByAct(t *testing.T) {
 }
 
 func TestARecordingHoldsWhatHappened(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{}).open()
 	server := p.add("epoll")
 	p.act("a", "connect", "")
@@ -714,20 +740,33 @@ func TestARecordingHoldsWhatHappened(t *testing.T) {
 	}
 }
 
-func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
+// A Site is an export, and the names of the recordings that were reported.
+type Site struct {
+	Dir      string
+	Recorded []string
+}
+
+// ExportedFast returns an export of two servers with fast recordings, made once: a
+// recording should last as long as it says, but a test need not.
+var ExportedFast = sync.OnceValues(func() (site Site, err error) {
 	tour, err := New(Options{Columns: []string{"loop", "edgetriggered"}})
 	if err != nil {
-		t.Fatal(err)
+		return site, err
 	}
-	tour.speed = 20 // a recording should last as long as it says; a test need not
-	dir := t.TempDir()
-	var names []string
-	if err := tour.Export(t.Context(), dir, func(name string) { names = append(names, name) }); err != nil {
-		t.Fatal(err)
+	tour.speed = 20
+	if site.Dir, err = TempDir("lesson-site-"); err != nil {
+		return site, err
 	}
-	if err := tour.Close(); err != nil {
-		t.Fatal(err)
-	}
+	err = tour.Export(context.Background(), site.Dir,
+		func(name string) { site.Recorded = append(site.Recorded, name) })
+	return site, errors.Join(err, tour.Close())
+})
+
+func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
+	t.Parallel()
+	site, err := ExportedFast()
+	proof.Must(t, err)
+	dir, names := site.Dir, site.Recorded
 	read := func(name string, into any) {
 		t.Helper()
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -777,6 +816,7 @@ func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
 }
 
 func TestTheLostEdgeIsSeen(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("an exercise is built with the go command")
 	}
@@ -820,6 +860,7 @@ func lastCall(events []anEvent, server string) trace.Event {
 // A server that somebody else has written stands on its own lines, and these can
 // be read, and no others of this machine.
 func TestAServerOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("a server is built with the go command")
 	}
@@ -899,6 +940,7 @@ func serve(file *os.File) {
 }
 
 func TestAServerOfOnesOwnThatDoesNotStart(t *testing.T) {
+	t.Parallel()
 	p := newRig(t, Options{Program: []string{"sh", "-c", "exit 3", "{addr}"}}).open()
 	status, answer := p.ask("POST", p.base+"/servers", map[string]string{"add": "program"})
 	if status != http.StatusUnprocessableEntity || !strings.Contains(answer, "exit status 3") {
@@ -910,6 +952,7 @@ func TestAServerOfOnesOwnThatDoesNotStart(t *testing.T) {
 }
 
 func TestColumnsThatDoNotExist(t *testing.T) {
+	t.Parallel()
 	for _, columns := range [][]string{{"none"}, {"exercise/none"}, slices.Repeat([]string{"epoll"}, 9)} {
 		if _, err := New(Options{Columns: columns}); err == nil {
 			t.Errorf("%q is no fault", columns)
