@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"lesson/internal/report"
 )
@@ -62,8 +61,9 @@ func (p *printer) head(e Event) string {
 	if e.File == "" {
 		place = "-" // of another program, and not known
 	}
-	p.place = max(p.place, utf8.RuneCountInString(place))
-	text := fmt.Sprintf("%9.6f  %-*s  %-36s", at.Seconds(), p.place, place, e.Name+"("+e.Args+")")
+	p.place = max(p.place, report.Columns(place))
+	text := fmt.Sprintf("%9.6f  %s  %s", at.Seconds(),
+		report.Pad(place, p.place), report.Pad(e.Name+"("+e.Args+")", 36))
 	return p.paint(e, text)
 }
 

@@ -14,7 +14,8 @@ import (
 func (r *Report) Notes() []string {
 	notes := slices.Concat(r.failures(), r.saturation(), r.disturbance(), r.shakiness(), r.bounds(), r.others(), r.Remarks)
 	if r.Missing > 0 {
-		notes = append(notes, fmt.Sprintf("The run was interrupted: %d rounds are missing.", r.Missing))
+		notes = append(notes, "The run was interrupted: "+
+			report.Plural(r.Missing, "round is missing", "rounds are missing")+".")
 	}
 	return notes
 }

@@ -17,9 +17,11 @@ const wide = 110
 // Print prints the report for a terminal so wide; 0 is for no terminal.
 func (r *Report) Print(w io.Writer, width int) {
 	crowds := r.crowds(width >= wide)
+	crowds.Width = width
 	crowds.Print(w)
 	fmt.Fprintln(w)
 	if lines := r.lines(); len(lines.Rows) > 0 {
+		lines.Width = width
 		lines.Print(w)
 		fmt.Fprintln(w)
 	}

@@ -254,8 +254,8 @@ func (d *Desk) congratulate(e Exercise, count int) error {
 		if progress[other.Name].Stage() != Solved {
 			start := "lesson exercise start " + other.Name
 			width := max(len(solution), len(start))
-			solution = fmt.Sprintf("%-*s", width, solution)
-			next = fmt.Sprintf("  %-*s    the next one", width, start)
+			solution = report.Pad(solution, width)
+			next = "  " + report.Pad(start, width) + "    the next one"
 			break
 		}
 	}
