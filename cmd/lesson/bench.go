@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lesson/internal/lesson"
 	"lesson/internal/report"
 	"lesson/internal/tool/bench"
 )
@@ -126,12 +125,7 @@ func (f *benchFlags) run(cmd *cobra.Command) (err error) {
 // servers is all that is to be measured: first the lessons, then the others.
 func (f *benchFlags) servers() error {
 	if len(f.only) == 0 {
-		for _, l := range lesson.All() {
-			if l.Rank == 0 {
-				f.options.Remarks = append(f.options.Remarks,
-					fmt.Sprintf("The step %s is left out: it serves one client and ends.", l.Name))
-			}
-		}
+		f.options.Remarks = bench.LeftOut()
 	}
 	if len(f.only) != 1 || f.only[0] != "none" {
 		lessons, err := bench.Lessons(f.only...)

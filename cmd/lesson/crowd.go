@@ -73,8 +73,8 @@ func (f *crowdFlags) run(cmd *cobra.Command) (err error) {
 	if f.options.Rounds < 1 || f.options.Idle <= 0 {
 		return usageError{errors.New("--rounds is at least 1, and --idle more than 0")}
 	}
-	if f.options.Conns, err = sizes(cmd, f.options.Conns); err != nil {
-		return usageError{err}
+	if cmd.Flags().Changed("conns") && len(f.options.Conns) == 0 {
+		return usageError{errors.New("--conns names no size; for example: --conns 1000,5000,10000")}
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -103,19 +103,6 @@ func (f *crowdFlags) run(cmd *cobra.Command) (err error) {
 		result.Print(out, report.Width(out))
 	}
 	return errors.Join(err, page.Write(result.Page().Write))
-}
-
-// sizes is the sizes as given. An empty list is a mistake, and none at all is not.
-func sizes(cmd *cobra.Command, given []int) ([]int, error) {
-	if cmd.Flags().Changed("conns") && len(given) == 0 {
-		return nil, errors.New("--conns names no size; for example: --conns 1000,5000,10000")
-	}
-	for _, n := range given {
-		if n < 1 || n > crowd.MostConns {
-			return nil, fmt.Errorf("--conns is from 1 to %d, not %d", crowd.MostConns, n)
-		}
-	}
-	return given, nil
 }
 
 func (f *crowdFlags) targets() ([]crowd.Target, error) {

@@ -124,6 +124,18 @@ func Lessons(names ...string) ([]child.Program, error) {
 	return programs, nil
 }
 
+// LeftOut returns a remark for each lesson that cannot be measured.
+func LeftOut() []string {
+	var remarks []string
+	for _, l := range lesson.All() {
+		if l.Rank == 0 {
+			remarks = append(remarks,
+				fmt.Sprintf("The step %s is left out: it serves one client and ends.", l.Name))
+		}
+	}
+	return remarks
+}
+
 // commandOf is how somebody would start a program.
 func commandOf(p child.Program) string {
 	if len(p.Command) == 3 && p.Command[0] == "sh" && p.Command[1] == "-c" {
