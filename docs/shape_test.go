@@ -12,7 +12,7 @@ import (
 var (
 	blocked  = regexp.MustCompile(`\s*\(blocked [\d.]+ m?s\)`)
 	duration = regexp.MustCompile(`\d[\d.,]* ?(ns|µs|ms|s|min)\b`)
-	number   = regexp.MustCompile(`0x[0-9a-f]+|\d[\d.,]*`)
+	number   = regexp.MustCompile(`(0x|ino:)[0-9a-f]+|\d[\d.,]*`)
 	bars     = regexp.MustCompile(`[░▒█▪·]+|^  server +[a-z▪ ]+$`)
 )
 
