@@ -3,12 +3,14 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/report"
 )
@@ -124,19 +126,20 @@ func endsWell() step {
 
 func ends(t *trial) error {
 	ended, err := t.until(func() (bool, error) {
-		for _, pid := range t.server.Pids() {
-			if pid == t.server.Proc.Pid() {
-				if t.server.Proc.Running() {
-					return false, nil
-				}
-			} else if _, err := t.server.Used(); err == nil {
-				return false, nil
-			}
-		}
-		return true, nil
+		_, err := t.server.Used()
+		return errors.Is(err, proc.ErrGone), nil
 	})
 	if err != nil || ended {
 		return err
+	}
+	if t.server.Ended() {
+		return &failure{
+			got: fmt.Sprintf("its process has ended, and after %v another still has its listener",
+				t.waited()),
+			want: "it ends",
+			cause: "A process that it has started has inherited the listener: create it with SOCK_CLOEXEC," +
+				" or close it there.",
+		}
 	}
 	doing, _ := t.doing()
 	return &failure{

@@ -55,6 +55,7 @@ var faults = []struct {
 	{"dies of SIGPIPE", []string{"disconnects/end-and-reset-before-answer"}},
 	{"deaf to SIGTERM", []string{"signals/terminate", "signals/terminate-half-request"}},
 	{"fails on SIGINT", []string{"signals/interrupt"}},
+	{"leaves its listener to a helper", []string{"signals/terminate"}},
 	{"waits for its clients", []string{"signals/terminate-half-request"}},
 	{"no handler of signals", []string{
 		"signals/terminate-answers", "signals/terminate", "signals/interrupt",
