@@ -360,7 +360,7 @@ type prompt struct {
 }
 
 // prompts are the commands of a block. Each begins with "$ "; it goes on in the next
-// line after a backslash, and in lines that begin with "> ".
+// line after a backslash, within quotes, and in lines that begin with "> ".
 func prompts(b block) []prompt {
 	var found []prompt
 	for i, line := range b.lines {
@@ -374,13 +374,28 @@ func prompts(b block) []prompt {
 		}
 		last := &found[len(found)-1]
 		more, goesOn := strings.CutPrefix(line, "> ")
-		if len(last.answer) == 0 && (goesOn || strings.HasSuffix(last.text, `\`)) {
+		goesOn = goesOn || strings.HasSuffix(last.text, `\`) || quoteIsOpen(last.text)
+		if len(last.answer) == 0 && goesOn {
 			last.text += "\n" + more
 			continue
 		}
 		last.answer = append(last.answer, line)
 	}
 	return found
+}
+
+// quoteIsOpen reports whether a command ends within quotes.
+func quoteIsOpen(command string) bool {
+	open := rune(0)
+	for _, c := range command {
+		switch {
+		case open == 0 && (c == '"' || c == '\''):
+			open = c
+		case c == open:
+			open = 0
+		}
+	}
+	return open != 0
 }
 
 // shellWords are the commands of a line, each in its words. It knows of a shell

@@ -130,7 +130,7 @@ func TestShellWords(t *testing.T) {
 
 func TestPrompts(t *testing.T) {
 	b := block{first: 10, lines: []string{
-		"earlier", "$ one \\", "  two", "answer", "> said", "$ three '", "> four'", "$",
+		"earlier", "$ one \\", "  two", "answer", "> said", "$ three '", "four'", "$",
 	}}
 	want := []prompt{
 		{11, "one \\\n  two", []string{"answer", "> said"}}, {15, "three '\nfour'", []string{"$"}},
