@@ -91,7 +91,13 @@ func All() []Lesson { return slices.Clone(lessons) }
 
 // Steps returns the first lesson of each step.
 func Steps() []Lesson {
-	return slices.CompactFunc(All(), func(a, b Lesson) bool { return a.Step >= b.Step })
+	var first []Lesson
+	for _, l := range lessons {
+		if !slices.ContainsFunc(first, func(f Lesson) bool { return f.Step == l.Step }) {
+			first = append(first, l)
+		}
+	}
+	return first
 }
 
 // Find returns the lesson of that name.

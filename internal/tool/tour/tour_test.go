@@ -50,6 +50,11 @@ func TestBookTellsWhatThereIs(t *testing.T) {
 	if !slices.Equal(b.Columns, five) {
 		t.Errorf("it begins with %q", b.Columns)
 	}
+	for i, name := range b.Columns {
+		if l, err := lesson.Find(name); err != nil || l.Step != i+1 {
+			t.Errorf("column %d is %s, of step %d: %v", i+1, name, l.Step, err)
+		}
+	}
 	ids := map[string]bool{}
 	for _, c := range b.Chapters {
 		ids[c.ID] = true
