@@ -623,6 +623,10 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 	p.act("a", "connect")
 	p.act("a", "half")
 	p.badge("loop", "blocked in read")
+	c, err := play.Dial(p.addr("epoll"))
+	proof.Must(t, err)
+	defer c.Close()
+	p.until("a client from outside is shown", `document.querySelector(".outsiders:not([hidden])") !== null`)
 	p.reaction("a", "loop", "read 16 bytes") // the kernel has been heard, of both
 	p.reaction("a", "epoll", "read 16 bytes")
 	p.click("#save")

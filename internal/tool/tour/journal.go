@@ -46,6 +46,8 @@ type missedEvent struct {
 const (
 	keptNews  = 4096
 	keptCalls = 4096 // per server
+
+	keptText = 1 << 20 // bytes that clients have sent or received, in all news
 )
 
 // A ring keeps the last so many.
@@ -53,6 +55,7 @@ type ring[T any] struct {
 	items  []T
 	most   int
 	pushed int64 // ever
+	oldest int64 // the number of the first that is kept, from 0
 }
 
 func (r *ring[T]) push(item T) {
@@ -62,12 +65,26 @@ func (r *ring[T]) push(item T) {
 		r.items[r.pushed%int64(r.most)] = item
 	}
 	r.pushed++
+	r.oldest = max(r.oldest, r.pushed-int64(r.most))
 }
 
-// since is the newest items of those after the first n ever pushed, at most so
+// full reports whether push drops the oldest.
+func (r *ring[T]) full() bool { return r.pushed-r.oldest == int64(r.most) }
+
+// drop drops the oldest, and returns it.
+func (r *ring[T]) drop() T {
+	var none T
+	at := &r.items[r.oldest%int64(r.most)]
+	dropped := *at
+	*at = none
+	r.oldest++
+	return dropped
+}
+
+// since returns the newest items of those after the first n ever pushed, at most so
 // many, and how many were left out.
 func (r *ring[T]) since(n int64, most int) (items []T, lost int64) {
-	from := max(n, r.pushed-int64(len(r.items)), r.pushed-int64(most))
+	from := max(n, r.oldest, r.pushed-int64(most))
 	for i := from; i < r.pushed; i++ {
 		items = append(items, r.items[i%int64(r.most)])
 	}
@@ -86,6 +103,7 @@ type journal struct {
 	mu      sync.Mutex
 	seq     int64
 	news    ring[event] // all but calls
+	text    int         // in the news: see keptText
 	calls   map[string]*callRing
 	state   map[string]event       // the newest news of each thing
 	readers map[chan struct{}]bool // told that there is something to read
@@ -106,11 +124,26 @@ func (j *journal) tell(key, kind string, e event) {
 	defer j.mu.Unlock()
 	j.seq++
 	*e.head() = header{Seq: j.seq, At: clock.Now(), Type: kind}
+	for j.news.full() || j.text > 0 && j.text+textIn(e) > keptText {
+		j.text -= textIn(j.news.drop())
+	}
+	j.text += textIn(e)
 	j.news.push(e)
 	if key != "" {
 		j.state[key] = e
 	}
 	j.wake()
+}
+
+// textIn returns how many bytes an event holds of what clients have sent or received.
+func textIn(e event) int {
+	switch e := e.(type) {
+	case *actEvent:
+		return len(e.Act.Bytes)
+	case *clientEvent:
+		return len(e.Got)
+	}
+	return 0
 }
 
 // forget drops the state of something that is no more.
@@ -216,11 +249,11 @@ func behind[T any](r *ring[T], after int64, seq func(T) int64) int64 {
 	if after == 0 {
 		return 0
 	}
-	n, oldest := r.pushed, r.pushed-int64(len(r.items))
-	for n > oldest && seq(r.items[(n-1)%int64(r.most)]) > after {
+	n := r.pushed
+	for n > r.oldest && seq(r.items[(n-1)%int64(r.most)]) > after {
 		n--
 	}
-	if n == oldest {
+	if n == r.oldest {
 		return max(n-1, 0)
 	}
 	return n

@@ -668,6 +668,35 @@ func TestMemoryStaysFlatUnderLoad(t *testing.T) {
 	runtime.KeepAlive(j)
 }
 
+func TestTheTextThatIsKeptIsBounded(t *testing.T) {
+	t.Parallel()
+	j := newJournal()
+	const acts = 5000
+	for i := range acts {
+		j.tell("", "act", &actEvent{Act: play.Act{Bytes: play.Bytes(make([]byte, maxBytes))}})
+		j.tell("client/s1/a", "client", &clientEvent{Sent: int64(i), Got: "an answer"})
+	}
+	slow := j.newReader(1)
+	defer slow.close()
+	news := slow.next()
+	text := 0
+	for _, e := range news {
+		text += textIn(e)
+	}
+	if text > keptText || text < keptText-2*maxBytes {
+		t.Errorf("%d bytes are kept in %d events", text, len(news))
+	}
+	if last := news[len(news)-1]; last.head().Seq != 2*acts {
+		t.Errorf("the last event is %d of %d", last.head().Seq, 2*acts)
+	}
+	for range keptNews { // without a text, all that fit are kept
+		j.tell("", "now", &nowEvent{})
+	}
+	if news := j.all(); len(news) != keptNews+1 || j.text != 0 { // and the state of a
+		t.Errorf("%d events and %d bytes are kept", len(news), j.text)
+	}
+}
+
 func TestAScenarioPlaysActByAct(t *testing.T) {
 	t.Parallel()
 	p := newRig(t, Options{}).open()
