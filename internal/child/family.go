@@ -153,10 +153,8 @@ func (p *Process) started(orphan proc.Process) bool {
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(listeners, func(l sockets.Socket) bool {
-		_, holds, err := proc.DescriptorOf(orphan.Pid, l.Inode)
-		return holds && err == nil
-	})
+	holders, err := holdersOf(listeners, orphan.Pid)
+	return len(holders) > 0 && err == nil
 }
 
 // withDescendants returns the roots and all their descendants that run.

@@ -44,19 +44,40 @@ func (s *Server) findHolders(among []int) error {
 	if err != nil {
 		return err
 	}
-	var holders []int
-	for _, l := range listeners { // more than one with SO_REUSEPORT
-		more, err := proc.Holders(l.Inode, among...)
-		if err != nil {
-			return err
-		}
-		holders = append(holders, more...)
-	}
+	holders, err := holdersOf(listeners, among...)
 	if len(holders) > 0 {
-		slices.Sort(holders)
-		s.holders = slices.Compact(holders)
+		s.holders = holders
 	}
-	return nil
+	return err
+}
+
+// Listening returns the processes that have a listener on a port of any address, the
+// lowest id first. That there is none is an error.
+func Listening(port uint16) ([]int, error) {
+	listeners, err := sockets.Listeners(port)
+	if err != nil {
+		return nil, err
+	}
+	pids, err := holdersOf(listeners)
+	if err == nil && len(pids) == 0 {
+		err = fmt.Errorf("no process of yours listens on port %d; is the server running?", port)
+	}
+	return pids, err
+}
+
+// holdersOf returns the processes that have one of the listeners, among those given or
+// among all, the lowest id first.
+func holdersOf(listeners []sockets.Socket, among ...int) ([]int, error) {
+	var pids []int
+	for _, l := range listeners { // more than one with SO_REUSEPORT
+		holders, err := proc.Holders(l.Inode, among...)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, holders...)
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
 }
 
 // Pids returns the processes of the server as they are now, however late it has started
