@@ -17,7 +17,7 @@ const crowdSize = 100
 var crowds = []Case{
 	{
 		Address: "crowds/hundred", Severity: Must, Models: goingOn,
-		Chapter: acceptLoop, Contract: "B10",
+		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		alone: true,
 		Must:  "A hundred clients that come at the same time are all answered.",
 		Why:   "Clients do not queue up outside; the accept queue is there for them.",
@@ -27,7 +27,7 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/burst", Severity: Must, Models: goingOn,
-		Chapter: edgeTriggered, Contract: "B10",
+		Chapter: edgeTriggered, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		needs: toStart, alone: true,
 		Must: "Everybody is served who was in the accept queue when the server looked.",
 		Why:  "However many have come, there is one edge, and no other until somebody else comes.",
@@ -41,7 +41,7 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/burst-of-silent", Severity: Must, Models: concurrent,
-		Chapter: edgeTriggered, Contract: "B10",
+		Chapter: edgeTriggered, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		needs: toStart, alone: true,
 		Must:  "Everybody is accepted who was in the accept queue, also who has sent nothing yet.",
 		Why:   "A connection in the accept queue is served by nobody.",
@@ -55,7 +55,7 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/accept-queue", Severity: Should, Models: goingOn,
-		Chapter: acceptLoop, Contract: "B10",
+		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"19-short-queue"},
 		needs: toStart, alone: true,
 		Must:  fmt.Sprintf("The accept queue has room for %d.", crowdSize),
 		Why:   "A SYN that finds it full is ignored, and the client tries again after 1 s, 3 s, 7 s.",
@@ -67,7 +67,7 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/beyond-1024", Severity: Must, Models: eventLoop,
-		Chapter: levelTriggered, Contract: "B10",
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"20-select-1024"},
 		needs: toStart, alone: true,
 		Must:  "With 1,100 idle connections the server goes on serving.",
 		Why:   "select(2) cannot watch a descriptor from 1,024 on, and writes beyond its array if told to.",
@@ -84,7 +84,7 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/mixed", Severity: Must, Models: goingOn,
-		Chapter: levelTriggered, Contract: "B10",
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"ends on a reset"},
 		needs: toStart, alone: true,
 		Must: "Among clients that reset, leave and half-close, those that ask are answered.",
 		Why:  "All kinds come in one batch of events; handling one must not lose another.",
@@ -99,10 +99,12 @@ var crowds = []Case{
 	{
 		Address: "crowds/patient", Severity: Must, Models: concurrent,
 		Chapter: levelTriggered, Contract: "B10",
-		alone: true,
-		Must:  "Two hundred idle connections are all answered when at last they ask.",
-		Why:   "Idle clients are the common case; none may be forgotten.",
-		Cause: "A bound on connections, a timeout of moments, or an interest list that has lost some.",
+		FailedBy:   []string{"a small pool", "closes the idle"},
+		NoExercise: "Closing idle connections is a decision, and a wrong one, but not a slip.",
+		alone:      true,
+		Must:       "Two hundred idle connections are all answered when at last they ask.",
+		Why:        "Idle clients are the common case; none may be forgotten.",
+		Cause:      "A bound on connections, a timeout of moments, or an interest list that has lost some.",
 		script: []step{
 			many(200, ""), others(), crowdSends(whole), crowdAnswered(),
 		},

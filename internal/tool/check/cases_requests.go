@@ -17,39 +17,43 @@ import (
 var requests = []Case{
 	{
 		Address: "requests/whole", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
-		Must:   "A whole request in one segment is answered, and then the server closes.",
-		Why:    "It is what a server is for; a client of HTTP/1.0 knows the end of an answer by end of file.",
-		Cause:  "The server does not find the end of the request, does not write, or does not close.",
-		script: []step{connect("a"), send("a", whole), answeredSomehow("a"), next()},
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"answers nothing"},
+		NoExercise: "A server that fails this case serves no client.",
+		Must:       "A whole request in one segment is answered, and then the server closes.",
+		Why:        "It is what a server is for; a client of HTTP/1.0 knows the end of an answer by end of file.",
+		Cause:      "The server does not find the end of the request, does not write, or does not close.",
+		script:     []step{connect("a"), send("a", whole), answeredSomehow("a"), next()},
 	},
 	{
 		Address: "requests/answer", Severity: Should, Models: everyone,
-		Chapter: oneClient, Contract: "B2",
-		Must:   "The answer is the lessons' own, to the byte.",
-		Why:    "One answer for all makes servers comparable: what differs is how they wait.",
-		Cause:  "A header, a line end (CR LF) or the body differs; Content-Length counts the body only.",
-		script: []step{connect("a"), send("a", whole), ourAnswer("a")},
+		Chapter: oneClient, Contract: "B2", FailedBy: []string{"own words"},
+		NoExercise: "The answer is misspelt: there is nothing to find.",
+		Must:       "The answer is the lessons' own, to the byte.",
+		Why:        "One answer for all makes servers comparable: what differs is how they wait.",
+		Cause:      "A header, a line end (CR LF) or the body differs; Content-Length counts the body only.",
+		script:     []step{connect("a"), send("a", whole), ourAnswer("a")},
 	},
 	{
 		Address: "requests/bare-newlines", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
-		Must:   `Two line feeds ("\n\n") end a request.`,
-		Why:    "Clients typed by hand (nc) end their lines so, and would wait for ever.",
-		Cause:  `Only "\r\n\r\n" is looked for.`,
-		script: []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answered("a"), next()},
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
+		NoExercise: "One form of the terminator was forgotten, and the report says which.",
+		Must:       `Two line feeds ("\n\n") end a request.`,
+		Why:        "Clients typed by hand (nc) end their lines so, and would wait for ever.",
+		Cause:      `Only "\r\n\r\n" is looked for.`,
+		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answered("a"), next()},
 	},
 	{
 		Address: "requests/mixed-newlines", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
-		Must:   `"\n\r\n" ends a request, whatever the line before it ended in.`,
-		Why:    "An empty line is an empty line, in both ways of writing it.",
-		Cause:  `Only "\r\n\r\n" is looked for.`,
-		script: []step{connect("a"), send("a", "GET / HTTP/1.0\n\r\n"), answered("a"), next()},
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
+		NoExercise: "One form of the terminator was forgotten, and the report says which.",
+		Must:       `"\n\r\n" ends a request, whatever the line before it ended in.`,
+		Why:        "An empty line is an empty line, in both ways of writing it.",
+		Cause:      `Only "\r\n\r\n" is looked for.`,
+		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\r\n"), answered("a"), next()},
 	},
 	{
 		Address: "requests/split-terminator", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"01-last-chunk"},
 		Must: "The terminator is found however the segments cut it.",
 		Why:  "TCP is a stream of bytes: where one write ended is not where one read ends.",
 		Cause: "Only the bytes of the last read are searched, not the end of what had come before" +
@@ -61,7 +65,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/split-newlines", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
 		Must:  "Two line feeds are found when a segment ends between them.",
 		Why:   "The second line feed may come alone, seconds after the first.",
 		Cause: "Only the bytes of the last read are searched.",
@@ -72,7 +76,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/byte-by-byte", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"01-last-chunk"},
 		Must:   "A request that comes one byte at a time is answered.",
 		Why:    "A short read is not the end of anything.",
 		Cause:  "A read of few bytes is taken for the end, or for an error.",
@@ -80,7 +84,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/not-before-its-end", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"first read"},
 		Must:  "Nothing is answered before the terminator has come.",
 		Why:   "Who answers the first read answers half a request, and leaves the other half unread.",
 		Cause: "Whatever the first read returns is taken for the request.",
@@ -91,7 +95,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/large", Severity: Must, Models: everyone,
-		Chapter: edgeTriggered, Contract: "B6",
+		Chapter: edgeTriggered, Contract: "B6", FailedBy: []string{"06-one-read-per-edge"},
 		Must: "A request of 7,000 bytes is read and answered.",
 		Why:  "It is longer than many a buffer: the server must read more than once.",
 		Cause: "The server reads once for each event. Edge-triggered epoll does not repeat the event" +
@@ -100,7 +104,7 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/large-in-two", Severity: Must, Models: everyone,
-		Chapter: edgeTriggered, Contract: "B6",
+		Chapter: edgeTriggered, Contract: "B6", FailedBy: []string{"06-one-read-per-edge"},
 		Must:  "A request that comes in two large pieces is read and answered.",
 		Why:   "What is left of the first piece must not wait for ever behind the second.",
 		Cause: "What a read has left in the receive buffer is forgotten.",
@@ -112,8 +116,9 @@ var requests = []Case{
 	{
 		Address: "requests/no-leftovers", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B1",
-		Must: "Nothing of one client's request is left for the next.",
-		Why:  "The next connection gets the same descriptor, and with it whatever is kept under that number.",
+		FailedBy: []string{"begins where the last one ended"},
+		Must:     "Nothing of one client's request is left for the next.",
+		Why:      "The next connection gets the same descriptor, and with it whatever is kept under that number.",
 		Cause: "The buffer of a connection is not emptied when the connection ends, or when its" +
 			" descriptor's number begins anew.",
 		script: []step{
@@ -124,9 +129,10 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/any-bytes", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1",
-		Must: "Bytes that are no text are answered like any others.",
-		Why:  "What a client sends is bytes; decoding them as text fails on the first that is none.",
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"text only"},
+		NoExercise: "It takes a language whose strings end at NUL or must be UTF-8. The exercises are in Go.",
+		Must:       "Bytes that are no text are answered like any others.",
+		Why:        "What a client sends is bytes; decoding them as text fails on the first that is none.",
 		Cause: "The request is decoded (as UTF-8, say) to be printed, and the error ends the server;" +
 			" or the terminator is searched with a function that stops at NUL (strstr).",
 		script: []step{
@@ -135,9 +141,10 @@ var requests = []Case{
 	},
 	{
 		Address: "requests/printed-safely", Severity: Should, Models: everyone,
-		Chapter: oneClient, Contract: "B13",
-		needs: toStart,
-		Must:  "What a client sends does not reach the terminal as it came.",
+		Chapter: oneClient, Contract: "B13", FailedBy: []string{"prints as it comes"},
+		NoExercise: "It is about printing, not about waiting.",
+		needs:      toStart,
+		Must:       "What a client sends does not reach the terminal as it came.",
 		Why: "Escape sequences move the cursor, change the title, and on some terminals type:" +
 			" a client must not write to the terminal of whoever runs the server.",
 		Cause: "Requests are printed as they came. Escape what is not printable.",

@@ -57,6 +57,13 @@ type Case struct {
 	Contract string  `json:"contract"`
 	Models   []Model `json:"models"` // the models that it is asked of
 
+	// FailedBy names servers that fail the case, which proves that it can fail:
+	// exercises by their folder ("13-stale-event"), and faults of the server in
+	// serve_test.go.
+	FailedBy []string `json:"-"`
+	// NoExercise says why no exercise fails the case; "" if one does.
+	NoExercise string `json:"-"`
+
 	needs  need
 	alone  bool // disturbs others, or is disturbed by them
 	script []step
@@ -140,6 +147,12 @@ func (r *Report) Failed() []Result {
 	}
 	return failed
 }
+
+// Exercises returns the exercises in FailedBy.
+func (c Case) Exercises() []string { return slices.DeleteFunc(slices.Clone(c.FailedBy), isFault) }
+
+// isFault tells the name of a fault from the folder of an exercise.
+func isFault(name string) bool { return name[0] < '0' || name[0] > '9' }
 
 // askedOf says whether the case is asked of servers of that model.
 func (c Case) askedOf(m Model) bool { return slices.Contains(c.Models, m) }

@@ -10,30 +10,6 @@ import (
 	"lesson/internal/tool/check"
 )
 
-// uncaught are the cases that no exercise fails, and why there is none. That
-// they can fail is proven in internal/tool/check.
-var uncaught = map[string]string{
-	"requests/whole":                       "Who fails it serves nobody.",
-	"requests/answer":                      "The answer is misspelt: there is nothing to find.",
-	"requests/bare-newlines":               "A form of the terminator was not thought of, and the report says which.",
-	"requests/mixed-newlines":              "A form of the terminator was not thought of, and the report says which.",
-	"requests/any-bytes":                   "In languages whose strings end at NUL, or must be UTF-8. These servers are in Go.",
-	"requests/printed-safely":              "A matter of printing, not of waiting.",
-	"disconnects/half-close-after-request": "One comes by it with EPOLLRDHUP, and no server here asks for that.",
-	"disconnects/second-request":           "To answer each request is another protocol, and not wrong in itself.",
-	"disconnects/reset-after-answer":       "The fault of exercise 3, at another call.",
-	"slow/silent-client":                   "The fault of exercise 15, at another call: a first read that blocks.",
-	"slow/timeout":                         "The servers here have no timeout.",
-	"slow/timeout-dripping":                "The servers here have no timeout.",
-	"crowds/patient":                       "Who closes what is idle fails it: a decision, and the wrong one, but no slip.",
-	"signals/restart":                      "One socket option is missing, and the error message leads to it.",
-	"resources/descriptors-answered":       "No close at all. In exercise 12 it is missing where it hides.",
-	"resources/descriptors-never-closes":   "A bound that is missing: one would mend it with a constant.",
-	"resources/descriptors-keeps-sending":  "A bound that is missing: one would mend it with a constant.",
-	"resources/idle":                       "Who polls does so on purpose. Exercises 2, 5 and 11 spin where it hides.",
-	"resources/memory":                     "In Go one has to keep every request on purpose.",
-}
-
 // Page is docs/exercises/README.md: the exercises, and which of the cases fails
 // with which of them.
 func (g *Gallery) Page(cases []check.Case) string {
@@ -145,9 +121,6 @@ func (g *Gallery) caught(c check.Case) bool {
 
 // reasons says of the cases that no exercise fails why there is none.
 func (g *Gallery) reasons(page *strings.Builder, cases []check.Case) {
-	if len(uncaught) == 0 {
-		return
-	}
 	page.WriteString(`
 ## Cases without an exercise
 
@@ -158,8 +131,8 @@ exercises they would not be worth your time.
 |---|---|
 `)
 	for _, c := range cases {
-		if reason := uncaught[c.Address]; reason != "" {
-			fmt.Fprintf(page, "| %s | %s |\n", c.Address, cell(reason))
+		if c.NoExercise != "" {
+			fmt.Fprintf(page, "| %s | %s |\n", c.Address, cell(c.NoExercise))
 		}
 	}
 }

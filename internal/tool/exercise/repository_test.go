@@ -3,19 +3,19 @@
 package exercise
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
 	"lesson/docs"
+	"lesson/internal/child"
 	"lesson/internal/proof"
 	"lesson/internal/tool/check"
 )
@@ -114,23 +114,21 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// Every case catches something: it is proven by an exercise that fails it, or
-// there is a reason why there is none.
-func TestEveryCaseIsProven(t *testing.T) {
+// A case names exercises that list it in their cases.txt, or says why there is none.
+func TestCasesAndExercisesAgree(t *testing.T) {
 	g := carried(t)
-	known := make(map[string]bool)
 	for _, c := range check.Cases() {
-		known[c.Address] = true
-		switch reason := uncaught[c.Address]; {
-		case g.caught(c) && reason != "":
-			t.Errorf("%s is in uncaught, and an exercise fails it", c.Address)
-		case !g.caught(c) && reason == "":
-			t.Errorf("no exercise fails %s, and uncaught has no reason", c.Address)
+		for _, name := range c.Exercises() {
+			e, err := g.Find(name)
+			if err != nil || e.mark(c) == "" {
+				t.Errorf("FailedBy of %s has %s, whose cases.txt does not list it (%v)", c.Address, name, err)
+			}
 		}
-	}
-	for address := range uncaught {
-		if !known[address] {
-			t.Errorf("uncaught has %s, which is no case", address)
+		switch {
+		case g.caught(c) && c.NoExercise != "":
+			t.Errorf("%s has NoExercise, and an exercise fails it", c.Address)
+		case !g.caught(c) && c.NoExercise == "":
+			t.Errorf("no exercise fails %s, and NoExercise does not say why", c.Address)
 		}
 	}
 }
@@ -140,14 +138,16 @@ type suspect struct {
 	names  []string // "06-one-read-per-edge", or with " (patched)"
 	source string
 	model  check.Model
-	folder string   // and name of its program
-	fails  []string // these cases, and no others
+	folder string // and name of its program
+	fails  []string
+	only   []string // judged by these cases; nil is all of them
 	mended bool
 }
 
 // suspects are all servers of the gallery, each once: two exercises with servers
-// of the same kind may become the same when they are mended.
-func suspects(t *testing.T, g *Gallery) []*suspect {
+// of the same kind may become the same when they are mended. What they are judged by
+// is what shows adds up.
+func suspects(t *testing.T, g *Gallery, shows func(Exercise) []string) []*suspect {
 	t.Helper()
 	var all []*suspect
 	mended := make(map[string]*suspect) // by model and source
@@ -157,19 +157,37 @@ func suspects(t *testing.T, g *Gallery) []*suspect {
 			t.Fatal(err)
 		}
 		all = append(all, &suspect{
-			names: []string{e.Name}, source: e.Source, model: e.Kind.Model, folder: e.Name, fails: e.Cases,
+			names: []string{e.Name}, source: e.Source, model: e.Kind.Model, folder: e.Name,
+			fails: e.Cases, only: shows(e),
 		})
 		key := string(e.Kind.Model) + "\n" + patched
 		if mended[key] == nil {
-			mended[key] = &suspect{source: patched, model: e.Kind.Model, folder: e.Name + "-patched", mended: true}
+			mended[key] = &suspect{
+				source: patched, model: e.Kind.Model, folder: e.Name + "-patched", mended: true,
+			}
 			all = append(all, mended[key])
 		}
 		mended[key].names = append(mended[key].names, e.Name+" (patched)")
+		mended[key].only = append(mended[key].only, shows(e)...)
 	}
-	// A case that fails takes long. Who has most of them comes first, so that
-	// nobody else waits for it in the end.
+	// A case that fails takes long. The server that fails most of them comes first, so
+	// that nothing else waits for it in the end.
 	slices.SortStableFunc(all, func(a, b *suspect) int { return len(b.fails) - len(a.fails) })
 	return all
+}
+
+// everything is all cases.
+func everything(Exercise) []string { return nil }
+
+// essence is the case that an exercise is about, and those that name it as their proof.
+func essence(e Exercise) []string {
+	addresses := e.Cases[:1:1]
+	for _, c := range check.Cases() {
+		if c.Address != e.Cases[0] && slices.Contains(c.FailedBy, e.Name) {
+			addresses = append(addresses, c.Address)
+		}
+	}
+	return addresses
 }
 
 // buildAll builds the suspects in one go, as a learner's copy is built: in a
@@ -185,12 +203,12 @@ func buildAll(t *testing.T, g *Gallery, all []*suspect) string {
 		}
 		write(t, s.source, module, s.folder, "main.go")
 	}
-	cmd := exec.Command("go", "build", "-o", programs+"/", "./...")
-	cmd.Dir = module
-	cmd.Env = append(cmd.Environ(), "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	err := child.Build(t.Context(), module, programs+"/", "./...")
+	var broken *child.BuildError
+	if errors.As(err, &broken) {
+		t.Fatal(broken.Output)
 	}
+	proof.Must(t, err)
 	return programs
 }
 
@@ -205,43 +223,68 @@ func skipJudging(t *testing.T) {
 	}
 }
 
-// sideBySide is how many servers are judged at a time. A check mostly waits.
-const sideBySide = 3
-
-// TestVerdicts is the proof of the checker and of the exercises: a server with a
-// fault fails the cases that its exercise names and no others, and a server
-// that has been mended fails none.
+// TestVerdicts is the proof of the checker and of the exercises: a server with a bug
+// fails the cases that its exercise names, and a server whose bug is fixed passes them.
 func TestVerdicts(t *testing.T) {
 	skipJudging(t)
-	g := carried(t)
-	all := suspects(t, g)
-	programs := buildAll(t, g, all)
-	var judged sync.WaitGroup
-	places := make(chan struct{}, sideBySide)
-	for _, s := range all {
-		places <- struct{}{}
-		judged.Go(func() {
-			defer func() { <-places }()
-			target := check.Target{Command: []string{filepath.Join(programs, s.folder), "{addr}"}, Dir: programs}
-			report, err := check.Run(context.Background(), target, check.Options{Model: s.model})
-			if err != nil {
-				t.Errorf("%s: %v", strings.Join(s.names, ", "), err)
-				return
-			}
-			t.Logf("%s: %.1f s", strings.Join(s.names, ", "), report.Took.Seconds())
-			for _, complaint := range s.compare(report) {
-				t.Errorf("%s:\n%s", strings.Join(s.names, ", "), complaint)
-			}
-		})
+	if proof.Exhaustive() {
+		t.Skip("TestAllVerdicts judges the same servers by all cases")
 	}
-	judged.Wait()
+	verdicts(t, essence)
 }
 
-// A learner's way with the real judge: the copy fails, is mended, and holds.
+// A server with a bug fails the cases that its exercise names and no others, and a
+// server whose bug is fixed fails none.
+func TestAllVerdicts(t *testing.T) {
+	skipJudging(t)
+	proof.OnlyExhaustive(t, "every exercise against every case, broken and repaired; some minutes")
+	verdicts(t, everything)
+}
+
+func verdicts(t *testing.T, shows func(Exercise) []string) {
+	g := carried(t)
+	all := suspects(t, g, shows)
+	programs := buildAll(t, g, all)
+	// A check mostly waits.
+	places := make(chan struct{}, 2*runtime.NumCPU())
+	for _, s := range all {
+		t.Run(strings.Join(s.names, ", "), func(t *testing.T) {
+			t.Parallel()
+			places <- struct{}{}
+			defer func() { <-places }()
+			s.judge(t, programs)
+		})
+	}
+}
+
+func (s *suspect) judge(t *testing.T, programs string) {
+	target := check.Target{Command: []string{filepath.Join(programs, s.folder), "{addr}"}, Dir: programs}
+	o := check.Options{Model: s.model, Only: s.only}
+	if !s.mended && s.only != nil { // it fails, however short a client's patience is
+		o.Patience = 2 * time.Second
+	}
+	report, err := check.Run(t.Context(), target, o)
+	proof.Must(t, err)
+	for _, complaint := range s.compare(report) {
+		t.Error(complaint)
+	}
+}
+
+// ofRequests is the real judge, of the cases about requests alone.
+type ofRequests struct{ Checker }
+
+func (ofRequests) Cases() []check.Case {
+	return slices.DeleteFunc(check.Cases(), func(c check.Case) bool { return c.Group() != "requests" })
+}
+
+// A learner's way with the real judge: the copy fails, is fixed, and passes.
 func TestSolveOne(t *testing.T) {
 	skipJudging(t)
 	s := newScene(t)
-	s.Gallery, s.Judge = carried(t), Checker{}
+	s.Gallery, s.Judge = carried(t), ofRequests{}
+	if proof.Exhaustive() {
+		s.Judge = Checker{}
+	}
 	e := slices.MinFunc(s.Gallery.Exercises, func(a, b Exercise) int { return len(a.Cases) - len(b.Cases) })
 	if err := s.Start(e.Name, s.parent); err != nil {
 		t.Fatal(err)
@@ -286,7 +329,7 @@ func (s *suspect) compare(report *check.Report) []string {
 		}
 	}
 	for _, address := range s.fails {
-		if !seen[address] {
+		if !seen[address] && s.only == nil {
 			complaints = append(complaints, address+" is not in the report")
 		}
 	}

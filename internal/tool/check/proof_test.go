@@ -1,0 +1,124 @@
+//go:build linux
+
+package check
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"lesson/internal/lesson"
+	"lesson/internal/proof"
+	"lesson/internal/protocol"
+)
+
+// Every case names a server that fails it. The tests of exercise run the exercises.
+func TestEveryCaseNamesItsProof(t *testing.T) {
+	for _, c := range Cases() {
+		if len(c.FailedBy) == 0 {
+			t.Errorf("%s: FailedBy names no server", c.Address)
+		}
+	}
+}
+
+// faults returns the cases that each fault fails.
+func faults() (names []string, fails map[string][]Case) {
+	fails = map[string][]Case{}
+	for _, c := range Cases() {
+		for _, name := range c.FailedBy {
+			if !isFault(name) {
+				continue
+			}
+			if fails[name] == nil {
+				names = append(names, name)
+			}
+			fails[name] = append(fails[name], c)
+		}
+	}
+	return names, fails
+}
+
+// A server with one fault fails each case that names the fault. It does so however
+// short the clients' patience is, and so their patience is short.
+func TestFaultsFailTheirCases(t *testing.T) {
+	names, fails := faults()
+	limited(t, 2, names, func(t *testing.T, fault string) {
+		r := &runner{
+			target: Target{Command: command(serveWrong, fault)},
+			options: Options{
+				Jobs: len(fails[fault]), Patience: 2 * time.Second, Timeout: time.Second,
+			},
+			portrait: portrait{model: EventLoop, answer: protocol.Response, visible: true},
+		}
+		results, err := r.judgeAll(t.Context(), fails[fault])
+		must(t, err)
+		for _, r := range results {
+			if r.Verdict != Fails {
+				t.Errorf("%s: %s %s %v", r.Address, r.Verdict, r.Reason, r.Notes)
+			}
+		}
+	})
+}
+
+// limited runs a subtest for each name, at most so many for each processor at a time.
+func limited(t *testing.T, each int, names []string, test func(*testing.T, string)) {
+	places := make(chan struct{}, each*runtime.NumCPU())
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			places <- struct{}{}
+			defer func() { <-places }()
+			test(t, name)
+		})
+	}
+}
+
+// The same server without a fault: what fails above fails for the fault.
+func TestTheServerWithoutFaultIsRight(t *testing.T) {
+	report, err := Run(t.Context(), Target{Command: command(serveWrong, "none")}, Options{
+		Timeout: time.Second,
+	})
+	must(t, err)
+	allHold(t, report)
+}
+
+// allHold demands that every case that is asked of such a server has been judged
+// and holds.
+func allHold(t *testing.T, report *Report) {
+	t.Helper()
+	for _, r := range report.Results {
+		if r.Verdict != Holds && r.askedOf(report.Model) {
+			t.Errorf("%s: %s %s\n got %s\nwant %s\n%q", r.Address, r.Verdict, r.Reason, r.Got, r.Want, r.Process)
+		}
+	}
+}
+
+// The lessons pass every case. The cases that need the machine for themselves
+// are left to the exhaustive run.
+func TestTheLessonsAreRight(t *testing.T) {
+	var only []string
+	for _, c := range Cases() {
+		if proof.Exhaustive() || !c.alone {
+			only = append(only, c.Address)
+		}
+	}
+	var names []string
+	for _, l := range lesson.All() {
+		names = append(names, l.Name)
+	}
+	limited(t, 1, names, func(t *testing.T, name string) {
+		l, err := lesson.Find(name)
+		must(t, err)
+		report, err := Run(t.Context(), Target{Command: command(serveLesson, name)}, Options{
+			Timeout: time.Second, Only: only,
+		})
+		must(t, err)
+		if report.Model != l.Model {
+			t.Errorf("guessed %s, want %s (%s)", report.Model, l.Model, report.Seen)
+		}
+		allHold(t, report)
+		if len(report.Results) != len(only) {
+			t.Errorf("%d results for %d cases", len(report.Results), len(only))
+		}
+	})
+}
