@@ -41,7 +41,8 @@ func TestPrintable(t *testing.T) {
 // allocate, and knows ASCII only.
 func TestPrintableAgreesWithTheLessons(t *testing.T) {
 	for b := range 128 {
-		ours, theirs := Printable(string(rune(b))), string(protocol.AppendPrintable(nil, []byte{byte(b)}))
+		ours := Printable(string(rune(b)))
+		theirs := string(protocol.AppendPrintable(nil, []byte{byte(b)}))
 		switch b {
 		case '\n', '\\': // part of a request's layout there; doubled there
 			continue

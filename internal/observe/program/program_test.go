@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/child"
+	"lesson/internal/kernel"
 	"lesson/internal/observe/trace"
 	"lesson/internal/proof"
 )
@@ -28,9 +29,9 @@ const source = "testdata/server/main.go"
 
 // The servers of the tests: one source, built in three ways, each once.
 var (
-	usual      = sync.OnceValues(func() (string, error) { return build("usual") })
-	notInlined = sync.OnceValues(func() (string, error) { return build("not-inlined", "-gcflags=-l") })
-	stripped   = sync.OnceValues(func() (string, error) { return build("stripped", "-ldflags=-w") })
+	usual      = sync.OnceValues(build("usual"))
+	notInlined = sync.OnceValues(build("not-inlined", "-gcflags=-l"))
+	stripped   = sync.OnceValues(build("stripped", "-ldflags=-w"))
 )
 
 // dir is where they are built.
@@ -48,13 +49,15 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-func build(name string, flags ...string) (string, error) {
-	program := filepath.Join(dir, name)
-	args := append(append([]string{"build", "-o", program}, flags...), "./testdata/server")
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+func build(name string, flags ...string) func() (string, error) {
+	return func() (string, error) {
+		program := filepath.Join(dir, name)
+		args := append(append([]string{"build", "-o", program}, flags...), "./testdata/server")
+		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+		return program, nil
 	}
-	return program, nil
 }
 
 // built returns the program that a function builds.
@@ -96,6 +99,16 @@ func (l *record) await(t *testing.T, what string, is func(trace.Event) bool) tra
 		return i >= 0
 	})
 	return found
+}
+
+// entered reports whether an event is the beginning of a call about that client.
+func entered(name string, peer netip.AddrPort) func(trace.Event) bool {
+	return func(e trace.Event) bool { return e.Name == name && e.Peer == peer && !e.Left }
+}
+
+// returned reports whether an event is the end of a call about that client.
+func returned(name string, peer netip.AddrPort) func(trace.Event) bool {
+	return func(e trace.Event) bool { return e.Name == name && e.Peer == peer && e.Left }
 }
 
 // watched starts a server and watches it from its first call on.
@@ -162,7 +175,7 @@ func TestLines(t *testing.T) {
 			t.Parallel()
 			s, l := watched(t, built(t, build), "{addr}", "raw")
 			c, peer := dial(t, s)
-			l.await(t, "it stands in read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer })
+			l.await(t, "read is entered", entered("read", peer))
 			if _, err := c.Write([]byte("hi\n")); err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +191,7 @@ func TestLines(t *testing.T) {
 					t.Errorf("no %s on line %d", call, want)
 				}
 			}
-			read := l.await(t, "read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer && e.Left })
+			read := l.await(t, "read", returned("read", peer))
 			if read.Result != 3 || read.Data != `"hi\n"` || !strings.HasSuffix(read.Args, ", 100 bytes") {
 				t.Errorf("%+v", read)
 			}
@@ -186,31 +199,38 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// Whatever a program gives epoll to hand back, it is the descriptor that is told of.
+// Whatever a program gives epoll to hand back, the event has the descriptor.
 func TestReadyIsTheDescriptor(t *testing.T) {
 	t.Parallel()
 	s, l := watched(t, built(t, usual), "{addr}", "raw")
 	listen := l.await(t, "listen", func(e trace.Event) bool { return e.Name == "listen" })
 	dial(t, s)
-	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool { return e.Name == "epoll_wait" && e.Result == 1 && e.Line > 0 })
+	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool {
+		return e.Name == "epoll_wait" && e.Result == 1 && e.Line > 0
+	})
 	if len(wait.Ready) != 1 || wait.Ready[0].FD != listen.FD || wait.Ready[0].Events != "EPOLLIN" {
 		t.Errorf("ready %+v, want %d EPOLLIN", wait.Ready, listen.FD)
 	}
 }
 
-// On package net, the calls that the library makes are the program's line; the wait of
-// the runtime is nobody's.
+// On package net, the calls that the library makes belong to the program's line; the
+// wait of the runtime belongs to none.
 func TestPackageNet(t *testing.T) {
 	t.Parallel()
 	s, l := watched(t, built(t, usual), "{addr}", "net")
 	_, peer := dial(t, s)
-	read := l.await(t, "read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer && e.Left })
+	read := l.await(t, "read", returned("read", peer))
 	if want := lineOf(t, "func usePackageNet", "read"); read.Line != want || read.Err != "EAGAIN" {
 		t.Errorf("line %d, want %d: %+v", read.Line, want, read)
 	}
 	l.await(t, "the runtime waits", func(e trace.Event) bool {
 		return e.Name == "epoll_wait" && !e.Left && e.File == "" && e.Call > read.Call
 	})
+	for _, e := range l.all() { // its sockets are non-blocking
+		if e.Blocked && e.Name != "epoll_wait" {
+			t.Errorf("blocked: %+v", e)
+		}
+	}
 }
 
 // A signal that the server survives does not end its call, as it does not for the
@@ -219,7 +239,10 @@ func TestStoppedAndContinued(t *testing.T) {
 	t.Parallel()
 	s, l := watched(t, built(t, usual), "{addr}", "raw")
 	c, peer := dial(t, s)
-	entered := l.await(t, "it stands in read", func(e trace.Event) bool { return e.Name == "read" && e.Peer == peer })
+	read := l.await(t, "read is entered", entered("read", peer))
+	proof.Eventually(t, "the read to have blocked", func() bool {
+		return new(kernel.Linux).Now()-read.At > 2*time.Millisecond
+	})
 	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGCONT} {
 		if err := unix.Kill(s.Proc.Pid(), signal); err != nil {
 			t.Fatal(err)
@@ -228,13 +251,13 @@ func TestStoppedAndContinued(t *testing.T) {
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	left := l.await(t, "read returns", func(e trace.Event) bool { return e.Name == "read" && e.Left && e.Peer == peer })
-	if left.Call != entered.Call || left.Result != 1 {
-		t.Errorf("%+v, want the end of call %d", left, entered.Call)
+	left := l.await(t, "read returns", returned("read", peer))
+	if left.Call != read.Call || left.Result != 1 || !left.Blocked {
+		t.Errorf("%+v, want the end of call %d, which blocked", left, read.Call)
 	}
 }
 
-// Of a program without lines, calls are told of all the same.
+// The calls of a program without lines are reported all the same.
 func TestWithoutLines(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string][]string{
@@ -280,11 +303,12 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// Whoever is not watched any more runs on.
+// A server that is not watched any longer goes on.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	var w *Watcher
-	s, err := child.Program{Command: []string{built(t, usual), "{addr}", "raw"}, Born: func(pid int) error {
+	command := []string{built(t, usual), "{addr}", "raw"}
+	s, err := child.Program{Command: command, Born: func(pid int) error {
 		var err error
 		w, err = Watch(ignore{}, filepath.Base, pid)
 		return err

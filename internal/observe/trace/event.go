@@ -36,7 +36,7 @@ type Event struct {
 	Blocked bool          `json:"blocked,omitempty"` // see Call.Return
 	Result  int           `json:"result"`            // as the manual has it; -1 after an error
 	Err     string        `json:"err,omitempty"`     // "EAGAIN"
-	Data    string        `json:"data,omitempty"`    // the first bytes that were read or sent, quoted
+	Data    string        `json:"data,omitempty"`    // the first bytes read or sent, quoted
 	Ready   []Ready       `json:"ready,omitempty"`   // what epoll_wait returned
 }
 

@@ -116,6 +116,10 @@ func TestPeers(t *testing.T) {
 func TestState(t *testing.T) {
 	a, b := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
 	type fds = map[netip.AddrPort]int
+	const entered, left = false, true
+	accept := func(call int64, left bool, fd int, peer netip.AddrPort) Event {
+		return Event{Call: call, Name: "accept4", Left: left, Result: fd, Peer: peer}
+	}
 	s := NewState()
 	for i, step := range []struct {
 		event           Event
@@ -125,18 +129,18 @@ func TestState(t *testing.T) {
 	}{
 		{Event{Call: 1, Name: "listen", FD: 5}, []int64{1}, fds{}, -1, -1},
 		{Event{Call: 1, Name: "listen", FD: 5, Left: true}, nil, fds{}, 5, -1},
-		{Event{Call: 2, Name: "epoll_create1", Left: true, Result: -1, Err: "EMFILE"}, nil, fds{}, 5, -1},
-		{Event{Call: 3, Name: "epoll_create1", Left: true, Result: 4}, nil, fds{}, 5, 4},
-		{Event{Call: 4, Name: "accept4"}, []int64{4}, fds{}, 5, 4},
-		{Event{Call: 5, Name: "accept4"}, []int64{4, 5}, fds{}, 5, 4},
-		{Event{Call: 4, Name: "accept4", Left: true, Result: 7, Peer: a}, []int64{5}, fds{a: 7}, 5, 4},
-		{Event{Call: 5, Name: "accept4", Left: true, Result: -1, Err: "EAGAIN"}, nil, fds{a: 7}, 5, 4},
+		{Event{Call: 2, Name: "epoll_create1", Left: left, Err: "EMFILE"}, nil, fds{}, 5, -1},
+		{Event{Call: 3, Name: "epoll_create1", Left: left, Result: 4}, nil, fds{}, 5, 4},
+		{accept(4, entered, 0, netip.AddrPort{}), []int64{4}, fds{}, 5, 4},
+		{accept(5, entered, 0, netip.AddrPort{}), []int64{4, 5}, fds{}, 5, 4},
+		{accept(4, left, 7, a), []int64{5}, fds{a: 7}, 5, 4},
+		{Event{Call: 5, Name: "accept4", Left: left, Err: "EAGAIN"}, nil, fds{a: 7}, 5, 4},
 		{Event{Call: 6, Name: "close", FD: 7}, []int64{6}, fds{}, 5, 4},
 		// The number is used again before close returns.
-		{Event{Call: 7, Name: "accept4", Left: true, Result: 7, Peer: b}, []int64{6}, fds{b: 7}, 5, 4},
+		{accept(7, left, 7, b), []int64{6}, fds{b: 7}, 5, 4},
 		{Event{Call: 6, Name: "close", FD: 7, Left: true}, nil, fds{b: 7}, 5, 4},
 		// A close that was not seen, and a client that has gone already.
-		{Event{Call: 8, Name: "accept4", Left: true, Result: 7}, nil, fds{}, 5, 4},
+		{accept(8, left, 7, netip.AddrPort{}), nil, fds{}, 5, 4},
 	} {
 		_, known := s.Note(step.event)
 		var open []int64

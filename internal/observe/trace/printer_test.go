@@ -230,7 +230,8 @@ func TestPathsArePrintable(t *testing.T) {
 	c.File = "\x1b]0;title\a/größe/main.go"
 	p.Enter(c)
 	p.Leave(left(c, 0, nil))
-	const want = ` 0.000000  \x1b]0;title\a/größe/main.go:117  close(7)                             = 0` + "\n"
+	const want = ` 0.000000  \x1b]0;title\a/größe/main.go:117  ` +
+		"close(7)                             = 0\n"
 	if out.String() != want {
 		t.Errorf("printed\n%qwant\n%q", out.String(), want)
 	}
