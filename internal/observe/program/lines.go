@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// lines is the lines of a program that Go has built: where in its source an
-// instruction is from. The functions of its own module are its own; the standard
-// library, and what the module requires, are not.
+// lines finds the source line of an instruction of a program that Go has built. The
+// functions of the program's own module are its own; those of the standard library and
+// of required modules are not.
 type lines struct {
 	data   *dwarf.Data
 	module string // "" when not known; package main is always its own
@@ -25,8 +25,8 @@ type position struct {
 	line int
 }
 
-// readLines reads what a program says of itself. It is nil for one that Go has not
-// built, that has been stripped, or that is loaded anywhere (-buildmode=pie).
+// readLines reads the debugging information of a program. It returns nil if Go has not
+// built it, if it is stripped, or if it can be loaded anywhere (-buildmode=pie).
 func readLines(name string) *lines {
 	info, err := buildinfo.ReadFile(name)
 	if err != nil {
@@ -47,8 +47,8 @@ func readLines(name string) *lines {
 	return &lines{data: data, module: info.Main.Path, found: map[uint64]position{}}
 }
 
-// at is the line of the program's own that the instruction is from, or returns to.
-// No file when it is from somebody else's.
+// at returns the line of the program's own source that returns to this instruction,
+// and no file if another package's does.
 func (l *lines) at(pc uint64) (string, int) {
 	p, known := l.found[pc]
 	if !known {
@@ -58,9 +58,9 @@ func (l *lines) at(pc uint64) (string, int) {
 	return p.file, p.line
 }
 
-// find looks the instruction up. Go inlines small functions: then an instruction in
-// one of our functions may be from a line of another's, and what we want is the line
-// that would call it.
+// find looks the instruction up. Go inlines small functions, so an instruction in one
+// of the program's functions may come from a line of another package. Then find returns
+// the line that calls the inlined function.
 func (l *lines) find(pc uint64) position {
 	units := l.data.Reader()
 	unit, err := units.SeekPC(pc)
@@ -102,8 +102,8 @@ func (l *lines) find(pc uint64) position {
 	}
 }
 
-// Sources is the source files of a program that Go has built, as its compiler saw
-// them, sorted: those of its own packages. None when nothing is known of them.
+// Sources returns the source files of a program's own packages, as the Go compiler saw
+// them, sorted. It returns none for a program without lines.
 func Sources(program string) []string {
 	l := readLines(program)
 	if l == nil {
@@ -133,7 +133,7 @@ func Sources(program string) []string {
 				if before, ok := strings.CutSuffix(file.Name, "/runtime/proc.go"); ok {
 					root = before + "/"
 				}
-			// Of other modules are what has been inlined.
+			// A file of another module has a function that was inlined.
 			case !strings.Contains(file.Name, "@") && !slices.Contains(own, file.Name):
 				own = append(own, file.Name)
 			}
@@ -146,7 +146,7 @@ func Sources(program string) []string {
 	return own
 }
 
-// covers says whether the function has that instruction.
+// covers reports whether the instruction is in the function.
 func (l *lines) covers(e *dwarf.Entry, pc uint64) bool {
 	ranges, err := l.data.Ranges(e)
 	if err != nil {
@@ -160,7 +160,7 @@ func (l *lines) covers(e *dwarf.Entry, pc uint64) bool {
 	return false
 }
 
-// origin is the name of the function that has been inlined.
+// origin returns the name of the function that has been inlined.
 func (l *lines) origin(e *dwarf.Entry) string {
 	at, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
 	if !ok {
@@ -175,7 +175,7 @@ func (l *lines) origin(e *dwarf.Entry) string {
 	return name(function)
 }
 
-// called is the line that calls the function that has been inlined.
+// called returns the line that calls the function that has been inlined.
 func called(e *dwarf.Entry, files []*dwarf.LineFile) position {
 	file, ok1 := e.Val(dwarf.AttrCallFile).(int64)
 	line, ok2 := e.Val(dwarf.AttrCallLine).(int64)
@@ -190,14 +190,14 @@ func name(e *dwarf.Entry) string {
 	return text
 }
 
-// packageOf is "golang.org/x/sys/unix" for "golang.org/x/sys/unix.Read".
+// packageOf returns "golang.org/x/sys/unix" for "golang.org/x/sys/unix.Read".
 func packageOf(function string) string {
 	dir, base := path.Split(function)
 	pkg, _, _ := strings.Cut(base, ".")
 	return dir + pkg
 }
 
-// own says whether a package is the program's own.
+// own reports whether a package is the program's own.
 func (l *lines) own(pkg string) bool {
 	return pkg == "main" || l.module != "" &&
 		(pkg == l.module || strings.HasPrefix(pkg, l.module+"/"))

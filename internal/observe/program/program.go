@@ -63,8 +63,8 @@ func Watch(observer trace.Observer, name func(file string) string, pids ...int) 
 // End lets the processes run on, unwatched.
 func (w *Watcher) End() error { return w.tracer.Detach() }
 
-// Results of calls that a signal has interrupted: include/linux/errno.h. The program
-// never sees them: Linux enters the call again, or makes an EINTR of it.
+// Results of calls that a signal interrupted: include/linux/errno.h. The program never
+// sees them: Linux enters the call again, or turns the result into EINTR.
 const (
 	restartFirst = -516 // ERESTART_RESTARTBLOCK
 	restartLast  = -512 // ERESTARTSYS
@@ -81,7 +81,7 @@ func (w *Watcher) stops(s ptrace.Stop) {
 func (w *Watcher) enters(s ptrace.Stop) {
 	name := s.Call()
 	if before := w.open[s.Thread]; before != nil {
-		// It was interrupted. Is this the same again?
+		// It was interrupted. Is this the same call, entered again?
 		if name == "restart_syscall" || name == before.stop.Call() && s.Args == before.stop.Args {
 			return
 		}
@@ -96,8 +96,8 @@ func (w *Watcher) enters(s ptrace.Stop) {
 		return
 	}
 	file, line, known := w.place(s)
-	// What the Go runtime does for itself is left out, but for the epoll_wait in which
-	// one thread waits for all goroutines that wait for a descriptor.
+	// The Go runtime's own calls are left out, except the epoll_wait in which one thread
+	// waits for all goroutines that wait for a descriptor.
 	waits := shape.name == "epoll_wait" && s.Args[3] != 0
 	if known && file == "" && !waits {
 		return
@@ -137,7 +137,7 @@ func (w *Watcher) leaves(s ptrace.Stop) {
 	w.leave(before.call, s.Result)
 }
 
-// dataKept is how much is kept of what was read or written.
+// dataKept bounds how much of what was read or written is kept, in bytes.
 const dataKept = 64
 
 func (w *Watcher) leave(c *trace.Call, result int64) {
@@ -156,8 +156,8 @@ func (w *Watcher) leave(c *trace.Call, result int64) {
 	w.observer.Leave(c)
 }
 
-// place is where in its source the program makes the call, "" when not in its own
-// part of it. It is not known of programs without lines.
+// place returns where in its own source the program makes the call, "" if another
+// package makes it. known is false for a program without lines.
 func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
 	program, found := w.programs[s.Thread]
 	if !found {
@@ -175,7 +175,7 @@ func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
 	return "", 0, true
 }
 
-// program is the lines of what a thread runs, nil when it has none.
+// program returns the lines of the program that a thread runs, nil if it has none.
 func (w *Watcher) program(tid int) *lines {
 	link := fmt.Sprintf("/proc/%d/exe", tid)
 	target, err := os.Readlink(link)
@@ -190,16 +190,16 @@ func (w *Watcher) program(tid int) *lines {
 	return l
 }
 
-// speaksToClients says whether a descriptor is a socket, and not a file, a terminal, a
-// pipe to the Go runtime's other threads.
+// speaksToClients reports whether a descriptor is a socket, and not a file, a terminal
+// or a pipe between the threads of the Go runtime.
 func speaksToClients(tid int, fd int32) bool {
 	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
-	// One that is none may be the reason why the call will fail.
+	// A number that is no descriptor may be why the call will fail.
 	return err != nil || strings.HasPrefix(link, "socket:")
 }
 
-// remember notes what a program asks epoll to hand back for a descriptor: the number
-// itself, or a pointer, whatever it likes.
+// remember notes what a program asks epoll to hand back for a descriptor: its number, a
+// pointer, or anything else.
 func (w *Watcher) remember(s ptrace.Stop) {
 	if op := int(s.Args[1]); op != unix.EPOLL_CTL_ADD && op != unix.EPOLL_CTL_MOD {
 		return
@@ -209,8 +209,8 @@ func (w *Watcher) remember(s ptrace.Stop) {
 	}
 }
 
-// ready is what epoll_wait has returned, with descriptors in place of what the
-// program has asked for.
+// ready returns the events that epoll_wait returned, with descriptors in place of what
+// the program asked epoll to hand back.
 func (w *Watcher) ready(s ptrace.Stop, n int) []unix.EpollEvent {
 	list, err := peekEvents(s.Thread, s.Args[1], n)
 	if err != nil {
@@ -230,7 +230,7 @@ func peekEvents(tid int, address uint64, n int) ([]unix.EpollEvent, error) {
 	return list, ptrace.Peek(tid, address, unsafe.Slice((*byte)(unsafe.Pointer(&list[0])), size))
 }
 
-// cookie is the 64 bits of an event that are the program's.
+// cookie returns the 64 bits of an event that belong to the program.
 func cookie(e unix.EpollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
 
 // borrow calls use with a duplicate of a descriptor of the process that a thread

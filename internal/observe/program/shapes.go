@@ -14,8 +14,8 @@ import (
 	"lesson/internal/observe/trace"
 )
 
-// A shape is how a system call is shown: in the words of trace.Traced, where
-// that knows the call.
+// A shape describes how a system call is shown: as trace.Traced shows it, if a lesson
+// makes that call.
 type shape struct {
 	name string
 	fd   int // which argument is the descriptor that it is about; -1 for none
@@ -23,7 +23,7 @@ type shape struct {
 	data data
 }
 
-// data is what a call has brought, and where it lies.
+// data tells what a call has returned beside its result, and where that is.
 type data uint8
 
 const (
@@ -32,8 +32,8 @@ const (
 	events       // of epoll, at the second argument
 )
 
-// shapes is the calls by which a server speaks to clients and waits for them, by
-// the kernel's names for them: what a program calls send is sendto, and so on.
+// shapes has the calls that serve clients or wait for them, by the kernel's names: a
+// program's send is the kernel's sendto, and so on.
 var shapes = map[string]shape{
 	"socket":        {"socket", -1, socketArgs, nothing},
 	"bind":          {"bind", 0, addressArgs, nothing},
@@ -70,7 +70,7 @@ func none(ptrace.Stop) string { return "" }
 
 func descriptor(s ptrace.Stop) string { return join(s, 1) }
 
-// join is the first n arguments, as numbers.
+// join returns the first n arguments as numbers.
 func join(s ptrace.Stop, n int) string {
 	text := ""
 	for i, arg := range s.Args[:n] {
@@ -140,7 +140,8 @@ func epollWaitArgs(s ptrace.Stop) string {
 	return fmt.Sprintf("%d, %s", int32(s.Args[0]), milliseconds(int32(s.Args[3])))
 }
 
-// epollWait2Args leaves the time out: it is behind a pointer, which is 0 for ever.
+// epollWait2Args leaves the timeout out: it is behind a pointer. A null pointer waits
+// forever.
 func epollWait2Args(s ptrace.Stop) string {
 	if s.Args[3] == 0 {
 		return fmt.Sprintf("%d, for ever", int32(s.Args[0]))

@@ -35,7 +35,7 @@ func EventNames(mask uint32) string {
 	return strings.Join(set, "|")
 }
 
-// SocketArgs spells what socket is asked for.
+// SocketArgs spells the arguments of socket.
 func SocketArgs(domain, typ int) string {
 	family := map[int]string{unix.AF_INET: "AF_INET", unix.AF_INET6: "AF_INET6"}[domain]
 	if typ&unix.SOCK_NONBLOCK != 0 {
@@ -44,7 +44,8 @@ func SocketArgs(domain, typ int) string {
 	return family + ", SOCK_STREAM"
 }
 
-// OptionName is the name of a socket option, of those that a lesson or package net sets.
+// OptionName returns the name of a socket option that a lesson or package net sets, and
+// the numbers of any other.
 func OptionName(level, name int) string {
 	type option struct{ level, name int }
 	names := map[option]string{

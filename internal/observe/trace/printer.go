@@ -31,7 +31,7 @@ func Print(w io.Writer, colour bool) func(Event) {
 	return func(e Event) { _, _ = io.WriteString(w, p.text(e)) }
 }
 
-// preview is how many bytes of what was read or written are shown.
+// preview bounds how many of the bytes that were read or written are shown.
 const preview = 20
 
 // text returns what is printed of an Event.
@@ -54,7 +54,7 @@ func (p *printer) text(e Event) string {
 	return text + p.paint(e, " = "+outcome(e)) + "\n"
 }
 
-// head is a line up to the result: when, where, what.
+// head returns a line up to the result: when, where, what.
 func (p *printer) head(e Event) string {
 	at := e.At - e.Took - p.from
 	place := fmt.Sprintf("%s:%-3d", report.Printable(e.File), e.Line)
@@ -67,7 +67,7 @@ func (p *printer) head(e Event) string {
 	return p.paint(e, text)
 }
 
-// outcome is what the call returned, and how long it waited for that.
+// outcome returns what the call returned, and how long it waited.
 func outcome(e Event) string {
 	text := fmt.Sprint(e.Result)
 	switch {
@@ -84,7 +84,7 @@ func outcome(e Event) string {
 	return text
 }
 
-// readyList is "  [5 EPOLLIN, 6 EPOLLIN|EPOLLHUP]".
+// readyList returns "  [5 EPOLLIN, 6 EPOLLIN|EPOLLHUP]".
 func readyList(ready []Ready) string {
 	var parts []string
 	for _, r := range ready {
@@ -93,8 +93,8 @@ func readyList(ready []Ready) string {
 	return "  [" + strings.Join(parts, ", ") + "]"
 }
 
-// excerpt is the beginning of p, quoted: it shows "\r" and "\n" apart, since a
-// request ends with them, and nothing in it reaches the terminal as it is.
+// excerpt returns the first bytes of p, quoted: "\r" and "\n", which end a request, are
+// told apart, and no control character reaches the terminal.
 func excerpt(p []byte) string {
 	if len(p) > preview {
 		return strconv.QuoteToASCII(string(p[:preview])) + "…"

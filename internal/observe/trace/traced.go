@@ -43,7 +43,7 @@ func (t *Traced) leave(c *Call, result int, err error) {
 	t.Observer.Leave(c)
 }
 
-// leaveErr is leave for a call that returns nothing but an error.
+// leaveErr calls leave for a call that returns nothing but an error.
 func (t *Traced) leaveErr(c *Call, err error) {
 	result := 0
 	if err != nil {
