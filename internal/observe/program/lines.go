@@ -82,7 +82,7 @@ func (l *lines) find(pc uint64) position {
 			return here
 		}
 		switch {
-		case e.Tag == 0: // the end of somebody's children
+		case e.Tag == 0: // the end of a list of children
 			if depth--; depth <= 0 {
 				return here
 			}

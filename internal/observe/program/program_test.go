@@ -120,7 +120,7 @@ func watched(t *testing.T, command ...string) (*child.Server, *record) {
 		return err
 	}}.Start(t.Context())
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("this system lets nobody watch another process")
+		t.Skip("this system does not allow ptrace")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func lineOf(t *testing.T, after, comment string) int {
 	return 0
 }
 
-// Every call is told of with the line that makes it, however the compiler has
+// Every call is reported with the line that makes it, however the compiler has
 // rearranged the functions.
 func TestLines(t *testing.T) {
 	t.Parallel()
@@ -277,7 +277,7 @@ while True:
 			}
 			s, l := watched(t, command...)
 			_, peer := dial(t, s)
-			e := l.await(t, "it stands in a call about the client", func(e trace.Event) bool {
+			e := l.await(t, "a call about the client is entered", func(e trace.Event) bool {
 				return (e.Name == "read" || e.Name == "recv") && e.Peer == peer && !e.Left
 			})
 			if e.File != "" || e.Line != 0 {
@@ -314,7 +314,7 @@ func TestEnd(t *testing.T) {
 		return err
 	}}.Start(t.Context())
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("this system lets nobody watch another process")
+		t.Skip("this system does not allow ptrace")
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func TestBlocked(t *testing.T) {
 	}
 }
 
-// Of each line, what stands after the time and the place, which are always the
+// Of each line, what follows the time and the place, which are always the
 // same here.
 func TestSingleCalls(t *testing.T) {
 	data := func(c *Call, text string) *Call {
@@ -171,7 +171,7 @@ func TestSingleCalls(t *testing.T) {
 	}
 }
 
-// What blocked and what failed can be told both at once; so can events.
+// A call that blocked may also have failed, or have returned events.
 func TestBlockedSuffix(t *testing.T) {
 	var out strings.Builder
 	p := NewRecorder(Print(&out, false))

@@ -18,7 +18,7 @@ import (
 	"lesson/internal/proof"
 )
 
-// notes is an Observer that keeps what it is told. entered and left are copies
+// notes is an Observer that keeps every Call. entered and left are copies
 // of the Call as it was then.
 type notes struct {
 	calls         []*trace.Call
@@ -212,7 +212,7 @@ func TestTraced(t *testing.T) {
 
 				wantOrder := []string{"enter " + test.name, "leave " + test.name}
 				if !slices.Equal(seen.order, wantOrder) {
-					t.Fatalf("told %q, want %q", seen.order, wantOrder)
+					t.Fatalf("observed %q, want %q", seen.order, wantOrder)
 				}
 				if seen.calls[0] != seen.calls[1] {
 					t.Error("Enter and Leave got different Calls")
@@ -341,7 +341,7 @@ func TestTracedLine(t *testing.T) {
 		}
 	}
 	if len(seen.entered) != len(want) {
-		t.Errorf("told of %d calls, want %d", len(seen.entered), len(want))
+		t.Errorf("observed %d calls, want %d", len(seen.entered), len(want))
 	}
 }
 
@@ -351,7 +351,7 @@ type hold struct{ entered, left chan trace.Call }
 func (h hold) Enter(c *trace.Call) { h.entered <- *c }
 func (h hold) Leave(c *trace.Call) { h.left <- *c }
 
-// Enter comes while the call still stands: a viewer can show what blocks now.
+// Enter is called before the call returns, so a viewer can show what blocks now.
 func TestTracedBlocked(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	proof.Must(t, err)
@@ -434,6 +434,6 @@ func TestTracedForReal(t *testing.T) {
 	}
 	wanted := []string{"socket", "bind", "listen", "getsockname", "accept4", "read", "close"}
 	if !slices.Equal(names, wanted) {
-		t.Errorf("told of %q, want %q", names, wanted)
+		t.Errorf("observed %q, want %q", names, wanted)
 	}
 }
