@@ -489,13 +489,16 @@ func scenarioSteps(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
 	p.until("there are scenarios", `document.querySelectorAll("#scenario option").length > 0`)
 	p.click("#scenario-step")
-	p.until("one act is behind us",
-		`document.querySelector(".script [aria-current]")?.previousElementSibling !== undefined`)
 	p.until("it is paused", `document.querySelector("#scenario-play").textContent.includes("Go on")`)
+	p.click("#scenario-step")
+	p.until("one act is behind us",
+		`document.querySelector(".script [aria-current]")?.previousElementSibling`)
 	p.click("#scenario-stop")
+	p.until("it is stopped", `document.querySelector("#scenario-stop").hidden`)
 	p.do(chromedp.SetValue(chromedp.CSS("#scenario-speed"), "4"))
 	p.click("#scenario-play")
-	p.until("it plays to its end", `document.querySelector("#scenario-play").textContent === "Play"`)
+	p.until("it plays to its end", `document.querySelectorAll(".script li").length > 0 &&
+		document.querySelectorAll(".script li:not(.past)").length === 0`)
 	p.until("the log tells of its acts", `document.querySelectorAll("#log .log-act").length > 1`)
 }
 
