@@ -135,6 +135,7 @@ func TestWhoSpinsIsSeen(t *testing.T) {
 	proof.Eventually(t, "a server that spins to use 0.2 of a processor", func() bool {
 		o := quick(10)
 		o.patience = 300 * time.Millisecond // it never rests
+		o.Idle = 200 * time.Millisecond
 		r := measure(t, o, program("spins", "wrong", "spins"))
 		return r.find(t, "spins").Size[0].Idle.Median > 0.2
 	})

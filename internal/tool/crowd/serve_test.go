@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -155,11 +156,15 @@ func runWrong(fault, addr string) error {
 		}
 		if fault == "spins" {
 			spin.Do(func() {
-				go func() {
-					//lint:ignore SA5002 that is the fault
-					for {
-					}
-				}()
+				const threads = 4 // it gets its share of a busy machine, too
+				runtime.GOMAXPROCS(1 + threads)
+				for range threads {
+					go func() {
+						//lint:ignore SA5002 that is the fault
+						for {
+						}
+					}()
+				}
 			})
 		}
 		go serveWrong(fault, conn.(*net.TCPConn))
