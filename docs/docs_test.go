@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"go/parser"
 	"go/token"
@@ -272,7 +273,14 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	status := m.Run()
+	// Readers mostly wait, for clients that are slow on purpose.
+	if flag.Parse(); proof.Exhaustive() {
+		err = flag.Set("test.parallel", "4")
+	}
+	status := 1
+	if err == nil {
+		status = m.Run()
+	}
 	_ = os.RemoveAll(scratch)
 	os.Exit(status)
 }
