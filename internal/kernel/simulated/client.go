@@ -1,0 +1,162 @@
+//go:build linux
+
+package simulated
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Client is the other end of a connection. Its acts take effect at once, as they
+// do on loopback.
+type Client struct {
+	Name string
+
+	kernel  *Kernel
+	conn    *socket // nil until the listener has taken it
+	unread  []byte  // arrived, and not read by the client
+	end     bool    // the server's FIN has arrived
+	reset   bool    // a reset has arrived
+	gone    bool    // closed
+	endSent bool
+	refused bool
+	sent    int
+}
+
+// retry is how long a client's kernel waits before it sends a SYN again that found
+// the accept queue full, doubled each time: tcp(7), tcp_syn_retries.
+const retry = time.Second
+
+// Connect connects a new client to the listener of that port. If the accept queue is
+// full, the client's kernel tries again later, on virtual time.
+func (k *Kernel) Connect(name string, port uint16) *Client {
+	c := &Client{Name: name, kernel: k}
+	k.clients = append(k.clients, c)
+	c.connect(port, retry)
+	return c
+}
+
+func (c *Client) connect(port uint16, again time.Duration) {
+	l := c.kernel.listener(port)
+	switch {
+	case c.gone:
+	case l == nil:
+		c.refused = true
+		c.kernel.changed++
+	case !l.connect(c):
+		c.kernel.after(again, func() { c.connect(port, 2*again) })
+	}
+}
+
+// Connected reports whether the connection is established, which it may be before the
+// server has accepted it.
+func (c *Client) Connected() bool { return c.conn != nil }
+
+// Refused reports whether nothing listened.
+func (c *Client) Refused() bool { return c.refused }
+
+// Send sends all of p.
+func (c *Client) Send(p []byte) error {
+	if err := c.usable(); err != nil {
+		return err
+	}
+	c.sent++
+	c.conn.receive(p, fmt.Sprintf("segment %d of %s", c.sent, c.Name))
+	return nil
+}
+
+// HalfClose sends a FIN; the client can still receive.
+func (c *Client) HalfClose() error {
+	if err := c.usable(); err != nil {
+		return err
+	}
+	c.sendEnd()
+	return nil
+}
+
+func (c *Client) sendEnd() {
+	if !c.endSent {
+		c.endSent = true
+		c.conn.receiveEnd("the end of " + c.Name)
+	}
+}
+
+// Close closes the client's end: with a FIN, or with a reset if it has unread bytes.
+func (c *Client) Close() {
+	if c.gone || c.conn == nil {
+		c.gone = true
+		return
+	}
+	if len(c.unread) > 0 {
+		c.Reset()
+		return
+	}
+	c.gone = true
+	if !c.reset {
+		c.sendEnd()
+		if len(c.conn.unsent) > 0 {
+			c.conn.flush()
+		}
+	}
+}
+
+// Reset closes the client's end with a reset.
+func (c *Client) Reset() {
+	c.gone = true
+	c.unread = nil
+	if c.conn != nil && !c.reset {
+		c.conn.receiveReset("a reset of " + c.Name)
+	}
+}
+
+// Read takes up to n bytes that have arrived. ended reports that nothing will follow:
+// end of file, or unix.ECONNRESET as err.
+func (c *Client) Read(n int) (p []byte, ended bool, err error) {
+	p = c.unread[:min(n, len(c.unread))]
+	c.unread = c.unread[len(p):]
+	if len(p) > 0 {
+		c.conn.flush()
+		return p, false, nil
+	}
+	switch {
+	case c.end: // comes first, as in tcp_recvmsg_locked
+		return nil, true, nil
+	case c.reset:
+		return nil, true, unix.ECONNRESET
+	}
+	return nil, false, nil
+}
+
+// Waiting reports how many bytes have arrived that the client has not read.
+func (c *Client) Waiting() int { return len(c.unread) }
+
+var errNotConnected = errors.New("not connected")
+
+func (c *Client) usable() error {
+	switch {
+	case c.conn == nil || c.gone:
+		return errNotConnected
+	case c.reset:
+		return unix.ECONNRESET
+	case c.endSent:
+		return unix.EPIPE
+	}
+	return nil
+}
+
+// receiveReset takes a reset of the server's kernel. What has arrived stays readable.
+func (c *Client) receiveReset() {
+	c.reset = true
+	c.kernel.changed++
+}
+
+// room returns how many bytes the client's receive buffer takes now.
+func (c *Client) room() int {
+	if c.gone || c.reset {
+		return c.kernel.options.ClientBuffer
+	}
+	return max(0, c.kernel.options.ClientBuffer-len(c.unread))
+}

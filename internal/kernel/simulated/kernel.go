@@ -1,0 +1,512 @@
+//go:build linux
+
+// Package simulated is a kernel in memory: TCP sockets with accept queues and buffers,
+// descriptors, and epoll, on virtual time. A lesson runs on it unchanged, and does the
+// same each time. docs/epoll-semantics.md lists what it promises, and each line there
+// is tested on Linux as well.
+//
+// A Kernel has no goroutines and no clock. While a system call blocks, the Kernel asks
+// its World to let a client act; if none does, it moves the time to the next deadline.
+// It must be used by one goroutine.
+package simulated
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options are the sizes of a simulated machine. A zero field has a default.
+type Options struct {
+	Descriptors  int // the limit of the process; 0 is 1024
+	SendBuffer   int // of each connection of the server, in bytes; 0 is 4096
+	ClientBuffer int // the receive buffer of each client, in bytes; 0 is 4096
+	World        World
+}
+
+// A World decides what happens beside the server.
+type World interface {
+	// Call is called before each system call of the server. Clients may act.
+	Call(name string, fd int)
+	// Idle is called while a system call blocks. Either a client acts, and Idle
+	// returns true, or none wants to before the time has changed.
+	Idle() bool
+	// Stuck is called when a system call blocks and neither a client nor the time
+	// can end it. It must change something, or not return.
+	Stuck()
+}
+
+// A Kernel implements kernel.Kernel.
+type Kernel struct {
+	// Why says for each event that epoll_wait returned last what put it on the
+	// ready list, and in which step.
+	Why []string
+
+	options  Options
+	files    []*file // by descriptor; nil is free
+	sockets  []*socket
+	clients  []*Client
+	now      time.Duration
+	timers   []timer // by time
+	step     int
+	changed  int // counts changes of what a call can wait for
+	nextPort uint16
+	signal   bool // a signal waits to interrupt a call
+}
+
+type timer struct {
+	at time.Duration
+	do func()
+}
+
+// A file is an open file description: what dup(2) shares.
+type file struct {
+	descriptors int // how many refer to it
+	socket      *socket
+	epoll       *epoll
+	nonblocking bool
+	watched     []*entry // the entries of interest lists that watch it
+}
+
+func (f *file) poll() uint32 {
+	if f.epoll != nil {
+		return f.epoll.poll()
+	}
+	return f.socket.poll()
+}
+
+// New returns a Kernel with the descriptors 0, 1 and 2 in use.
+func New(o Options) *Kernel {
+	if o.Descriptors == 0 {
+		o.Descriptors = 1024
+	}
+	if o.SendBuffer == 0 {
+		o.SendBuffer = 4096
+	}
+	if o.ClientBuffer == 0 {
+		o.ClientBuffer = 4096
+	}
+	k := &Kernel{options: o, now: time.Second, nextPort: 40000}
+	for range 3 {
+		k.files = append(k.files, &file{descriptors: 1, socket: &socket{kernel: k}})
+	}
+	return k
+}
+
+// Step returns the number of system calls so far.
+func (k *Kernel) Step() int { return k.step }
+
+// Now returns the virtual time.
+func (k *Kernel) Now() time.Duration { return k.now }
+
+// SetDescriptors changes the limit of descriptors.
+func (k *Kernel) SetDescriptors(limit int) { k.options.Descriptors = limit }
+
+// Open returns how many descriptors are open, besides 0, 1 and 2.
+func (k *Kernel) Open() int {
+	n := -3
+	for _, f := range k.files {
+		if f != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Interrupt delivers a signal: it ends a call that blocks, now or next, with EINTR.
+func (k *Kernel) Interrupt() { k.signal = true }
+
+// enter begins a system call.
+func (k *Kernel) enter(name string, fd int) {
+	k.step++
+	if k.options.World != nil {
+		k.options.World.Call(name, fd)
+	}
+}
+
+// open gives a file the lowest number that is free.
+func (k *Kernel) open(f *file) (int, error) {
+	fd := slices.Index(k.files, nil)
+	if fd < 0 {
+		fd = len(k.files)
+	}
+	if fd >= k.options.Descriptors {
+		return -1, unix.EMFILE
+	}
+	if fd == len(k.files) {
+		k.files = append(k.files, nil)
+	}
+	k.files[fd] = f
+	f.descriptors++
+	return fd, nil
+}
+
+func (k *Kernel) file(fd int) (*file, error) {
+	if fd < 0 || fd >= len(k.files) || k.files[fd] == nil {
+		return nil, unix.EBADF
+	}
+	return k.files[fd], nil
+}
+
+func (k *Kernel) socket(fd int) (*socket, *file, error) {
+	f, err := k.file(fd)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case f.socket == nil:
+		return nil, nil, unix.ENOTSOCK
+	}
+	return f.socket, f, nil
+}
+
+// after calls do when that much time has passed.
+func (k *Kernel) after(d time.Duration, do func()) {
+	t := timer{k.now + d, do}
+	at, _ := slices.BinarySearchFunc(k.timers, t, func(a, b timer) int {
+		if a.at <= b.at {
+			return -1
+		}
+		return 1
+	})
+	k.timers = slices.Insert(k.timers, at, t)
+}
+
+// never is later than every deadline.
+const never = time.Duration(1<<63 - 1)
+
+// block waits until ready returns true (nil), the deadline has come (EAGAIN), or a
+// signal arrives (EINTR).
+func (k *Kernel) block(deadline time.Duration, ready func() bool) error {
+	for !ready() {
+		if k.signal {
+			k.signal = false
+			return unix.EINTR
+		}
+		if k.now >= deadline {
+			return unix.EAGAIN
+		}
+		if k.options.World != nil && k.options.World.Idle() {
+			continue
+		}
+		next := deadline
+		if len(k.timers) > 0 {
+			next = min(next, k.timers[0].at)
+		}
+		if next == never {
+			k.stuck()
+			continue
+		}
+		k.now = max(k.now, next)
+		for len(k.timers) > 0 && k.timers[0].at <= k.now {
+			t := k.timers[0]
+			k.timers = k.timers[1:]
+			t.do()
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) stuck() {
+	if k.options.World == nil {
+		panic("simulated: a system call blocks forever")
+	}
+	k.options.World.Stuck()
+}
+
+// listener returns the socket that listens on a port, nil if none does.
+func (k *Kernel) listener(port uint16) *socket {
+	for _, s := range k.sockets {
+		if s.state == listening && s.local.Port() == port {
+			return s
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) forget(l *socket) {
+	k.sockets = slices.DeleteFunc(k.sockets, func(s *socket) bool { return s == l })
+}
+
+// queued reports whether a connection is in an accept queue.
+func (k *Kernel) queued(c *socket) bool {
+	for _, l := range k.sockets {
+		if slices.Contains(l.queue, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// fails makes an error of an errno, nil of 0.
+func fails(errno unix.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return errno
+}
+
+func (k *Kernel) Socket(domain, typ, proto int) (int, error) {
+	k.enter("socket", -1)
+	f := &file{socket: &socket{kernel: k, lowWater: 1}, nonblocking: typ&unix.SOCK_NONBLOCK != 0}
+	f.socket.file = f
+	return k.open(f)
+}
+
+func (k *Kernel) Bind(fd int, addr netip.AddrPort) error {
+	k.enter("bind", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return err
+	}
+	if addr.Port() == 0 {
+		k.nextPort++
+		addr = netip.AddrPortFrom(addr.Addr(), k.nextPort)
+	}
+	if k.listener(addr.Port()) != nil {
+		return unix.EADDRINUSE
+	}
+	s.local = addr
+	return nil
+}
+
+func (k *Kernel) Listen(fd, backlog int) error {
+	k.enter("listen", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return err
+	}
+	if s.state != fresh && s.state != listening {
+		return unix.EINVAL
+	}
+	s.backlog = backlog
+	if s.state == fresh {
+		s.state = listening
+		k.sockets = append(k.sockets, s)
+	}
+	return nil
+}
+
+func (k *Kernel) Getsockname(fd int) (netip.AddrPort, error) {
+	k.enter("getsockname", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return s.local, nil
+}
+
+// SetsockoptInt knows SO_RCVLOWAT. It accepts the other options of the lessons, which
+// change when segments leave: here every byte leaves at once.
+func (k *Kernel) SetsockoptInt(fd, level, name, value int) error {
+	k.enter("setsockopt", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return err
+	}
+	if level == unix.SOL_SOCKET && name == unix.SO_RCVLOWAT {
+		s.lowWater = value
+		s.wakeIfReadable()
+	}
+	return nil
+}
+
+// wakeIfReadable does what tcp_set_rcvlowat does: a lower mark may be reached already.
+func (s *socket) wakeIfReadable() {
+	if s.state == connected && len(s.unread) >= max(1, s.lowWater) {
+		s.wake(unix.EPOLLIN, "SO_RCVLOWAT is reached")
+	}
+}
+
+func (k *Kernel) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
+	k.enter("setsockopt", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return err
+	}
+	if level == unix.SOL_SOCKET && name == unix.SO_RCVTIMEO {
+		s.rcvTimeout = d
+	}
+	return nil
+}
+
+func (k *Kernel) Accept4(fd, flags int) (int, error) {
+	k.enter("accept4", fd)
+	s, f, err := k.socket(fd)
+	if err != nil {
+		return -1, err
+	}
+	if s.state == listening && len(s.queue) == 0 {
+		if f.nonblocking {
+			return -1, unix.EAGAIN
+		}
+		err := k.block(never, func() bool { return s.state != listening || len(s.queue) > 0 })
+		if err != nil {
+			return -1, err
+		}
+	}
+	if s.state != listening {
+		return -1, unix.EINVAL
+	}
+	// The number is taken first: without one, the connection stays in the queue.
+	c := s.queue[0]
+	conn := &file{socket: c, nonblocking: flags&unix.SOCK_NONBLOCK != 0}
+	number, err := k.open(conn)
+	if err != nil {
+		return -1, err
+	}
+	c.file = conn
+	s.queue = s.queue[1:]
+	k.changed++
+	return number, nil
+}
+
+func (k *Kernel) Read(fd int, p []byte) (int, error) {
+	k.enter("read", fd)
+	s, f, err := k.socket(fd)
+	if err != nil {
+		return -1, err
+	}
+	n, errno := s.read(p)
+	if errno == unix.EAGAIN && !f.nonblocking {
+		deadline := never
+		if s.rcvTimeout > 0 {
+			deadline = k.now + s.rcvTimeout
+		}
+		err := k.block(deadline, func() bool {
+			n, errno = s.read(p)
+			return errno != unix.EAGAIN
+		})
+		if err != nil {
+			return -1, err
+		}
+	}
+	return n, fails(errno)
+}
+
+func (k *Kernel) Send(fd int, p []byte, flags int) (int, error) {
+	k.enter("send", fd)
+	s, f, err := k.socket(fd)
+	if err != nil {
+		return -1, err
+	}
+	n, errno := s.send(p)
+	if errno == unix.EAGAIN && !f.nonblocking {
+		err := k.block(never, func() bool {
+			n, errno = s.send(p)
+			return errno != unix.EAGAIN
+		})
+		if err != nil {
+			return -1, err
+		}
+	}
+	return n, fails(errno)
+}
+
+func (k *Kernel) Shutdown(fd, how int) error {
+	k.enter("shutdown", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return err
+	}
+	return fails(s.shutdown(how))
+}
+
+func (k *Kernel) Close(fd int) error {
+	k.enter("close", fd)
+	f, err := k.file(fd)
+	if err != nil {
+		return err
+	}
+	k.files[fd] = nil
+	f.descriptors--
+	if f.descriptors > 0 {
+		return nil
+	}
+	for len(f.watched) > 0 {
+		f.watched[0].remove()
+	}
+	if f.epoll != nil {
+		f.epoll.close()
+	} else {
+		f.socket.close()
+	}
+	return nil
+}
+
+// Dup gives the file of fd another number.
+func (k *Kernel) Dup(fd int) (int, error) {
+	k.enter("dup", fd)
+	f, err := k.file(fd)
+	if err != nil {
+		return -1, err
+	}
+	return k.open(f)
+}
+
+func (k *Kernel) EpollCreate1(flags int) (int, error) {
+	k.enter("epoll_create1", -1)
+	f := &file{epoll: &epoll{kernel: k}}
+	f.epoll.file = f
+	return k.open(f)
+}
+
+func (k *Kernel) epoll(epfd int) (*epoll, error) {
+	f, err := k.file(epfd)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.epoll == nil:
+		return nil, unix.EINVAL
+	}
+	return f.epoll, nil
+}
+
+func (k *Kernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
+	k.enter("epoll_ctl", fd)
+	if _, err := k.file(epfd); err != nil {
+		return err
+	}
+	f, err := k.file(fd)
+	if err != nil {
+		return err
+	}
+	e, err := k.epoll(epfd)
+	if err != nil || f.epoll == e {
+		return unix.EINVAL
+	}
+	return fails(e.ctl(op, f, fd, event))
+}
+
+func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
+	k.enter("epoll_wait", -1)
+	e, err := k.epoll(epfd)
+	if err != nil {
+		return -1, err
+	}
+	if len(events) == 0 {
+		return -1, unix.EINVAL
+	}
+	deadline := never
+	if milliseconds >= 0 {
+		deadline = k.now + time.Duration(milliseconds)*time.Millisecond
+	}
+	n := 0
+	err = k.block(deadline, func() bool {
+		n = e.collect(events)
+		return n > 0
+	})
+	if err == unix.EINTR {
+		return -1, err
+	}
+	return n, nil // 0 when the time is over
+}
+
+func (k *Kernel) Nanosleep(d time.Duration) error {
+	k.enter("nanosleep", -1)
+	if err := k.block(k.now+d, func() bool { return false }); err != unix.EAGAIN {
+		return err
+	}
+	return nil
+}
