@@ -130,8 +130,8 @@ func (c *Client) Read(n int) (p []byte, ended bool, err error) {
 	return nil, false, nil
 }
 
-// Waiting reports how many bytes have arrived that the client has not read.
-func (c *Client) Waiting() int { return len(c.unread) }
+// Readable reports whether Read would return something.
+func (c *Client) Readable() bool { return len(c.unread) > 0 || c.end || c.reset }
 
 var errNotConnected = errors.New("not connected")
 

@@ -116,7 +116,6 @@ func (e *entry) enqueue(cause string) {
 	e.onReadyList = true
 	e.cause, e.since = cause, e.epoll.kernel.step
 	e.epoll.ready = append(e.epoll.ready, e)
-	e.epoll.kernel.changed++
 	for _, outer := range e.epoll.file.watched { // a list that watches this list
 		outer.wake(unix.EPOLLIN, "an entry of "+e.epoll.name()+" is ready")
 	}

@@ -77,6 +77,9 @@ func (f *file) poll() uint32 {
 	return f.socket.poll()
 }
 
+// begin is the virtual time at the start: not 0, which a server may take for "never".
+const begin = time.Second
+
 // New returns a Kernel with the descriptors 0, 1 and 2 in use.
 func New(o Options) *Kernel {
 	if o.Descriptors == 0 {
@@ -88,7 +91,7 @@ func New(o Options) *Kernel {
 	if o.ClientBuffer == 0 {
 		o.ClientBuffer = 4096
 	}
-	k := &Kernel{options: o, now: time.Second, nextPort: 40000}
+	k := &Kernel{options: o, now: begin, nextPort: 40000}
 	for range 3 {
 		k.files = append(k.files, &file{descriptors: 1, socket: &socket{kernel: k}})
 	}
@@ -420,6 +423,7 @@ func (k *Kernel) Close(fd int) error {
 		return err
 	}
 	k.files[fd] = nil
+	k.changed++
 	f.descriptors--
 	if f.descriptors > 0 {
 		return nil

@@ -93,6 +93,7 @@ func (s *socket) read(p []byte) (int, unix.Errno) {
 	case len(s.unread) > 0 || len(p) == 0:
 		n := copy(p, s.unread)
 		s.unread = s.unread[n:]
+		s.kernel.changed++
 		return n, 0
 	case s.end:
 		return 0, 0
@@ -121,6 +122,7 @@ func (s *socket) send(p []byte) (int, unix.Errno) {
 	}
 	n := min(room, len(p))
 	s.unsent = append(s.unsent, p[:n]...)
+	s.kernel.changed++
 	s.flush()
 	return n, 0
 }

@@ -1,0 +1,74 @@
+//go:build linux
+
+package explore
+
+import (
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+)
+
+// Faults says which calls may go wrong.
+type Faults struct {
+	Short  bool // read and send less than was asked, return one event of several
+	Errors bool // EINTR, and errors of accept4 and epoll_ctl
+}
+
+// wrapped is the simulated kernel, with the faults that are asked for in front of it.
+func (x *execution) wrapped() Kernel {
+	return &faulty{&kernel.Faulty{Kernel: x.kernel, Plan: x.plan}, x}
+}
+
+// faulty adds to kernel.Faulty what only an exploration can choose.
+type faulty struct {
+	*kernel.Faulty
+	x *execution
+}
+
+func (f *faulty) Dup(fd int) (int, error) { return f.x.kernel.Dup(fd) }
+
+// EpollWait may return one event where it could return more.
+func (f *faulty) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
+	if f.x.faults.Short && len(events) > 1 && f.x.choose.pick("events", 2) == 1 {
+		events = events[:1]
+	}
+	return f.Faulty.EpollWait(epfd, events, milliseconds)
+}
+
+// short and errors are the faults of each call. Clients must not notice any.
+var (
+	short = map[string][]kernel.Fault{
+		"read": {{Limit: 1}},
+		"send": {{Limit: 1}},
+	}
+	errors = map[string][]kernel.Fault{
+		"accept4": {{Err: unix.EINTR}, {Err: unix.ECONNABORTED}, {Err: unix.EMFILE},
+			{Err: unix.ENOBUFS}},
+		"read":       {{Err: unix.EINTR}},
+		"send":       {{Err: unix.EINTR}},
+		"epoll_wait": {{Err: unix.EINTR}},
+	}
+)
+
+// plan chooses whether a call goes wrong, and how.
+func (x *execution) plan(name string, fd int) (kernel.Fault, bool) {
+	var faults []kernel.Fault
+	if x.faults.Short {
+		faults = append(faults, short[name]...)
+	}
+	if x.faults.Errors {
+		faults = append(faults, errors[name]...)
+	}
+	if len(faults) == 0 {
+		return kernel.Fault{}, false
+	}
+	chosen := x.choose.pick(name, 1+len(faults))
+	if chosen == 0 {
+		return kernel.Fault{}, false
+	}
+	fault := faults[chosen-1]
+	if fault.Err != nil {
+		x.kernel.Skip(name, fd) // the call is made, as far as the story goes
+	}
+	return fault, true
+}

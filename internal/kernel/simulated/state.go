@@ -1,0 +1,161 @@
+//go:build linux
+
+package simulated
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A State is what can be seen of the kernel between two steps.
+type State struct {
+	Now      string       `json:"now"`
+	Queue    []string     `json:"queue"`    // the accept queue: names of clients
+	Interest []EntryState `json:"interest"` // the interest list
+	Ready    []int        `json:"ready"`    // the ready list: descriptors, in order
+	Conns    []ConnState  `json:"conns"`
+}
+
+// An EntryState is an entry of the interest list.
+type EntryState struct {
+	FD     int    `json:"fd"`
+	Events string `json:"events"`
+}
+
+// A ConnState is an open connection of the server.
+type ConnState struct {
+	FD     int    `json:"fd"`
+	Client string `json:"client"`
+	Unread int    `json:"unread"`
+	Unsent int    `json:"unsent"`
+}
+
+// State returns the state now.
+func (k *Kernel) State() State {
+	s := State{Now: fmt.Sprintf("%.3f s", (k.now - begin).Seconds())}
+	for _, l := range k.sockets {
+		for _, c := range l.queue {
+			s.Queue = append(s.Queue, c.client.Name)
+		}
+	}
+	for fd, f := range k.files {
+		switch {
+		case f == nil:
+		case f.epoll != nil:
+			for _, e := range f.epoll.interest {
+				s.Interest = append(s.Interest, EntryState{e.fd, EventNames(e.events &^ (unix.EPOLLERR | unix.EPOLLHUP))})
+			}
+			for _, e := range f.epoll.ready {
+				s.Ready = append(s.Ready, e.fd)
+			}
+		case f.socket.client != nil:
+			s.Conns = append(s.Conns, ConnState{fd, f.socket.client.Name, len(f.socket.unread), len(f.socket.unsent)})
+		}
+	}
+	return s
+}
+
+// EventNames writes events without "EPOLL": "IN|ET"; "0" for none.
+func EventNames(events uint32) string {
+	names := []struct {
+		bit  uint32
+		name string
+	}{
+		{unix.EPOLLIN, "IN"}, {unix.EPOLLOUT, "OUT"}, {unix.EPOLLERR, "ERR"}, {unix.EPOLLHUP, "HUP"},
+		{unix.EPOLLRDHUP, "RDHUP"}, {unix.EPOLLET, "ET"}, {unix.EPOLLONESHOT, "ONESHOT"},
+		{unix.EPOLLEXCLUSIVE, "EXCLUSIVE"},
+	}
+	var set []string
+	for _, n := range names {
+		if events&n.bit != 0 {
+			set = append(set, n.name)
+		}
+	}
+	if len(set) == 0 {
+		return "0"
+	}
+	return strings.Join(set, "|")
+}
+
+// Silence says why no event comes for a client that waits: what the server has not
+// taken, and what epoll has reported of it.
+func (k *Kernel) Silence(c *Client) string {
+	switch {
+	case c == nil || c.conn == nil:
+		return "it is not connected"
+	case k.queued(c.conn):
+		return "its connection is in the accept queue" + k.silenceOf(k.listenerOf(c.conn))
+	case c.conn.file == nil:
+		return ""
+	}
+	fd := k.number(c.conn.file)
+	s := c.conn
+	switch {
+	case len(s.unread) > 0:
+		return fmt.Sprintf("%d bytes of it lie unread in %d%s", len(s.unread), fd, k.silenceOf(s))
+	case s.end:
+		return fmt.Sprintf("its end of file lies unread in %d%s", fd, k.silenceOf(s))
+	case len(s.unsent) > 0:
+		return fmt.Sprintf("%d bytes of its answer are still in the send buffer of %d", len(s.unsent), fd)
+	}
+	return fmt.Sprintf("the server has read all that it sent, from %d%s", fd, k.silenceOf(s))
+}
+
+// silenceOf says what epoll has to do with it.
+func (k *Kernel) silenceOf(s *socket) string {
+	if s == nil || s.file == nil {
+		return ""
+	}
+	if len(s.file.watched) == 0 {
+		return "; no interest list has it"
+	}
+	e := s.file.watched[0]
+	switch {
+	case e.events&^privateBits == 0:
+		return fmt.Sprintf("; its EPOLLONESHOT entry fired in step %d and was not armed again", e.reported)
+	case s.poll()&e.events == 0:
+		return fmt.Sprintf("; its entry asks for %s only", EventNames(e.events&^(unix.EPOLLERR|unix.EPOLLHUP)))
+	case e.events&unix.EPOLLET != 0 && e.reported > 0:
+		return fmt.Sprintf("; its edge was reported in step %d, and nothing has come since", e.reported)
+	}
+	return ""
+}
+
+func (k *Kernel) listenerOf(c *socket) *socket {
+	for _, l := range k.sockets {
+		for _, queued := range l.queue {
+			if queued == c {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// number returns the lowest descriptor of a file.
+func (k *Kernel) number(f *file) int {
+	for fd, other := range k.files {
+		if other == f {
+			return fd
+		}
+	}
+	return -1
+}
+
+// Changes counts what has changed for anybody who could wait for it.
+func (k *Kernel) Changes() int { return k.changed }
+
+// Skip counts a call that a decorator has answered in the kernel's place.
+func (k *Kernel) Skip(name string, fd int) { k.enter(name, fd) }
+
+// ListenPort returns the port of the listener, 0 if there is none.
+func (k *Kernel) ListenPort() uint16 {
+	for _, s := range k.sockets {
+		if s.state == listening {
+			return s.local.Port()
+		}
+	}
+	return 0
+}
