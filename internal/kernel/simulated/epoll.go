@@ -114,7 +114,7 @@ func (e *entry) enqueue(cause string) {
 		return
 	}
 	e.onReadyList = true
-	e.cause, e.since = cause, e.epoll.kernel.step
+	e.cause, e.since = cause, e.epoll.kernel.stepNow()
 	e.epoll.ready = append(e.epoll.ready, e)
 	for _, outer := range e.epoll.file.watched { // a list that watches this list
 		outer.wake(unix.EPOLLIN, "an entry of "+e.epoll.name()+" is ready")
@@ -140,15 +140,15 @@ func (e *epoll) collect(events []unix.EpollEvent) int {
 		events[n] = i.data
 		events[n].Events = mask
 		n++
-		e.kernel.Why = append(e.kernel.Why, fmt.Sprintf("%d: %s (step %d)", i.fd, i.cause, i.since))
-		i.reported = e.kernel.step
+		e.kernel.Why = append(e.kernel.Why, Cause{i.fd, i.cause, i.since})
+		i.reported = e.kernel.stepNow()
 		switch {
 		case i.events&unix.EPOLLONESHOT != 0:
 			i.events &= privateBits
 		case i.events&unix.EPOLLET == 0:
 			i.onReadyList = true
 			e.ready = append(e.ready, i)
-			i.cause, i.since = "still ready", e.kernel.step
+			i.cause, i.since = "still ready since", i.reported
 		}
 	}
 	e.ready = append(slices.Clone(list), e.ready...)

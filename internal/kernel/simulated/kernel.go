@@ -24,6 +24,7 @@ type Options struct {
 	SendBuffer   int // of each connection of the server, in bytes; 0 is 4096
 	ClientBuffer int // the receive buffer of each client, in bytes; 0 is 4096
 	World        World
+	Sleep        func(time.Duration) // called as virtual time passes; nil for nothing
 }
 
 // A World decides what happens beside the server.
@@ -33,16 +34,24 @@ type World interface {
 	// Idle is called while a system call blocks. Either a client acts, and Idle
 	// returns true, or none wants to before the time has changed.
 	Idle() bool
+	// Step returns a number for what is being done, by which a Cause names it.
+	Step() int
 	// Stuck is called when a system call blocks and neither a client nor the time
 	// can end it. It must change something, or not return.
 	Stuck()
 }
 
+// A Cause says what put an entry on the ready list, and in which step.
+type Cause struct {
+	FD   int
+	Text string
+	Step int
+}
+
 // A Kernel implements kernel.Kernel.
 type Kernel struct {
-	// Why says for each event that epoll_wait returned last what put it on the
-	// ready list, and in which step.
-	Why []string
+	// Why has the cause of each event that epoll_wait returned last.
+	Why []Cause
 
 	options  Options
 	files    []*file // by descriptor; nil is free
@@ -50,7 +59,7 @@ type Kernel struct {
 	clients  []*Client
 	now      time.Duration
 	timers   []timer // by time
-	step     int
+	calls    int
 	changed  int // counts changes of what a call can wait for
 	nextPort uint16
 	signal   bool // a signal waits to interrupt a call
@@ -71,10 +80,13 @@ type file struct {
 }
 
 func (f *file) poll() uint32 {
-	if f.epoll != nil {
+	switch {
+	case f.epoll != nil:
 		return f.epoll.poll()
+	case f.socket != nil:
+		return f.socket.poll()
 	}
-	return f.socket.poll()
+	return 0
 }
 
 // begin is the virtual time at the start: not 0, which a server may take for "never".
@@ -98,8 +110,16 @@ func New(o Options) *Kernel {
 	return k
 }
 
-// Step returns the number of system calls so far.
-func (k *Kernel) Step() int { return k.step }
+// Calls returns the number of system calls so far.
+func (k *Kernel) Calls() int { return k.calls }
+
+// stepNow returns the step that is being done, by which causes are named.
+func (k *Kernel) stepNow() int {
+	if k.options.World == nil {
+		return k.calls
+	}
+	return k.options.World.Step()
+}
 
 // Now returns the virtual time.
 func (k *Kernel) Now() time.Duration { return k.now }
@@ -123,7 +143,7 @@ func (k *Kernel) Interrupt() { k.signal = true }
 
 // enter begins a system call.
 func (k *Kernel) enter(name string, fd int) {
-	k.step++
+	k.calls++
 	if k.options.World != nil {
 		k.options.World.Call(name, fd)
 	}
@@ -200,6 +220,9 @@ func (k *Kernel) block(deadline time.Duration, ready func() bool) error {
 		if next == never {
 			k.stuck()
 			continue
+		}
+		if k.options.Sleep != nil && next > k.now {
+			k.options.Sleep(next - k.now)
 		}
 		k.now = max(k.now, next)
 		for len(k.timers) > 0 && k.timers[0].at <= k.now {
@@ -431,12 +454,41 @@ func (k *Kernel) Close(fd int) error {
 	for len(f.watched) > 0 {
 		f.watched[0].remove()
 	}
-	if f.epoll != nil {
+	switch {
+	case f.epoll != nil:
 		f.epoll.close()
-	} else {
+	case f.socket != nil:
 		f.socket.close()
 	}
 	return nil
+}
+
+// Silent returns a descriptor on which nothing ever happens: one end of a pipe, or an
+// eventfd, that a server keeps for signals.
+func (k *Kernel) Silent() (int, error) {
+	k.enter("pipe2", -1)
+	return k.open(&file{})
+}
+
+// SetNonblock does what fcntl(2) does with O_NONBLOCK.
+func (k *Kernel) SetNonblock(fd int, nonblocking bool) error {
+	k.enter("fcntl", fd)
+	f, err := k.file(fd)
+	if err != nil {
+		return err
+	}
+	f.nonblocking = nonblocking
+	return nil
+}
+
+// SocketError takes the error of a socket, as getsockopt(2) does with SO_ERROR.
+func (k *Kernel) SocketError(fd int) (unix.Errno, error) {
+	k.enter("getsockopt", fd)
+	s, _, err := k.socket(fd)
+	if err != nil {
+		return 0, err
+	}
+	return s.takeErr(), nil
 }
 
 // Dup gives the file of fd another number.

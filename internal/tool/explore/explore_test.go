@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"lesson/internal/explore"
 	"lesson/internal/lesson"
 	"lesson/internal/server"
+	"lesson/internal/tool/explore"
 )
 
 // program runs a lesson.
@@ -38,7 +38,7 @@ func TestLessons(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := explore.Explore(context.Background(), program(t, name), explore.Options{
 				Scenarios: explore.Scenarios(), Depth: depth(), For: forTime(), Faults: explore.Faults{Short: true, Errors: true},
-			})
+			}, nil)
 			t.Logf("%d executions in %v: %.0f a second", r.Executions, r.Took, float64(r.Executions)/r.Took.Seconds())
 			if r.Failure != nil {
 				t.Errorf("%s: %s: %s", r.Scenario, r.Failure.Kind, r.Failure.Text)

@@ -29,6 +29,9 @@ type Program func(k Kernel, started func(stop func()))
 type Kernel interface {
 	kernel.Kernel
 	Dup(fd int) (int, error)
+	Silent() (fd int, err error)
+	SetNonblock(fd int, nonblocking bool) error
+	SocketError(fd int) (unix.Errno, error)
 }
 
 // A Failure is what was wrong with an execution.
@@ -61,6 +64,7 @@ type execution struct {
 	changed  int // the kernel's count of changes at the last call
 	acting   bool
 	failure  *Failure
+	done     bool   // judged: what is left is to unwind the server
 	story    *Story // nil unless it is recorded
 }
 
@@ -85,6 +89,7 @@ func run(p Program, s Scenario, f Faults, c *chooser, story *Story) *Failure {
 	x := &execution{program: p, scenario: s, faults: f, choose: c, story: story, base: -1}
 	x.kernel = simulated.New(simulated.Options{
 		Descriptors: s.Descriptors, SendBuffer: s.SendBuffer, ClientBuffer: s.ClientBuffer, World: x,
+		Sleep: sleep,
 	})
 	for _, client := range s.Clients {
 		x.actors = append(x.actors, &actor{Client: client})
@@ -93,15 +98,25 @@ func run(p Program, s Scenario, f Faults, c *chooser, story *Story) *Failure {
 	return x.failure
 }
 
+// sleep moves the program's own clock as virtual time passes; nil if it reads only the
+// kernel's.
+var sleep func(time.Duration)
+
 func (x *execution) play() {
 	defer func() {
 		switch r := recover().(type) {
 		case nil, over:
+		case unsupported:
+			x.fail("unsupported", "the server calls %s, which is not simulated", string(r))
 		default:
 			x.fail("ended", "the server panics: %v", r)
 		}
 	}()
-	x.program(x.wrapped(), func(stop func()) { x.stop = stop })
+	var k Kernel = x.wrapped()
+	if x.story != nil {
+		k = &told{k, x}
+	}
+	x.program(k, func(stop func()) { x.stop = stop })
 	switch {
 	case x.failure != nil:
 	case !x.stopping:
@@ -120,12 +135,18 @@ func (x *execution) fail(kind, format string, args ...any) {
 // abort ends the execution from inside a system call of the server.
 func (x *execution) abort(kind, format string, args ...any) {
 	x.fail(kind, format, args...)
+	x.end()
+}
+
+// end unwinds the server.
+func (x *execution) end() {
+	x.done = true
 	panic(over{})
 }
 
 // Call is called before each system call: a client may act first.
 func (x *execution) Call(name string, fd int) {
-	if x.acting {
+	if x.acting || x.done {
 		return
 	}
 	if x.kernel.Changes() != x.changed {
@@ -133,7 +154,7 @@ func (x *execution) Call(name string, fd int) {
 		x.idle = 0
 	}
 	x.idle++
-	if x.kernel.Step() > maxCalls {
+	if x.kernel.Calls() > maxCalls {
 		x.abort("spins", "%d system calls, and no end: the server never rests", maxCalls)
 	}
 	if x.idle > idleCalls && !x.Idle() && x.idle > spinCalls {
@@ -147,6 +168,14 @@ func (x *execution) Call(name string, fd int) {
 	if c := x.choose.pick("act", 1+len(able)); c > 0 {
 		x.act(able[c-1])
 	}
+}
+
+// Step returns the number of the step that is being done.
+func (x *execution) Step() int {
+	if x.story == nil {
+		return x.kernel.Calls()
+	}
+	return len(x.story.Steps)
 }
 
 // Idle is called while the server sleeps.
@@ -176,16 +205,17 @@ func (x *execution) rest() {
 	}
 	x.judge()
 	if x.failure != nil {
-		panic(over{})
+		x.end()
 	}
 	if x.stop == nil {
 		if open := x.kernel.Open() - x.held() - x.base; x.base >= 0 && open > 0 {
 			x.fail("leak", "every client has gone, and %s more than at the start: it leaks",
 				plural(open, "descriptor is open", "descriptors are open"))
 		}
-		panic(over{})
+		x.end()
 	}
 	x.stopping = true
+	x.begin()
 	x.note("the server is asked to stop")
 	x.stop()
 }
@@ -233,6 +263,7 @@ const port = 8080
 func (x *execution) act(a *actor) {
 	x.acting = true
 	defer func() { x.acting = false }()
+	x.begin()
 	current := a.acts[a.next]
 	switch current.kind {
 	case connects:
@@ -358,9 +389,19 @@ func (x *execution) unanswered(a *actor) {
 	x.fail("unanswered", "%s", text)
 }
 
+// begin begins a step of the story that is no system call; note ends it.
+func (x *execution) begin() {
+	if x.story != nil {
+		x.story.add(x, "", "")
+	}
+}
+
 func (x *execution) note(format string, args ...any) {
 	if x.story != nil {
-		x.story.add(x, "", fmt.Sprintf(format, args...), nil)
+		last := &x.story.Steps[len(x.story.Steps)-1]
+		last.Text = fmt.Sprintf(format, args...)
+		last.State = x.kernel.State()
+		x.story.save()
 	}
 }
 

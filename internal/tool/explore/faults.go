@@ -25,7 +25,10 @@ type faulty struct {
 	x *execution
 }
 
-func (f *faulty) Dup(fd int) (int, error) { return f.x.kernel.Dup(fd) }
+func (f *faulty) Dup(fd int) (int, error)                { return f.x.kernel.Dup(fd) }
+func (f *faulty) Silent() (int, error)                   { return f.x.kernel.Silent() }
+func (f *faulty) SetNonblock(fd int, on bool) error      { return f.x.kernel.SetNonblock(fd, on) }
+func (f *faulty) SocketError(fd int) (unix.Errno, error) { return f.x.kernel.SocketError(fd) }
 
 // EpollWait may return one event where it could return more.
 func (f *faulty) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
@@ -35,13 +38,13 @@ func (f *faulty) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int)
 	return f.Faulty.EpollWait(epfd, events, milliseconds)
 }
 
-// short and errors are the faults of each call. Clients must not notice any.
+// shortFaults and errorFaults are the faults of each call. Clients must not notice any.
 var (
-	short = map[string][]kernel.Fault{
+	shortFaults = map[string][]kernel.Fault{
 		"read": {{Limit: 1}},
 		"send": {{Limit: 1}},
 	}
-	errors = map[string][]kernel.Fault{
+	errorFaults = map[string][]kernel.Fault{
 		"accept4": {{Err: unix.EINTR}, {Err: unix.ECONNABORTED}, {Err: unix.EMFILE},
 			{Err: unix.ENOBUFS}},
 		"read":       {{Err: unix.EINTR}},
@@ -54,10 +57,10 @@ var (
 func (x *execution) plan(name string, fd int) (kernel.Fault, bool) {
 	var faults []kernel.Fault
 	if x.faults.Short {
-		faults = append(faults, short[name]...)
+		faults = append(faults, shortFaults[name]...)
 	}
 	if x.faults.Errors {
-		faults = append(faults, errors[name]...)
+		faults = append(faults, errorFaults[name]...)
 	}
 	if len(faults) == 0 {
 		return kernel.Fault{}, false

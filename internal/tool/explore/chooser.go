@@ -42,10 +42,13 @@ func (c *chooser) pick(_ string, n int) int {
 	return value
 }
 
-// replayString writes deviations as text: "12.1-40.3"; "0" for none.
+// noDeviation is the replay of the plain execution.
+const noDeviation = "0"
+
+// replayString writes deviations as text: "c.1-14.3", in base 36.
 func replayString(ds []deviation) string {
 	if len(ds) == 0 {
-		return "0"
+		return noDeviation
 	}
 	var parts []string
 	for _, d := range ds {
@@ -57,7 +60,7 @@ func replayString(ds []deviation) string {
 
 // parseReplay reads what replayString has written.
 func parseReplay(text string) ([]deviation, error) {
-	if text == "0" {
+	if text == noDeviation {
 		return nil, nil
 	}
 	var ds []deviation

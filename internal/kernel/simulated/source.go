@@ -1,0 +1,8 @@
+package simulated
+
+import "embed"
+
+// Sources is the package's source: a program that is explored is built with it.
+//
+//go:embed kernel.go socket.go epoll.go client.go state.go
+var Sources embed.FS

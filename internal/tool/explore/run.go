@@ -1,0 +1,141 @@
+//go:build linux
+
+package explore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"lesson/internal/child"
+)
+
+// perProcess bounds the executions of one process: each may leave a goroutine behind,
+// and what the program keeps in its variables.
+const perProcess = 40_000
+
+// Explore explores a program that Build has built, in processes of its own.
+func (b *Built) Explore(ctx context.Context, o Options, args []string) (*Report, error) {
+	whole := &Report{}
+	order := order{Faults: o.Faults, Depth: o.Depth, Seed: o.Seed, Most: perProcess, Args: args}
+	for _, s := range o.Scenarios {
+		order.Scenarios = append(order.Scenarios, s.Name)
+	}
+	for began := time.Now(); ; {
+		if o.For > 0 {
+			order.For = max(time.Millisecond, o.For-time.Since(began))
+		}
+		part, err := b.run(ctx, order)
+		if err != nil {
+			return nil, err
+		}
+		executions := whole.Executions + part.Executions
+		*whole = *part
+		whole.Executions, whole.Took = executions, time.Since(began)
+		if part.Resume == nil || ctx.Err() != nil {
+			return whole, nil
+		}
+		order.Resume = part.Resume
+	}
+}
+
+// Replay plays one execution of it again.
+func (b *Built) Replay(ctx context.Context, s Scenario, f Faults, replay string, args []string) (*Report, error) {
+	return b.run(ctx, order{Scenarios: []string{s.Name}, Faults: f, Replay: replay, Args: args})
+}
+
+// run carries out one order. If the program ends the process, that is the failure.
+func (b *Built) run(ctx context.Context, o order) (*Report, error) {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	mark, err := os.CreateTemp(b.dir, "mark-")
+	if err != nil {
+		return nil, err
+	}
+	defer mark.Close()
+	report, said, ended, err := b.start(ctx, text, mark)
+	switch {
+	case err != nil || report != nil:
+		return report, err
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case o.Replay != "":
+		return endedReport(o, mark, ended, said)
+	}
+	// What ran when it ended is in the file. It is played again, for the story.
+	line, err := io.ReadAll(io.NewSectionReader(mark, 0, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	scenario, replay, found := strings.Cut(strings.SplitN(string(line), "\n", 2)[0], " ")
+	if !found {
+		return nil, fmt.Errorf("the program ended before the first execution: %s\n%s", ended, said)
+	}
+	return b.run(ctx, order{Scenarios: []string{scenario}, Faults: o.Faults, Replay: replay, Args: o.Args})
+}
+
+// start runs the process to its end.
+func (b *Built) start(ctx context.Context, order []byte, mark *os.File) (report *Report, said, ended string, err error) {
+	orderOut, orderIn, err := os.Pipe()
+	if err != nil {
+		return nil, "", "", err
+	}
+	defer orderOut.Close()
+	reportOut, reportIn, err := os.Pipe()
+	if err != nil {
+		return nil, "", "", errors.Join(err, orderIn.Close())
+	}
+	defer reportOut.Close()
+
+	cmd := exec.CommandContext(ctx, b.File, "-test.run=^TestExplore$", "-test.timeout=0")
+	cmd.ExtraFiles = []*os.File{orderOut, reportIn, mark}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		return nil, "", "", errors.Join(err, orderIn.Close(), reportIn.Close())
+	}
+	_, err = orderIn.Write(order)
+	err = errors.Join(err, orderIn.Close(), reportIn.Close())
+	text, read := io.ReadAll(reportOut)
+	waited := cmd.Wait()
+	said = child.LastWords(stderr.Bytes())
+	if err := errors.Join(err, read); err != nil {
+		return nil, said, "", err
+	}
+	if len(text) > 0 {
+		report = new(Report)
+		return report, said, "", json.Unmarshal(text, report)
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(waited, &exit):
+		return nil, said, exit.String(), nil
+	case waited != nil:
+		return nil, said, "", waited
+	}
+	return nil, said, "exit status 0", nil
+}
+
+// endedReport is the report of an execution in which the program has ended the process.
+func endedReport(o order, mark *os.File, ended, said string) (*Report, error) {
+	story := &Story{}
+	if err := json.NewDecoder(io.NewSectionReader(mark, 0, 1<<24)).Decode(story); err != nil {
+		return nil, fmt.Errorf("the program ended: %s\n%s", ended, said)
+	}
+	failure := &Failure{Kind: "ended", Text: "the server ends: " + ended}
+	if said != "" {
+		failure.Text += ": " + said
+	}
+	return &Report{Executions: 1, Scenario: o.Scenarios[0], Failure: failure, Replay: o.Replay, Story: story}, nil
+}

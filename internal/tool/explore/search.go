@@ -1,0 +1,213 @@
+//go:build linux
+
+package explore
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Options say what to explore.
+type Options struct {
+	Scenarios []Scenario
+	Faults    Faults
+	Depth     int           // deviations of one execution, at most
+	For       time.Duration // how long; 0 is until the depth is reached
+	Seed      uint64        // of the random executions, which follow if For is not over
+	most      int           // executions before the search is left; 0 is any number
+}
+
+// A Report is what came of it.
+type Report struct {
+	Target     string        `json:"target"`
+	Executions int           `json:"executions"`
+	Took       time.Duration `json:"took_ns"`
+	Covered    []Coverage    `json:"covered"`
+	Scenario   string        `json:"scenario,omitempty"` // that failed
+	Failure    *Failure      `json:"failure,omitempty"`
+	Replay     string        `json:"replay,omitempty"` // plays the failure again
+	Story      *Story        `json:"story,omitempty"`
+
+	// Resume continues a search that was left after Options.most executions.
+	Resume *Resume `json:"resume,omitempty"`
+}
+
+// A Coverage says how far a scenario was explored.
+type Coverage struct {
+	Scenario string `json:"scenario"`
+	Depth    int    `json:"depth"`  // all orders with at most so many deviations were tried
+	Random   int    `json:"random"` // orders tried at random
+}
+
+// A Resume is what a search needs to continue.
+type Resume struct {
+	Depth    int        `json:"depth"`
+	Scenario int        `json:"scenario"` // of Options.Scenarios, at this depth
+	Index    int        `json:"index"`    // of This
+	This     [][]string `json:"this"`     // for each scenario: the orders of this depth
+	Next     [][]string `json:"next"`     // and those of the next
+	Random   uint64     `json:"random"`   // random executions so far
+	Covered  []Coverage `json:"covered"`
+}
+
+// Explore runs p in one order after another, until one fails or the options are
+// fulfilled. It tries all scenarios with no deviation, then all with one, and so on: the
+// first failure is one of the simplest. Then it tries orders at random, until the time
+// is over.
+func Explore(ctx context.Context, p Program, o Options, from *Resume) *Report {
+	began := time.Now()
+	if o.For > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.For)
+		defer cancel()
+	}
+	s := &search{ctx: ctx, program: p, options: o, report: &Report{}, Resume: Resume{
+		This: make([][]string, len(o.Scenarios)), Next: make([][]string, len(o.Scenarios)),
+	}}
+	if from != nil {
+		s.Resume = *from
+	} else {
+		for i, scenario := range o.Scenarios {
+			s.Covered = append(s.Covered, Coverage{Scenario: scenario.Name, Depth: -1})
+			s.This[i] = []string{noDeviation}
+		}
+	}
+	if s.levels() && o.For > 0 {
+		s.atRandom()
+	}
+	s.report.Covered = s.Covered
+	s.report.Took = time.Since(began)
+	if s.left {
+		s.report.Resume = &s.Resume
+	}
+	return s.report
+}
+
+// Replay plays one execution again and tells it.
+func Replay(p Program, s Scenario, f Faults, replay string) (*Report, error) {
+	deviations, err := parseReplay(replay)
+	if err != nil {
+		return nil, err
+	}
+	story := &Story{file: mark}
+	failure := run(p, s, f, &chooser{deviations: deviations}, story)
+	return &Report{Executions: 1, Scenario: s.Name, Failure: failure, Replay: replay, Story: story}, nil
+}
+
+type search struct {
+	Resume
+	ctx     context.Context
+	program Program
+	options Options
+	report  *Report
+	left    bool // after so many executions
+}
+
+// levels tries all orders with 0, 1, 2 … deviations. It returns false if the search is
+// over: a failure, the end of the time, or of the executions.
+func (s *search) levels() bool {
+	for ; s.Depth <= s.options.Depth; s.Depth++ {
+		for ; s.Scenario < len(s.options.Scenarios); s.Scenario++ {
+			if !s.level() {
+				return false
+			}
+			s.Covered[s.Scenario].Depth = s.Depth
+			s.Index = 0
+		}
+		s.Scenario = 0
+		s.This, s.Next = s.Next, make([][]string, len(s.options.Scenarios))
+	}
+	return true
+}
+
+// level tries the orders of one scenario with that many deviations.
+func (s *search) level() bool {
+	this := s.This[s.Scenario]
+	for ; s.Index < len(this); s.Index++ {
+		deviations, err := parseReplay(this[s.Index])
+		if err != nil {
+			panic(err) // we have made it
+		}
+		c := &chooser{deviations: deviations}
+		if !s.try(s.options.Scenarios[s.Scenario], c) {
+			return false
+		}
+		if s.Depth < s.options.Depth {
+			s.Next[s.Scenario] = append(s.Next[s.Scenario], extensions(deviations, c.asked)...)
+		}
+	}
+	return true
+}
+
+// extensions returns the orders with one deviation more, later than all of them: so
+// each order is tried once.
+func extensions(ds []deviation, asked []int32) []string {
+	from := 0
+	if len(ds) > 0 {
+		from = ds[len(ds)-1].at + 1
+	}
+	var all []string
+	for at := from; at < len(asked); at++ {
+		for value := 1; value < int(asked[at]); value++ {
+			all = append(all, replayString(append(ds[:len(ds):len(ds)], deviation{at, value})))
+		}
+	}
+	return all
+}
+
+// try runs one execution and reports whether the search continues.
+func (s *search) try(scenario Scenario, c *chooser) bool {
+	if s.ctx.Err() != nil {
+		return false
+	}
+	if s.options.most > 0 && s.report.Executions >= s.options.most {
+		s.left = true
+		return false
+	}
+	s.report.Executions++
+	current(scenario, c.deviations)
+	failure := run(s.program, scenario, s.options.Faults, c, nil)
+	if failure == nil {
+		return true
+	}
+	s.found(scenario, failure, c.taken)
+	return false
+}
+
+// found drops the deviations that the failure does not need, and tells the story.
+func (s *search) found(scenario Scenario, failure *Failure, ds []deviation) {
+	for i := 0; i < len(ds); {
+		fewer := append(append([]deviation(nil), ds[:i]...), ds[i+1:]...)
+		again := run(s.program, scenario, s.options.Faults, &chooser{deviations: fewer}, nil)
+		if again != nil && again.Kind == failure.Kind {
+			ds = fewer
+		} else {
+			i++
+		}
+	}
+	story := &Story{}
+	s.report.Failure = run(s.program, scenario, s.options.Faults, &chooser{deviations: ds}, story)
+	if s.report.Failure == nil {
+		s.report.Failure = failure
+		s.report.Failure.Text += " (once, but not when played again: the server does not do the same each time)"
+	}
+	s.report.Scenario = scenario.Name
+	s.report.Replay = replayString(ds)
+	s.report.Story = story
+}
+
+// atRandom tries orders at random until the time is over.
+func (s *search) atRandom() {
+	for {
+		for i, scenario := range s.options.Scenarios {
+			s.Random++
+			random := rand.New(rand.NewPCG(s.options.Seed, s.Random))
+			c := &chooser{random: random, share: 0.02 + 0.3*random.Float64()}
+			if !s.try(scenario, c) {
+				return
+			}
+			s.Covered[i].Random++
+		}
+	}
+}

@@ -1,0 +1,50 @@
+//go:build linux
+
+package explore
+
+import (
+	"encoding/json"
+	"os"
+
+	"lesson/internal/kernel/simulated"
+)
+
+// A Story is one execution, step by step.
+type Story struct {
+	Steps []Step `json:"steps"`
+
+	file *os.File // where save writes it; nil for nowhere
+}
+
+// A Step is an act of a client or a system call of the server, with the state of the
+// kernel after it.
+type Step struct {
+	Who   string          `json:"who"` // "server", or "" for a client
+	Text  string          `json:"text"`
+	File  string          `json:"file,omitempty"` // of a system call: where it is made
+	Line  int             `json:"line,omitempty"`
+	Why   []string        `json:"why,omitempty"` // of an epoll_wait: the cause of each event
+	State simulated.State `json:"state"`
+}
+
+func (s *Story) add(x *execution, who, text string) {
+	s.Steps = append(s.Steps, Step{Who: who, Text: text, State: x.kernel.State()})
+	s.save()
+}
+
+// save writes down how far the story has come: the program may end the process.
+func (s *Story) save() {
+	if s.file == nil {
+		return
+	}
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = s.file.Truncate(0)
+	}
+	if err == nil {
+		_, err = s.file.WriteAt(text, 0)
+	}
+	if err != nil {
+		panic(err)
+	}
+}
