@@ -23,6 +23,7 @@ type Client struct {
 	gone    bool    // closed
 	endSent bool
 	refused bool
+	retried bool
 	sent    int
 }
 
@@ -47,6 +48,7 @@ func (c *Client) connect(port uint16, again time.Duration) {
 		c.refused = true
 		c.kernel.changed++
 	case !l.connect(c):
+		c.retried = true
 		c.kernel.after(again, func() { c.connect(port, 2*again) })
 	}
 }
@@ -54,6 +56,9 @@ func (c *Client) connect(port uint16, again time.Duration) {
 // Connected reports whether the connection is established, which it may be before the
 // server has accepted it.
 func (c *Client) Connected() bool { return c.conn != nil }
+
+// Retried reports whether the accept queue was full when it connected.
+func (c *Client) Retried() bool { return c.retried }
 
 // Refused reports whether nothing listened.
 func (c *Client) Refused() bool { return c.refused }
@@ -129,6 +134,9 @@ func (c *Client) Read(n int) (p []byte, ended bool, err error) {
 	}
 	return nil, false, nil
 }
+
+// Ended reports whether the server's end of file or a reset has arrived.
+func (c *Client) Ended() bool { return c.end || c.reset }
 
 // Readable reports whether Read would return something.
 func (c *Client) Readable() bool { return len(c.unread) > 0 || c.end || c.reset }

@@ -7,7 +7,7 @@
 //
 // A Kernel has no goroutines and no clock. While a system call blocks, the Kernel asks
 // its World to let a client act; if none does, it moves the time to the next deadline.
-// It must be used by one goroutine.
+// It must be used by one goroutine, except inside Run.
 package simulated
 
 import (
@@ -63,6 +63,8 @@ type Kernel struct {
 	changed  int // counts changes of what a call can wait for
 	nextPort uint16
 	signal   bool // a signal waits to interrupt a call
+
+	scheduler *scheduler // of a program with goroutines; nil for one without
 }
 
 type timer struct {
@@ -141,12 +143,18 @@ func (k *Kernel) Open() int {
 // Interrupt delivers a signal: it ends a call that blocks, now or next, with EINTR.
 func (k *Kernel) Interrupt() { k.signal = true }
 
-// enter begins a system call.
-func (k *Kernel) enter(name string, fd int) {
+// enter begins a system call, and returns the function that ends it.
+func (k *Kernel) enter(name string, fd int) (leave func()) {
+	leave = func() {}
+	if k.scheduler != nil {
+		k.scheduler.take()
+		leave = k.scheduler.give
+	}
 	k.calls++
 	if k.options.World != nil {
 		k.options.World.Call(name, fd)
 	}
+	return leave
 }
 
 // open gives a file the lowest number that is free.
@@ -202,6 +210,9 @@ const never = time.Duration(1<<63 - 1)
 // block waits until ready returns true (nil), the deadline has come (EAGAIN), or a
 // signal arrives (EINTR).
 func (k *Kernel) block(deadline time.Duration, ready func() bool) error {
+	if k.scheduler != nil {
+		return k.scheduler.block(deadline, ready)
+	}
 	for !ready() {
 		if k.signal {
 			k.signal = false
@@ -221,17 +232,27 @@ func (k *Kernel) block(deadline time.Duration, ready func() bool) error {
 			k.stuck()
 			continue
 		}
-		if k.options.Sleep != nil && next > k.now {
-			k.options.Sleep(next - k.now)
-		}
-		k.now = max(k.now, next)
-		for len(k.timers) > 0 && k.timers[0].at <= k.now {
-			t := k.timers[0]
-			k.timers = k.timers[1:]
-			t.do()
-		}
+		k.Advance(next - k.now)
 	}
 	return nil
+}
+
+// Advance lets virtual time pass.
+func (k *Kernel) Advance(d time.Duration) {
+	if k.options.Sleep != nil && d > 0 {
+		k.options.Sleep(d)
+	}
+	k.pass(k.now + max(d, 0))
+}
+
+// pass moves the time to then, and does what was to be done until then.
+func (k *Kernel) pass(then time.Duration) {
+	k.now = max(k.now, then)
+	for len(k.timers) > 0 && k.timers[0].at <= k.now {
+		t := k.timers[0]
+		k.timers = k.timers[1:]
+		t.do()
+	}
 }
 
 func (k *Kernel) stuck() {
@@ -274,14 +295,14 @@ func fails(errno unix.Errno) error {
 }
 
 func (k *Kernel) Socket(domain, typ, proto int) (int, error) {
-	k.enter("socket", -1)
+	defer k.enter("socket", -1)()
 	f := &file{socket: &socket{kernel: k, lowWater: 1}, nonblocking: typ&unix.SOCK_NONBLOCK != 0}
 	f.socket.file = f
 	return k.open(f)
 }
 
 func (k *Kernel) Bind(fd int, addr netip.AddrPort) error {
-	k.enter("bind", fd)
+	defer k.enter("bind", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return err
@@ -298,7 +319,7 @@ func (k *Kernel) Bind(fd int, addr netip.AddrPort) error {
 }
 
 func (k *Kernel) Listen(fd, backlog int) error {
-	k.enter("listen", fd)
+	defer k.enter("listen", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return err
@@ -315,7 +336,7 @@ func (k *Kernel) Listen(fd, backlog int) error {
 }
 
 func (k *Kernel) Getsockname(fd int) (netip.AddrPort, error) {
-	k.enter("getsockname", fd)
+	defer k.enter("getsockname", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return netip.AddrPort{}, err
@@ -326,7 +347,7 @@ func (k *Kernel) Getsockname(fd int) (netip.AddrPort, error) {
 // SetsockoptInt knows SO_RCVLOWAT. It accepts the other options of the lessons, which
 // change when segments leave: here every byte leaves at once.
 func (k *Kernel) SetsockoptInt(fd, level, name, value int) error {
-	k.enter("setsockopt", fd)
+	defer k.enter("setsockopt", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return err
@@ -346,7 +367,7 @@ func (s *socket) wakeIfReadable() {
 }
 
 func (k *Kernel) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
-	k.enter("setsockopt", fd)
+	defer k.enter("setsockopt", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return err
@@ -358,7 +379,7 @@ func (k *Kernel) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
 }
 
 func (k *Kernel) Accept4(fd, flags int) (int, error) {
-	k.enter("accept4", fd)
+	defer k.enter("accept4", fd)()
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -389,7 +410,7 @@ func (k *Kernel) Accept4(fd, flags int) (int, error) {
 }
 
 func (k *Kernel) Read(fd int, p []byte) (int, error) {
-	k.enter("read", fd)
+	defer k.enter("read", fd)()
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -412,7 +433,7 @@ func (k *Kernel) Read(fd int, p []byte) (int, error) {
 }
 
 func (k *Kernel) Send(fd int, p []byte, flags int) (int, error) {
-	k.enter("send", fd)
+	defer k.enter("send", fd)()
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -431,7 +452,7 @@ func (k *Kernel) Send(fd int, p []byte, flags int) (int, error) {
 }
 
 func (k *Kernel) Shutdown(fd, how int) error {
-	k.enter("shutdown", fd)
+	defer k.enter("shutdown", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return err
@@ -440,7 +461,7 @@ func (k *Kernel) Shutdown(fd, how int) error {
 }
 
 func (k *Kernel) Close(fd int) error {
-	k.enter("close", fd)
+	defer k.enter("close", fd)()
 	f, err := k.file(fd)
 	if err != nil {
 		return err
@@ -466,13 +487,13 @@ func (k *Kernel) Close(fd int) error {
 // Silent returns a descriptor on which nothing ever happens: one end of a pipe, or an
 // eventfd, that a server keeps for signals.
 func (k *Kernel) Silent() (int, error) {
-	k.enter("pipe2", -1)
+	defer k.enter("pipe2", -1)()
 	return k.open(&file{})
 }
 
 // SetNonblock does what fcntl(2) does with O_NONBLOCK.
 func (k *Kernel) SetNonblock(fd int, nonblocking bool) error {
-	k.enter("fcntl", fd)
+	defer k.enter("fcntl", fd)()
 	f, err := k.file(fd)
 	if err != nil {
 		return err
@@ -483,7 +504,7 @@ func (k *Kernel) SetNonblock(fd int, nonblocking bool) error {
 
 // SocketError takes the error of a socket, as getsockopt(2) does with SO_ERROR.
 func (k *Kernel) SocketError(fd int) (unix.Errno, error) {
-	k.enter("getsockopt", fd)
+	defer k.enter("getsockopt", fd)()
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return 0, err
@@ -493,7 +514,7 @@ func (k *Kernel) SocketError(fd int) (unix.Errno, error) {
 
 // Dup gives the file of fd another number.
 func (k *Kernel) Dup(fd int) (int, error) {
-	k.enter("dup", fd)
+	defer k.enter("dup", fd)()
 	f, err := k.file(fd)
 	if err != nil {
 		return -1, err
@@ -502,7 +523,7 @@ func (k *Kernel) Dup(fd int) (int, error) {
 }
 
 func (k *Kernel) EpollCreate1(flags int) (int, error) {
-	k.enter("epoll_create1", -1)
+	defer k.enter("epoll_create1", -1)()
 	f := &file{epoll: &epoll{kernel: k}}
 	f.epoll.file = f
 	return k.open(f)
@@ -520,7 +541,7 @@ func (k *Kernel) epoll(epfd int) (*epoll, error) {
 }
 
 func (k *Kernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
-	k.enter("epoll_ctl", fd)
+	defer k.enter("epoll_ctl", fd)()
 	if _, err := k.file(epfd); err != nil {
 		return err
 	}
@@ -536,7 +557,7 @@ func (k *Kernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
 }
 
 func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
-	k.enter("epoll_wait", -1)
+	defer k.enter("epoll_wait", -1)()
 	e, err := k.epoll(epfd)
 	if err != nil {
 		return -1, err
@@ -560,7 +581,7 @@ func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int)
 }
 
 func (k *Kernel) Nanosleep(d time.Duration) error {
-	k.enter("nanosleep", -1)
+	defer k.enter("nanosleep", -1)()
 	if err := k.block(k.now+d, func() bool { return false }); err != unix.EAGAIN {
 		return err
 	}

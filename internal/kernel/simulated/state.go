@@ -144,11 +144,14 @@ func (k *Kernel) number(f *file) int {
 	return -1
 }
 
+// Unread returns how many bytes of a client the server has not read.
+func (k *Kernel) Unread(c *Client) int { return len(c.conn.unread) }
+
 // Changes counts what has changed for anybody who could wait for it.
 func (k *Kernel) Changes() int { return k.changed }
 
 // Skip counts a call that a decorator has answered in the kernel's place.
-func (k *Kernel) Skip(name string, fd int) { k.enter(name, fd) }
+func (k *Kernel) Skip(name string, fd int) { k.enter(name, fd)() }
 
 // ListenPort returns the port of the listener, 0 if there is none.
 func (k *Kernel) ListenPort() uint16 {

@@ -191,7 +191,7 @@ import (
 
 func TestExplore(t *testing.T) {
 	explore.OutsideTheBubble()
-	synctest.Test(t, func(*testing.T) { explore.Child(main) })
+	synctest.Test(t, func(*testing.T) { explore.Child(main, synctest.Wait) })
 }
 `
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,16 +60,18 @@ func OutsideTheBubble() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGURG)
 }
 
-// Child does what the order on descriptor 3 says to main, and ends the process.
-func Child(main func()) {
-	if err := obey(main); err != nil {
+// Child does what the order on descriptor 3 says to main, and ends the process. wait is
+// that of testing/synctest.
+func Child(main, wait func()) {
+	runtime.GOMAXPROCS(1) // one goroutine at a time, and nearly always in the same order
+	if err := obey(main, wait); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
 	os.Exit(0)
 }
 
-func obey(main func()) error {
+func obey(main, wait func()) error {
 	text, err := io.ReadAll(os.NewFile(orderFD, "order"))
 	if err != nil {
 		return err
@@ -94,7 +97,7 @@ func obey(main func()) error {
 		Running = k
 		os.Args = o.Args
 		flag.CommandLine = flag.NewFlagSet(o.Args[0], flag.ExitOnError)
-		main()
+		k.Run(main, wait)
 	}
 	var report *Report
 	if o.Replay != "" {

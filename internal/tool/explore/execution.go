@@ -28,6 +28,8 @@ type Program func(k Kernel, started func(stop func()))
 // A Kernel is what a program runs on.
 type Kernel interface {
 	kernel.Kernel
+	// Run runs main, which may use goroutines: see simulated.Kernel.
+	Run(main, wait func())
 	Dup(fd int) (int, error)
 	Silent() (fd int, err error)
 	SetNonblock(fd int, nonblocking bool) error
@@ -43,8 +45,9 @@ type Failure struct {
 // Bounds of one execution.
 const (
 	maxCalls   = 3000             // system calls
-	idleCalls  = 40               // calls that change nothing before a client is let in
-	spinCalls  = 200              // such calls when no client wants to act: it spins
+	spinCalls  = 40               // calls in a row that neither sleep nor change anything
+	restless   = 60               // calls without a client's act before one is let in
+	starving   = 400              // calls for others while a client waits for its answer
 	maxVirtual = 10 * time.Minute // virtual time
 )
 
@@ -61,24 +64,27 @@ type execution struct {
 	stopping bool
 	base     int // descriptors open when the server first waited
 	idle     int // calls in a row that changed nothing
+	since    int // calls since a client has acted or the server slept
 	changed  int // the kernel's count of changes at the last call
 	acting   bool
 	failure  *Failure
 	done     bool   // judged: what is left is to unwind the server
+	alone    bool   // the server is one goroutine
 	story    *Story // nil unless it is recorded
 }
 
 // An actor is a client of the scenario in one execution.
 type actor struct {
 	Client
-	conn *simulated.Client
-	next int    // the act that comes next
-	left []byte // what a cut has left of it
-	sent []byte
-	got  []byte
-	end  bool  // has read end of file
-	err  error // or a reset
-	gone bool  // has closed or reset
+	conn  *simulated.Client
+	next  int    // the act that comes next
+	asked int    // calls of the server when its request was whole; 0 before that
+	left  []byte // what a cut has left of it
+	sent  []byte
+	got   []byte
+	end   bool  // has read end of file
+	err   error // or a reset
+	gone  bool  // has closed or reset
 }
 
 // over unwinds the server's goroutine at the end of an execution.
@@ -86,7 +92,7 @@ type over struct{}
 
 // run plays one execution with the deviations in c, and returns what was wrong.
 func run(p Program, s Scenario, f Faults, c *chooser, story *Story) *Failure {
-	x := &execution{program: p, scenario: s, faults: f, choose: c, story: story, base: -1}
+	x := &execution{program: p, scenario: s, faults: f, choose: c, story: story, base: -1, alone: true}
 	x.kernel = simulated.New(simulated.Options{
 		Descriptors: s.Descriptors, SendBuffer: s.SendBuffer, ClientBuffer: s.ClientBuffer, World: x,
 		Sleep: sleep,
@@ -118,7 +124,7 @@ func (x *execution) play() {
 	}
 	x.program(k, func(stop func()) { x.stop = stop })
 	switch {
-	case x.failure != nil:
+	case x.failure != nil || x.done:
 	case !x.stopping:
 		x.fail("ended", "the server has ended by itself")
 	case x.kernel.Open() > 0:
@@ -135,13 +141,17 @@ func (x *execution) fail(kind, format string, args ...any) {
 // abort ends the execution from inside a system call of the server.
 func (x *execution) abort(kind, format string, args ...any) {
 	x.fail(kind, format, args...)
-	x.end()
+	x.done = true
+	x.kernel.Exit(over{})
 }
 
-// end unwinds the server.
+// end ends the execution while the server sleeps.
 func (x *execution) end() {
 	x.done = true
-	panic(over{})
+	if x.alone {
+		panic(over{})
+	}
+	x.kernel.End()
 }
 
 // Call is called before each system call: a client may act first.
@@ -149,19 +159,38 @@ func (x *execution) Call(name string, fd int) {
 	if x.acting || x.done {
 		return
 	}
+	x.before()
+	x.story.begin(x, callKey{name, fd})
+}
+
+func (x *execution) before() {
 	if x.kernel.Changes() != x.changed {
 		x.changed = x.kernel.Changes()
 		x.idle = 0
 	}
 	x.idle++
+	x.since++
+	x.flood()
 	if x.kernel.Calls() > maxCalls {
 		x.abort("spins", "%d system calls, and no end: the server never rests", maxCalls)
 	}
-	if x.idle > idleCalls && !x.Idle() && x.idle > spinCalls {
-		x.abort("spins", "the last %d system calls changed nothing, and the server did not sleep: it spins",
+	if x.idle > spinCalls {
+		x.shorten()
+		x.abort("spins", "the last %d system calls changed nothing, and the server does not sleep: it spins",
 			spinCalls)
 	}
+	for _, a := range x.actors {
+		if a.asked > 0 && x.kernel.Calls()-a.asked > starving && !a.answered() {
+			x.shorten()
+			x.abort("starves", "%s has waited for %d system calls, which were all for others: it starves",
+				a.Name, starving)
+		}
+	}
 	able := x.able()
+	if len(able) > 0 && x.since > restless { // a server that never sleeps, with work to do
+		x.act(able[0])
+		return
+	}
 	if len(able) == 0 {
 		return
 	}
@@ -180,6 +209,8 @@ func (x *execution) Step() int {
 
 // Idle is called while the server sleeps.
 func (x *execution) Idle() bool {
+	x.since = 0
+	x.flood()
 	able := x.able()
 	if len(able) == 0 {
 		if x.kernel.Now() > maxVirtual {
@@ -201,11 +232,13 @@ func (x *execution) Stuck() { x.rest() }
 // rest judges the execution: no client wants to act, and the server sleeps.
 func (x *execution) rest() {
 	if x.stopping {
-		x.abort("stop", "the server was asked to stop, and sleeps on")
+		x.fail("stop", "the server was asked to stop, and sleeps on")
+	} else {
+		x.judge()
 	}
-	x.judge()
 	if x.failure != nil {
 		x.end()
+		return
 	}
 	if x.stop == nil {
 		if open := x.kernel.Open() - x.held() - x.base; x.base >= 0 && open > 0 {
@@ -213,6 +246,7 @@ func (x *execution) rest() {
 				plural(open, "descriptor is open", "descriptors are open"))
 		}
 		x.end()
+		return
 	}
 	x.stopping = true
 	x.begin()
@@ -235,7 +269,7 @@ func (x *execution) held() int {
 func (x *execution) able() []*actor {
 	var able []*actor
 	for _, a := range x.actors {
-		if a.next < len(a.acts) && a.can() {
+		if a.next < len(a.acts) && x.can(a) {
 			able = append(able, a)
 		}
 	}
@@ -243,31 +277,86 @@ func (x *execution) able() []*actor {
 }
 
 // can reports whether the next act is possible. A read waits for bytes or the end.
-func (a *actor) can() bool {
-	kind := a.acts[a.next].kind
+func (x *execution) can(a *actor) bool {
+	next := a.acts[a.next]
 	switch {
-	case kind == connects:
-		return true
+	case next.after != "" && x.client(next.after).conn == nil:
+		return false
+	case next.kind == connects:
+		return x.kernel.ListenPort() != 0
 	case a.conn == nil || !a.conn.Connected():
 		return false
-	case kind == reads:
+	case next.kind == reads:
 		return a.conn.Readable()
+	case next.kind == floods:
+		return false // flood does it
 	}
 	return true
 }
 
-// port is where the servers listen.
-const port = 8080
+func (x *execution) client(name string) *actor {
+	for _, a := range x.actors {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// flood lets a client that floods send more, if the server has read what it sent. It
+// ends when the other clients have gone.
+func (x *execution) flood() {
+	for _, a := range x.actors {
+		if a.next == len(a.acts) || a.acts[a.next].kind != floods || a.conn == nil {
+			continue
+		}
+		others := false
+		for _, b := range x.actors {
+			others = others || b != a && !b.gone
+		}
+		more := a.acts[a.next].bytes
+		switch {
+		case !others:
+			a.next++
+		case x.kernel.Unread(a.conn) == 0:
+			x.acting = true
+			x.begin()
+			x.kernel.Advance(time.Millisecond) // bytes take time to come
+			x.note("%s sends %d bytes more", a.Name, len(more))
+			if err := a.conn.Send(more); err != nil {
+				a.next++ // the server has ended it
+			}
+			x.acting = false
+		}
+	}
+}
+
+// answered reports whether the whole answer and the end have reached the client.
+func (a *actor) answered() bool {
+	return a.gone || a.end || a.err != nil || a.conn.Ended()
+}
+
+// shorten drops the end of the story of a server that repeats itself, but for the first
+// calls of it.
+func (x *execution) shorten() {
+	const shown = 6
+	if x.story == nil {
+		return
+	}
+	repeated := min(x.idle, len(x.story.Steps))
+	x.story.Steps = x.story.Steps[:max(1, len(x.story.Steps)-repeated+shown)]
+}
 
 // act does the next act of a client.
 func (x *execution) act(a *actor) {
+	x.idle, x.since = 0, 0
 	x.acting = true
 	defer func() { x.acting = false }()
 	x.begin()
 	current := a.acts[a.next]
 	switch current.kind {
 	case connects:
-		a.conn = x.kernel.Connect(a.Name, x.listenPort())
+		a.conn = x.kernel.Connect(a.Name, x.kernel.ListenPort())
 		x.note("%s connects", a.Name)
 		a.next++
 	case sends:
@@ -297,9 +386,15 @@ func (x *execution) send(a *actor, whole []byte) {
 	if a.left == nil {
 		a.left = whole
 	}
+	if !wholeRequest(a.sent) && a.conn.Readable() && !x.scenario.Unbounded {
+		x.fail("early", "%s gets an answer before its request is complete: it has sent %s so far",
+			a.Name, quote(a.sent))
+	}
 	n := len(a.left)
-	if cut := x.choose.pick("cut", n); cut > 0 {
-		n = cut
+	if !a.acts[a.next].whole {
+		if cut := x.choose.pick("cut", n); cut > 0 {
+			n = cut
+		}
 	}
 	p := a.left[:n]
 	a.left = a.left[n:]
@@ -308,6 +403,9 @@ func (x *execution) send(a *actor, whole []byte) {
 		a.next++
 	}
 	a.sent = append(a.sent, p...)
+	if a.asked == 0 && wholeRequest(a.sent) {
+		a.asked = x.kernel.Calls()
+	}
 	x.note("%s sends %s", a.Name, quote(p))
 	if err := a.conn.Send(p); err != nil {
 		a.err = err // and read will say what was lost
@@ -338,23 +436,19 @@ func (x *execution) read(a *actor, size int) {
 	}
 }
 
-// listenPort returns where the server listens: it may have chosen.
-func (x *execution) listenPort() uint16 {
-	if p := x.kernel.ListenPort(); p != 0 {
-		return p
-	}
-	return port
-}
-
 // judge looks at every client.
 func (x *execution) judge() {
 	for _, a := range x.actors {
 		whole := wholeRequest(a.sent)
 		switch {
+		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0:
+			x.fail("unbounded", "%s has sent %d bytes and no end of a request, and the server reads on",
+				a.Name, len(a.sent))
+		case x.scenario.Unbounded:
+		case x.scenario.Queue && a.conn != nil && a.conn.Retried():
+			x.fail("queue", "%s found the accept queue full, and had to try again a second later", a.Name)
 		case a.gone && !a.end && a.err == nil:
 			// it did not want to know
-		case !whole && len(a.got) > 0:
-			x.fail("early", "%s has sent no whole request, and got %s", a.Name, quote(a.got))
 		case !whole:
 		case a.conn == nil || !a.conn.Connected():
 			x.fail("unconnected", "%s cannot connect", a.Name)

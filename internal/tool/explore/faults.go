@@ -25,7 +25,11 @@ type faulty struct {
 	x *execution
 }
 
-func (f *faulty) Dup(fd int) (int, error)                { return f.x.kernel.Dup(fd) }
+func (f *faulty) Dup(fd int) (int, error) { return f.x.kernel.Dup(fd) }
+func (f *faulty) Run(main, wait func()) {
+	f.x.alone = false
+	f.x.kernel.Run(main, wait)
+}
 func (f *faulty) Silent() (int, error)                   { return f.x.kernel.Silent() }
 func (f *faulty) SetNonblock(fd int, on bool) error      { return f.x.kernel.SetNonblock(fd, on) }
 func (f *faulty) SocketError(fd int) (unix.Errno, error) { return f.x.kernel.SocketError(fd) }

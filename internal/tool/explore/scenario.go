@@ -17,13 +17,16 @@ const (
 	halfCloses
 	closes
 	resets
-	reads // what has arrived, up to size bytes; until the end, if size is 0
+	reads  // what has arrived, up to size bytes; until the end, if size is 0
+	floods // sends again whenever the server has read, until the others have gone
 )
 
 type act struct {
 	kind  actKind
 	bytes []byte
 	size  int
+	whole bool   // the network does not cut it
+	after string // not before that client has connected
 }
 
 // A Client is one client of a scenario: its acts are done in order, each at any time
@@ -37,12 +40,17 @@ type Client struct {
 // is explored.
 type Scenario struct {
 	Name    string
-	Tells   string // what is asked
+	Asks    string // what is explored, as a question
 	Clients []Client
+
+	// SideBySide says that a server which serves one client at a time cannot pass.
+	SideBySide bool
 
 	Descriptors  int // of the server's process; 0 for plenty
 	SendBuffer   int // of each connection; 0 for plenty
 	ClientBuffer int
+	Unbounded    bool // a client sends without end, and must be refused
+	Queue        bool // no client may find the accept queue full
 }
 
 const request = "GET / HTTP/1.0\r\n\r\n"
@@ -56,42 +64,55 @@ func send(text string) act { return act{kind: sends, bytes: []byte(text)} }
 
 // Scenarios returns all of them, the simplest first.
 func Scenarios() []Scenario {
-	half := request[:len(request)/2]
+	half := send(request[:len(request)/2])
+	rest := send(request[len(request)/2:])
+	connect, read, leave := act{kind: connects}, act{kind: reads}, act{kind: closes}
+	reset, end := act{kind: resets}, act{kind: halfCloses}
+	a := func(acts ...act) Client { return Client{"a", acts} }
+	long := act{kind: sends, bytes: bytes.Repeat([]byte("long "), 2000), whole: true}
+
 	return []Scenario{
-		{Name: "one", Tells: "is one client answered, however its request is cut?",
+		{Name: "one", Asks: "Is one client answered, wherever its request is cut?",
 			Clients: []Client{asks("a")}},
-		{Name: "two", Tells: "are two clients answered, in any order?",
+		{Name: "leaves", Asks: "Does a client that leaves at once do harm?",
+			Clients: []Client{a(connect, leave)}},
+		{Name: "half-request", Asks: "Does a client that leaves in the middle of its request do harm?",
+			Clients: []Client{a(connect, half, leave)}},
+		{Name: "reset", Asks: "Does a reset in the middle of a request do harm?",
+			Clients: []Client{a(connect, half, reset)}},
+		{Name: "reset-after-request", Asks: "Does a reset before the answer do harm?",
+			Clients: []Client{a(connect, send(request), reset)}},
+		{Name: "half-close", Asks: "Is a client answered that sends its end with its request?",
+			Clients: []Client{a(connect, send(request), end, read, leave)}},
+		{Name: "body", Asks: "Does the answer arrive if the client sends more than its request?",
+			Clients: []Client{a(connect, send(request), send("a body"), read, leave)}},
+		{Name: "late-body", Asks: "Does the answer arrive if the client sends more after a part of it?",
+			Clients: []Client{a(connect, send(request), act{kind: reads, size: 20}, send("a body"), read, leave)}},
+		{Name: "endless", Asks: "Is a request without an end refused?",
+			Clients: []Client{a(connect, long, long, read, leave)}, Unbounded: true},
+		{Name: "small-buffers", Asks: "Is the whole answer sent if only a part fits at a time?",
+			Clients: []Client{asks("a")}, SendBuffer: 48, ClientBuffer: 40},
+		{Name: "reader-leaves", Asks: "Does a client that leaves in the middle of the answer do harm?",
+			Clients:    []Client{a(connect, send(request), act{kind: reads, size: 20}, leave)},
+			SendBuffer: 48, ClientBuffer: 40},
+		{Name: "two", Asks: "Are two clients answered, in any order?",
 			Clients: []Client{asks("a"), asks("b")}},
-		{Name: "leaves", Tells: "does a client that leaves early do harm?",
-			Clients: []Client{{"a", []act{{kind: connects}, {kind: closes}}}, asks("b")}},
-		{Name: "half-request", Tells: "and one that leaves in the middle of its request?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(half), {kind: closes}}}, asks("b")}},
-		{Name: "silent", Tells: "does a client that never finishes its request keep others waiting?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(half)}}, asks("b")}},
-		{Name: "half-close", Tells: "is a client answered that sends its end with its request?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(request), {kind: halfCloses},
-				{kind: reads}, {kind: closes}}}, asks("b")}},
-		{Name: "reset", Tells: "does a reset cost only its own connection?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(half), {kind: resets}}}, asks("b")}},
-		{Name: "reset-after-request", Tells: "and a reset before the answer can be sent?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(request), {kind: resets}}}, asks("b")}},
-		{Name: "body", Tells: "does the answer arrive if the client sends more than a request?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(request), send("a body"),
-				{kind: reads}, {kind: closes}}}}},
-		{Name: "late-body", Tells: "and if it sends after the answer has come?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(request), {kind: reads, size: 20},
-				send("a body"), {kind: reads}, {kind: closes}}}}},
-		{Name: "small-buffers", Tells: "is the whole answer sent if only a part fits at a time?",
-			Clients:    []Client{asks("a"), asks("b")},
-			SendBuffer: 48, ClientBuffer: 40},
-		{Name: "reader-leaves", Tells: "does a client that leaves while the answer is sent do harm?",
-			Clients: []Client{{"a", []act{{kind: connects}, send(request), {kind: reads, size: 20},
-				{kind: closes}}}, asks("b")},
-			SendBuffer: 48, ClientBuffer: 40},
-		{Name: "three", Tells: "are three clients answered, in any order?",
+		{Name: "another", Asks: "Is a client answered after another has left early?",
+			Clients: []Client{a(connect, half, reset), asks("b")}},
+		{Name: "silent", Asks: "Is a client answered while another never finishes its request?",
+			Clients: []Client{a(connect, half), asks("b")}, SideBySide: true},
+		{Name: "two-small-buffers", Asks: "Are two clients answered if only a part fits at a time?",
+			Clients: []Client{asks("a"), asks("b")}, SendBuffer: 48, ClientBuffer: 40},
+		{Name: "flooder", Asks: "Is a client answered while another sends without end?",
+			Clients:    []Client{a(connect, send(request), act{kind: floods, bytes: bytes.Repeat([]byte("x"), 3000)}, reset), asks("b")},
+			SideBySide: true},
+		{Name: "queue", Asks: "Do clients that connect together all fit into the accept queue?",
+			Clients: []Client{a(connect, half, act{kind: sends, bytes: rest.bytes, after: "e"}, read, leave),
+				asks("b"), asks("c"), asks("d"), asks("e")}, Queue: true},
+		{Name: "descriptors", Asks: "Is a client answered that comes when descriptors have run out?",
+			Clients: []Client{a(connect, act{kind: closes, after: "b"}), asks("b")}, Descriptors: 6},
+		{Name: "three", Asks: "Are three clients answered, in any order?",
 			Clients: []Client{asks("a"), asks("b"), asks("c")}},
-		{Name: "descriptors", Tells: "is a client answered that comes when descriptors have run out?",
-			Clients: []Client{asks("a"), asks("b"), asks("c")}, Descriptors: 6},
 	}
 }
 

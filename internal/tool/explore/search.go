@@ -6,6 +6,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options say what to explore.
@@ -56,13 +58,8 @@ type Resume struct {
 // first failure is one of the simplest. Then it tries orders at random, until the time
 // is over.
 func Explore(ctx context.Context, p Program, o Options, from *Resume) *Report {
-	began := time.Now()
-	if o.For > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.For)
-		defer cancel()
-	}
-	s := &search{ctx: ctx, program: p, options: o, report: &Report{}, Resume: Resume{
+	began := clock()
+	s := &search{ctx: ctx, program: p, options: o, report: &Report{}, began: began, Resume: Resume{
 		This: make([][]string, len(o.Scenarios)), Next: make([][]string, len(o.Scenarios)),
 	}}
 	if from != nil {
@@ -77,11 +74,20 @@ func Explore(ctx context.Context, p Program, o Options, from *Resume) *Report {
 		s.atRandom()
 	}
 	s.report.Covered = s.Covered
-	s.report.Took = time.Since(began)
+	s.report.Took = clock() - began
 	if s.left {
 		s.report.Resume = &s.Resume
 	}
 	return s.report
+}
+
+// clock returns the real time. Where a program is explored, package time has another.
+func clock() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		panic(err) // every Linux has this clock
+	}
+	return time.Duration(now.Nano())
 }
 
 // Replay plays one execution again and tells it.
@@ -101,7 +107,8 @@ type search struct {
 	program Program
 	options Options
 	report  *Report
-	left    bool // after so many executions
+	began   time.Duration // by clock
+	left    bool          // after so many executions
 }
 
 // levels tries all orders with 0, 1, 2 … deviations. It returns false if the search is
@@ -158,7 +165,7 @@ func extensions(ds []deviation, asked []int32) []string {
 
 // try runs one execution and reports whether the search continues.
 func (s *search) try(scenario Scenario, c *chooser) bool {
-	if s.ctx.Err() != nil {
+	if s.ctx.Err() != nil || s.options.For > 0 && clock()-s.began > s.options.For {
 		return false
 	}
 	if s.options.most > 0 && s.report.Executions >= s.options.most {

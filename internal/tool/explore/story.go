@@ -13,7 +13,25 @@ import (
 type Story struct {
 	Steps []Step `json:"steps"`
 
-	file *os.File // where save writes it; nil for nowhere
+	file      *os.File // where save writes it; nil for nowhere
+	announced map[callKey]func()
+}
+
+// announce keeps what begins the step of a call.
+func (s *Story) announce(key callKey, begin func()) {
+	if s.announced == nil {
+		s.announced = make(map[callKey]func())
+	}
+	s.announced[key] = begin
+}
+
+// begin begins the step of a call that was announced.
+func (s *Story) begin(x *execution, key callKey) {
+	if s == nil || s.announced[key] == nil {
+		return
+	}
+	s.announced[key]()
+	delete(s.announced, key)
 }
 
 // A Step is an act of a client or a system call of the server, with the state of the

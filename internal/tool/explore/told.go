@@ -44,20 +44,26 @@ func line() (file string, number int) {
 	}
 }
 
-// enter begins a step and returns the function that ends it with what the call
-// returned.
-func (t *told) enter(format string, args ...any) func(result string) {
-	text := fmt.Sprintf(format, args...)
+// A callKey finds a call that has been announced and has not begun.
+type callKey struct {
+	name string
+	fd   int
+}
+
+// enter announces a step, which begins when no client wants to act before the call. It
+// returns the function that ends it with what the call returned.
+func (t *told) enter(name string, fd int, args string, values ...any) func(result string) {
+	text := name + "(" + fmt.Sprintf(args, values...) + ")"
 	file, number := line()
 	story, x := t.x.story, t.x
-	if x.done { // the server's deferred calls: the story has ended
-		return func(string) {}
-	}
-	at := len(story.Steps)
-	story.add(x, "server", text+" waits")
-	story.Steps[at].File, story.Steps[at].Line = file, number
+	at := -1
+	story.announce(callKey{name, fd}, func() {
+		at = len(story.Steps)
+		story.add(x, "server", text+" waits")
+		story.Steps[at].File, story.Steps[at].Line = file, number
+	})
 	return func(result string) {
-		if x.done {
+		if x.done || at < 0 {
 			return
 		}
 		if at == len(story.Steps)-1 { // nothing has happened meanwhile
@@ -81,35 +87,35 @@ func outcome(n int, err error) string {
 }
 
 func (t *told) Socket(domain, typ, proto int) (int, error) {
-	leave := t.enter("socket()")
+	leave := t.enter("socket", -1, "")
 	fd, err := t.Kernel.Socket(domain, typ, proto)
 	leave(outcome(fd, err))
 	return fd, err
 }
 
 func (t *told) Bind(fd int, addr netip.AddrPort) error {
-	leave := t.enter("bind(%d, %s)", fd, addr)
+	leave := t.enter("bind", fd, "%d, %s", fd, addr)
 	err := t.Kernel.Bind(fd, addr)
 	leave(outcome(0, err))
 	return err
 }
 
 func (t *told) Listen(fd, backlog int) error {
-	leave := t.enter("listen(%d, %d)", fd, backlog)
+	leave := t.enter("listen", fd, "%d, %d", fd, backlog)
 	err := t.Kernel.Listen(fd, backlog)
 	leave(outcome(0, err))
 	return err
 }
 
 func (t *told) Accept4(fd, flags int) (int, error) {
-	leave := t.enter("accept4(%d)", fd)
+	leave := t.enter("accept4", fd, "%d", fd)
 	n, err := t.Kernel.Accept4(fd, flags)
 	leave(outcome(n, err))
 	return n, err
 }
 
 func (t *told) Read(fd int, p []byte) (int, error) {
-	leave := t.enter("read(%d, %d bytes)", fd, len(p))
+	leave := t.enter("read", fd, "%d, %d bytes", fd, len(p))
 	n, err := t.Kernel.Read(fd, p)
 	result := outcome(n, err)
 	if n > 0 {
@@ -120,42 +126,42 @@ func (t *told) Read(fd int, p []byte) (int, error) {
 }
 
 func (t *told) Send(fd int, p []byte, flags int) (int, error) {
-	leave := t.enter("send(%d, %d bytes)", fd, len(p))
+	leave := t.enter("send", fd, "%d, %d bytes", fd, len(p))
 	n, err := t.Kernel.Send(fd, p, flags)
 	leave(outcome(n, err))
 	return n, err
 }
 
 func (t *told) Shutdown(fd, how int) error {
-	leave := t.enter("shutdown(%d, %s)", fd, [...]string{"SHUT_RD", "SHUT_WR", "SHUT_RDWR"}[how])
+	leave := t.enter("shutdown", fd, "%d, %s", fd, [...]string{"SHUT_RD", "SHUT_WR", "SHUT_RDWR"}[how])
 	err := t.Kernel.Shutdown(fd, how)
 	leave(outcome(0, err))
 	return err
 }
 
 func (t *told) Close(fd int) error {
-	leave := t.enter("close(%d)", fd)
+	leave := t.enter("close", fd, "%d", fd)
 	err := t.Kernel.Close(fd)
 	leave(outcome(0, err))
 	return err
 }
 
 func (t *told) Dup(fd int) (int, error) {
-	leave := t.enter("dup(%d)", fd)
+	leave := t.enter("dup", fd, "%d", fd)
 	n, err := t.Kernel.Dup(fd)
 	leave(outcome(n, err))
 	return n, err
 }
 
 func (t *told) EpollCreate1(flags int) (int, error) {
-	leave := t.enter("epoll_create1()")
+	leave := t.enter("epoll_create1", -1, "")
 	n, err := t.Kernel.EpollCreate1(flags)
 	leave(outcome(n, err))
 	return n, err
 }
 
 func (t *told) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
-	leave := t.enter("epoll_ctl(%d, %s, %d, %s)", epfd, [...]string{"", "ADD", "DEL", "MOD"}[op], fd,
+	leave := t.enter("epoll_ctl", fd, "%d, %s, %d, %s", epfd, [...]string{"", "ADD", "DEL", "MOD"}[op], fd,
 		simulated.EventNames(event.Events))
 	err := t.Kernel.EpollCtl(epfd, op, fd, event)
 	leave(outcome(0, err))
@@ -168,7 +174,7 @@ func (t *told) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (
 	if milliseconds < 0 {
 		timeout = "no timeout"
 	}
-	leave := t.enter("epoll_wait(%d, %s)", epfd, timeout)
+	leave := t.enter("epoll_wait", -1, "%d, %s", epfd, timeout)
 	n, err := t.Kernel.EpollWait(epfd, events, milliseconds)
 	if t.x.done {
 		return n, err
@@ -187,7 +193,7 @@ func (t *told) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (
 }
 
 func (t *told) Nanosleep(d time.Duration) error {
-	leave := t.enter("nanosleep(%v)", d)
+	leave := t.enter("nanosleep", -1, "%v", d)
 	err := t.Kernel.Nanosleep(d)
 	leave(outcome(0, err))
 	return err

@@ -1,0 +1,159 @@
+//go:build linux
+
+package simulated
+
+import (
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A program may use many goroutines, each blocked in a system call of its own. Run runs
+// such a program: one goroutine makes calls at a time, and the caller of Run lets
+// clients act and time pass when all of them are blocked.
+//
+// It works inside a bubble of testing/synctest, whose Wait reports when all goroutines
+// are blocked. Between two calls the Go scheduler decides which goroutine runs; with
+// GOMAXPROCS of 1 that is nearly always the same.
+
+type scheduler struct {
+	turn    chan struct{} // holds one token: who has it may use the Kernel
+	poke    chan struct{} // a call has been made while Run sleeps
+	waiting []*waiter     // the calls that block, the longest first
+	ended   bool          // main has returned
+	dead    bool          // Run has ended: goroutines that are left end as well
+}
+
+// A waiter is a call that blocks.
+type waiter struct {
+	deadline time.Duration
+	ready    func() bool
+	done     chan error
+}
+
+// Run runs main until it returns, or until End.
+func (k *Kernel) Run(main func(), wait func()) {
+	s := &scheduler{turn: make(chan struct{}, 1), poke: make(chan struct{}, 1)}
+	s.turn <- struct{}{}
+	k.scheduler = s
+	go func() {
+		defer func() { s.ended = true }()
+		main()
+	}()
+	for {
+		wait()
+		if s.dead || s.ended {
+			break
+		}
+		if !k.wakeOne() {
+			k.proceed()
+		}
+	}
+	k.End()
+	wait()
+}
+
+// End ends all goroutines of the program that are in a call, or make one.
+func (k *Kernel) End() {
+	if k.scheduler == nil {
+		return
+	}
+	k.scheduler.dead = true
+	for _, w := range k.scheduler.waiting {
+		w.done <- nil
+	}
+	k.scheduler.waiting = nil
+}
+
+// Exit is End, called inside a World's Call: it ends the goroutine that makes the call,
+// too. A program without goroutines it unwinds with a panic of that value.
+func (k *Kernel) Exit(value any) {
+	if k.scheduler == nil {
+		panic(value)
+	}
+	k.End()
+	k.scheduler.give()
+	runtime.Goexit()
+}
+
+// wakeOne lets the first call continue that can. If several can, which one is left to
+// the World.
+func (k *Kernel) wakeOne() bool {
+	s := k.scheduler
+	for i, w := range s.waiting {
+		var err error
+		switch {
+		case w.ready():
+		case k.signal:
+			k.signal = false
+			err = unix.EINTR
+		case k.now >= w.deadline:
+			err = unix.EAGAIN
+		default:
+			continue
+		}
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		w.done <- err
+		return true
+	}
+	return false
+}
+
+// proceed lets a client act, or time pass, when every goroutine is blocked.
+func (k *Kernel) proceed() {
+	s := k.scheduler
+	if k.options.World.Idle() || s.dead {
+		return
+	}
+	next := never
+	for _, w := range s.waiting {
+		next = min(next, w.deadline)
+	}
+	if len(k.timers) > 0 {
+		next = min(next, k.timers[0].at)
+	}
+	if next == never {
+		k.stuck()
+		return
+	}
+	// The program may have timers of its own that end earlier.
+	began := time.Now()
+	select {
+	case <-s.poke:
+	case <-time.After(next - k.now):
+	}
+	k.pass(k.now + time.Since(began))
+}
+
+// take waits until no other goroutine uses the Kernel.
+func (s *scheduler) take() {
+	if s.dead {
+		runtime.Goexit()
+	}
+	<-s.turn
+	select {
+	case s.poke <- struct{}{}:
+	default: // Run knows already
+	}
+}
+
+func (s *scheduler) give() { s.turn <- struct{}{} }
+
+// block is Kernel.block for a program with a scheduler.
+func (s *scheduler) block(deadline time.Duration, ready func() bool) error {
+	if ready() {
+		return nil
+	}
+	w := &waiter{deadline, ready, make(chan error, 1)}
+	s.waiting = append(s.waiting, w)
+	s.give()
+	err := <-w.done
+	<-s.turn
+	if s.dead {
+		s.give()
+		runtime.Goexit()
+	}
+	return err
+}
