@@ -22,6 +22,7 @@ type scheduler struct {
 	turn    chan struct{} // holds one token: who has it may use the Kernel
 	poke    chan struct{} // a call has been made while Run sleeps
 	waiting []*waiter     // the calls that block, the longest first
+	calls   int           // since Run has done something
 	ended   bool          // main has returned
 	dead    bool          // Run has ended: goroutines that are left end as well
 }
@@ -47,6 +48,7 @@ func (k *Kernel) Run(main func(), wait func()) {
 		if s.dead || s.ended {
 			break
 		}
+		s.calls = 0
 		if !k.wakeOne() {
 			k.proceed()
 		}
@@ -133,6 +135,7 @@ func (s *scheduler) take() {
 		runtime.Goexit()
 	}
 	<-s.turn
+	s.calls++
 	select {
 	case s.poke <- struct{}{}:
 	default: // Run knows already

@@ -149,6 +149,10 @@ func (k *Kernel) enter(name string, fd int) (leave func()) {
 	if k.scheduler != nil {
 		k.scheduler.take()
 		leave = k.scheduler.give
+		// A goroutine that never blocks must not keep the others from running.
+		if k.scheduler.calls > 16 && k.wakeOne() {
+			k.scheduler.calls = 0
+		}
 	}
 	k.calls++
 	if k.options.World != nil {
@@ -232,18 +236,16 @@ func (k *Kernel) block(deadline time.Duration, ready func() bool) error {
 			k.stuck()
 			continue
 		}
-		k.Advance(next - k.now)
+		if k.options.Sleep != nil && next > k.now {
+			k.options.Sleep(next - k.now)
+		}
+		k.pass(next)
 	}
 	return nil
 }
 
-// Advance lets virtual time pass.
-func (k *Kernel) Advance(d time.Duration) {
-	if k.options.Sleep != nil && d > 0 {
-		k.options.Sleep(d)
-	}
-	k.pass(k.now + max(d, 0))
-}
+// Advance lets virtual time pass, but not that of a program's own clock.
+func (k *Kernel) Advance(d time.Duration) { k.pass(k.now + d) }
 
 // pass moves the time to then, and does what was to be done until then.
 func (k *Kernel) pass(then time.Duration) {

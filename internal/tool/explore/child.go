@@ -116,8 +116,6 @@ func obey(main, wait func()) error {
 
 // Unsupported ends the execution: the program makes a call that is not simulated.
 func Unsupported(call string) {
-	panic(unsupported(call))
+	running.kernel.Skip(call, -1)
+	running.abort("unsupported", "the server calls %s, which is not simulated", call)
 }
-
-// unsupported is a call that is not simulated.
-type unsupported string

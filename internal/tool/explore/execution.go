@@ -44,10 +44,10 @@ type Failure struct {
 
 // Bounds of one execution.
 const (
-	maxCalls   = 3000             // system calls
+	maxCalls   = 3000             // system calls, without a flooder
 	spinCalls  = 40               // calls in a row that neither sleep nor change anything
 	restless   = 60               // calls without a client's act before one is let in
-	starving   = 400              // calls for others while a client waits for its answer
+	starving   = 2 << 20          // bytes read of a flooder while another client waits
 	maxVirtual = 10 * time.Minute // virtual time
 )
 
@@ -64,6 +64,7 @@ type execution struct {
 	stopping bool
 	base     int // descriptors open when the server first waited
 	idle     int // calls in a row that changed nothing
+	flooded  int // bytes that a flooder has sent
 	since    int // calls since a client has acted or the server slept
 	changed  int // the kernel's count of changes at the last call
 	acting   bool
@@ -76,15 +77,18 @@ type execution struct {
 // An actor is a client of the scenario in one execution.
 type actor struct {
 	Client
-	conn  *simulated.Client
-	next  int    // the act that comes next
-	asked int    // calls of the server when its request was whole; 0 before that
-	left  []byte // what a cut has left of it
-	sent  []byte
-	got   []byte
-	end   bool  // has read end of file
-	err   error // or a reset
-	gone  bool  // has closed or reset
+	conn *simulated.Client
+	next int // the act that comes next
+
+	asked        bool   // its request is whole
+	askedStep    int    // steps of the story by then
+	askedFlooded int    // and x.flooded
+	left         []byte // what a cut has left of it
+	sent         []byte
+	got          []byte
+	end          bool  // has read end of file
+	err          error // or a reset
+	gone         bool  // has closed or reset
 }
 
 // over unwinds the server's goroutine at the end of an execution.
@@ -108,12 +112,14 @@ func run(p Program, s Scenario, f Faults, c *chooser, story *Story) *Failure {
 // kernel's.
 var sleep func(time.Duration)
 
+// running is the execution that runs now.
+var running *execution
+
 func (x *execution) play() {
+	running = x
 	defer func() {
 		switch r := recover().(type) {
 		case nil, over:
-		case unsupported:
-			x.fail("unsupported", "the server calls %s, which is not simulated", string(r))
 		default:
 			x.fail("ended", "the server panics: %v", r)
 		}
@@ -164,6 +170,9 @@ func (x *execution) Call(name string, fd int) {
 }
 
 func (x *execution) before() {
+	if x.failure != nil { // it failed while a client acted
+		x.abort("", "")
+	}
 	if x.kernel.Changes() != x.changed {
 		x.changed = x.kernel.Changes()
 		x.idle = 0
@@ -171,19 +180,19 @@ func (x *execution) before() {
 	x.idle++
 	x.since++
 	x.flood()
-	if x.kernel.Calls() > maxCalls {
+	if x.kernel.Calls() > maxCalls && x.flooded == 0 {
 		x.abort("spins", "%d system calls, and no end: the server never rests", maxCalls)
 	}
 	if x.idle > spinCalls {
-		x.shorten()
+		x.shorten(x.idle)
 		x.abort("spins", "the last %d system calls changed nothing, and the server does not sleep: it spins",
 			spinCalls)
 	}
 	for _, a := range x.actors {
-		if a.asked > 0 && x.kernel.Calls()-a.asked > starving && !a.answered() {
-			x.shorten()
-			x.abort("starves", "%s has waited for %d system calls, which were all for others: it starves",
-				a.Name, starving)
+		if a.asked && x.flooded-a.askedFlooded > starving && !a.answered() {
+			x.shorten(len(x.steps()) - a.askedStep)
+			x.abort("starves", "%s starves: the server has read %d bytes of another client meanwhile",
+				a.Name, x.flooded-a.askedFlooded)
 		}
 	}
 	able := x.able()
@@ -209,6 +218,10 @@ func (x *execution) Step() int {
 
 // Idle is called while the server sleeps.
 func (x *execution) Idle() bool {
+	if x.failure != nil {
+		x.end()
+		return true
+	}
 	x.since = 0
 	x.flood()
 	able := x.able()
@@ -322,6 +335,7 @@ func (x *execution) flood() {
 			x.acting = true
 			x.begin()
 			x.kernel.Advance(time.Millisecond) // bytes take time to come
+			x.flooded += len(more)
 			x.note("%s sends %d bytes more", a.Name, len(more))
 			if err := a.conn.Send(more); err != nil {
 				a.next++ // the server has ended it
@@ -336,15 +350,20 @@ func (a *actor) answered() bool {
 	return a.gone || a.end || a.err != nil || a.conn.Ended()
 }
 
-// shorten drops the end of the story of a server that repeats itself, but for the first
-// calls of it.
-func (x *execution) shorten() {
-	const shown = 6
-	if x.story == nil {
-		return
+// shorten drops the last steps of the story, in which the server repeats itself, but
+// for the first few of them.
+func (x *execution) shorten(repeated int) {
+	const shown = 8
+	if all := x.steps(); repeated > shown && len(all) >= repeated {
+		x.story.Steps = all[:len(all)-repeated+shown]
 	}
-	repeated := min(x.idle, len(x.story.Steps))
-	x.story.Steps = x.story.Steps[:max(1, len(x.story.Steps)-repeated+shown)]
+}
+
+func (x *execution) steps() []Step {
+	if x.story == nil {
+		return nil
+	}
+	return x.story.Steps
 }
 
 // act does the next act of a client.
@@ -359,6 +378,9 @@ func (x *execution) act(a *actor) {
 		a.conn = x.kernel.Connect(a.Name, x.kernel.ListenPort())
 		x.note("%s connects", a.Name)
 		a.next++
+		if x.scenario.Queue && a.conn.Retried() {
+			x.fail("queue", "%s finds the accept queue full: its kernel tries again a second later", a.Name)
+		}
 	case sends:
 		x.send(a, current.bytes)
 	case halfCloses:
@@ -403,8 +425,8 @@ func (x *execution) send(a *actor, whole []byte) {
 		a.next++
 	}
 	a.sent = append(a.sent, p...)
-	if a.asked == 0 && wholeRequest(a.sent) {
-		a.asked = x.kernel.Calls()
+	if !a.asked && wholeRequest(a.sent) {
+		a.asked, a.askedStep, a.askedFlooded = true, len(x.steps()), x.flooded
 	}
 	x.note("%s sends %s", a.Name, quote(p))
 	if err := a.conn.Send(p); err != nil {
@@ -441,12 +463,12 @@ func (x *execution) judge() {
 	for _, a := range x.actors {
 		whole := wholeRequest(a.sent)
 		switch {
+		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0 && x.kernel.Unread(a.conn) > 0:
+			x.unanswered(a)
 		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0:
 			x.fail("unbounded", "%s has sent %d bytes and no end of a request, and the server reads on",
 				a.Name, len(a.sent))
 		case x.scenario.Unbounded:
-		case x.scenario.Queue && a.conn != nil && a.conn.Retried():
-			x.fail("queue", "%s found the accept queue full, and had to try again a second later", a.Name)
 		case a.gone && !a.end && a.err == nil:
 			// it did not want to know
 		case !whole:

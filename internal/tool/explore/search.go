@@ -140,7 +140,7 @@ func (s *search) level() bool {
 		if !s.try(s.options.Scenarios[s.Scenario], c) {
 			return false
 		}
-		if s.Depth < s.options.Depth {
+		if s.Depth < s.options.Depth && !s.options.Scenarios[s.Scenario].Plain {
 			s.Next[s.Scenario] = append(s.Next[s.Scenario], extensions(deviations, c.asked)...)
 		}
 	}
@@ -208,6 +208,9 @@ func (s *search) found(scenario Scenario, failure *Failure, ds []deviation) {
 func (s *search) atRandom() {
 	for {
 		for i, scenario := range s.options.Scenarios {
+			if scenario.Plain {
+				continue
+			}
 			s.Random++
 			random := rand.New(rand.NewPCG(s.options.Seed, s.Random))
 			c := &chooser{random: random, share: 0.02 + 0.3*random.Float64()}
