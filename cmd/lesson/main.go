@@ -70,7 +70,7 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 	}
 	root.AddCommand(newLessons()...)
 	root.AddCommand(
-		newList(), newDiff(), newCheck(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
+		newList(), newDiff(), newCheck(), newExplore(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
 		newTrace(), newTour(), newQuiz(), newPid(), newVersion(), newMan(),
 	)
 	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked

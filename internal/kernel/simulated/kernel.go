@@ -504,6 +504,12 @@ func (k *Kernel) SetNonblock(fd int, nonblocking bool) error {
 	return nil
 }
 
+// MayBlock reports whether calls on a descriptor block.
+func (k *Kernel) MayBlock(fd int) bool {
+	f, err := k.file(fd)
+	return err == nil && !f.nonblocking
+}
+
 // SocketError takes the error of a socket, as getsockopt(2) does with SO_ERROR.
 func (k *Kernel) SocketError(fd int) (unix.Errno, error) {
 	defer k.enter("getsockopt", fd)()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"lesson/internal/tool/check"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -144,4 +145,32 @@ func keep(name string, text []byte) (string, error) {
 		_, err = file.Write(text)
 		return numbered, errors.Join(err, file.Close())
 	}
+}
+
+// Unpack writes the exercise of that name into a temporary folder that can be built, as it
+// is broken or repaired. It returns the folder, the exercise's model, and what removes the
+// folder.
+func Unpack(name string, repaired bool) (folder string, model check.Model, remove func() error, err error) {
+	g, err := Carried()
+	if err != nil {
+		return "", "", nil, err
+	}
+	e, err := g.Find(name)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if repaired {
+		if e.Source, err = e.Patched(); err != nil {
+			return "", "", nil, err
+		}
+	}
+	parent, err := os.MkdirTemp("", "lesson-exercise-")
+	if err != nil {
+		return "", "", nil, err
+	}
+	remove = func() error { return os.RemoveAll(parent) }
+	if folder, err = g.copyOut(e, parent); err != nil {
+		return "", "", nil, errors.Join(err, remove())
+	}
+	return folder, e.Kind.Model, remove, nil
 }

@@ -3,60 +3,198 @@
 package explore_test
 
 import (
-	"context"
-	"net/netip"
-	"os"
-	"strconv"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"lesson/internal/lesson"
-	"lesson/internal/server"
+	"lesson/internal/proof"
+	"lesson/internal/tool/exercise"
 	"lesson/internal/tool/explore"
 )
 
-// program runs a lesson.
-func program(t testing.TB, name string) explore.Program {
-	l, err := lesson.Find(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(k explore.Kernel, started func(func())) {
-		s, err := l.Start(k, server.Options{Addr: netip.MustParseAddrPort("127.0.0.1:8080"), Backlog: 16})
-		if err != nil {
-			panic(err)
-		}
-		started(s.Stop)
-		if err := s.Serve(); err != nil {
-			panic(err)
+// all are the faults that a server must survive.
+var all = explore.Faults{Short: true, Errors: true}
+
+// lessons returns the lessons that can be explored.
+func lessons(t testing.TB) []*explore.Target {
+	var targets []*explore.Target
+	for _, l := range lesson.All() {
+		if target, err := explore.Lesson(l); err == nil {
+			targets = append(targets, target)
 		}
 	}
+	if len(targets) != 3 {
+		t.Fatalf("%d lessons can be explored, want 3", len(targets))
+	}
+	return targets
 }
 
-func TestLessons(t *testing.T) {
-	for _, name := range []string{"epoll", "edgetriggered", "loop"} {
-		t.Run(name, func(t *testing.T) {
-			r := explore.Explore(context.Background(), program(t, name), explore.Options{
-				Scenarios: explore.Scenarios(), Depth: depth(), For: forTime(), Faults: explore.Faults{Short: true, Errors: true},
-			}, nil)
-			t.Logf("%d executions in %v: %.0f a second", r.Executions, r.Took, float64(r.Executions)/r.Took.Seconds())
-			if r.Failure != nil {
-				t.Errorf("%s: %s: %s", r.Scenario, r.Failure.Kind, r.Failure.Text)
-				for i, step := range r.Story.Steps {
-					t.Logf("%3d %s", i+1, step.Text)
-				}
-				t.Log(r.Replay)
-			}
+func TestNoOrderFailsALesson(t *testing.T) {
+	options := explore.Options{Depth: 1, Faults: all}
+	if proof.Exhaustive() {
+		options.Depth, options.For = 3, time.Minute
+	}
+	for _, target := range lessons(t) {
+		t.Run(target.Name, func(t *testing.T) {
+			r, err := target.Explore(t.Context(), options)
+			proof.Must(t, err)
+			t.Logf("%d orders in %v", r.Executions, r.Took)
+			passes(t, r)
 		})
 	}
 }
 
-func depth() int {
-	n, _ := strconv.Atoi(os.Getenv("DEPTH"))
-	return max(n, 1)
+// passes fails the test with the story of a failure.
+func passes(t *testing.T, r *explore.Report) {
+	t.Helper()
+	if r.Failure != nil {
+		var story strings.Builder
+		r.Print(&story, 0)
+		t.Error(story.String())
+	}
 }
 
-func forTime() time.Duration {
-	d, _ := time.ParseDuration(os.Getenv("FOR"))
-	return d
+// Of what cannot be explored, the reason is given.
+func TestLessonsThatCannotBeExplored(t *testing.T) {
+	for _, name := range []string{"blocking", "threaded", "netpoll"} {
+		l, err := lesson.Find(name)
+		proof.Must(t, err)
+		if _, err := explore.Lesson(l); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// found is what is found in each exercise: a word that explore has for it. Those that
+// are not here need what is not simulated: 18 a signal, 20 a thousand descriptors.
+var found = map[int]string{
+	1: "unanswered", 2: "spins", 3: "ended", 4: "cut", 5: "spins", 6: "unanswered",
+	7: "unanswered", 8: "spins", 9: "starves", 10: "reset", 11: "spins", 12: "leak",
+	13: "reset", 14: "ended", 15: "unanswered", 16: "unbounded", 17: "early", 19: "queue",
+}
+
+// Every exercise that can fail in simulation does, and none that is repaired.
+func TestExercises(t *testing.T) {
+	ordinary := []int{6} // each has to be built
+	g, err := exercise.Carried()
+	proof.Must(t, err)
+	for _, e := range g.Exercises {
+		t.Run(e.Name, func(t *testing.T) {
+			if !slices.Contains(ordinary, e.Number) {
+				proof.OnlyExhaustive(t, "builds the exercise, explores it until it fails, and its repair for 10 s")
+			}
+			t.Parallel()
+			broken := unpacked(t, e.Name, false)
+			r, err := broken.Explore(t.Context(), explore.Options{Depth: 2, For: 20 * time.Second, Faults: all})
+			proof.Must(t, err)
+			switch want := found[e.Number]; {
+			case want == "" && e.Number == 20:
+				if r.Failure == nil || r.Failure.Kind != "unsupported" {
+					t.Errorf("%+v, want what is not simulated", r.Failure)
+				}
+			case want == "":
+				passes(t, r)
+			case r.Failure == nil:
+				t.Errorf("nothing is found in %d orders", r.Executions)
+			case r.Failure.Kind != want:
+				t.Errorf("%s: %s; want %s", r.Failure.Kind, r.Failure.Text, want)
+			default:
+				t.Logf("%s: %d orders, %d steps, %v", r.Failure.Kind, r.Executions, len(r.Story.Steps), r.Took)
+				again, err := broken.Replay(t.Context(), r.Replay)
+				proof.Must(t, err)
+				if again.Failure == nil || *again.Failure != *r.Failure {
+					t.Errorf("replayed: %+v, want %+v", again.Failure, r.Failure)
+				}
+			}
+			if e.Number == 20 {
+				return
+			}
+			options := explore.Options{Depth: 1, Faults: all}
+			if proof.Exhaustive() {
+				options.Depth, options.For = 2, 10*time.Second
+			}
+			r, err = unpacked(t, e.Name, true).Explore(t.Context(), options)
+			proof.Must(t, err)
+			passes(t, r)
+		})
+	}
+}
+
+// unpacked returns an exercise as a target, broken or repaired.
+func unpacked(t *testing.T, name string, repaired bool) *explore.Target {
+	folder, model, remove, err := exercise.Unpack(name, repaired)
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, remove()) })
+	target, err := explore.Folder(t.Context(), folder, []string{"{addr}"})
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, target.Close()) })
+	target.OneAtATime = model == lesson.Loop
+	return target
+}
+
+func TestWhatCannotBeBuilt(t *testing.T) {
+	for folder, want := range map[string]string{
+		"no/such/folder":      "no folder",
+		"explore.go":          "no folder",
+		".":                   "package explore",
+		"../../../docs/trace": "golang.org/x/sys/unix",
+	} {
+		if _, err := explore.Folder(t.Context(), folder, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", folder, err, want)
+		}
+	}
+}
+
+func TestReplayOfAnOrder(t *testing.T) {
+	l, err := lesson.Find("loop")
+	proof.Must(t, err)
+	loop, err := explore.Lesson(l)
+	proof.Must(t, err)
+	r, err := loop.Replay(t.Context(), "silent:none:0")
+	proof.Must(t, err)
+	if r.Failure == nil || r.Failure.Kind != "unanswered" {
+		t.Errorf("a loop with a silent client: %+v", r.Failure)
+	}
+	for _, text := range []string{"", "silent", "nosuch:none:0", "silent:nosuch:0", "silent:none:x", "silent:none:3.1-2.1"} {
+		if _, err := loop.Replay(t.Context(), text); err == nil {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+}
+
+// A story has the line of each system call, and the state of the kernel.
+func TestStory(t *testing.T) {
+	l, err := lesson.Find("epoll")
+	proof.Must(t, err)
+	target, err := explore.Lesson(l)
+	proof.Must(t, err)
+	r, err := target.Replay(t.Context(), "one:none:0")
+	proof.Must(t, err)
+	var story strings.Builder
+	r.Print(&story, 140)
+	for _, want := range []string{
+		"accept4(3) = 5", "epoll/eventloop.go:", `read(5, 16384 bytes) = 18 "GET / HTTP/1.0\r\n\r\n"`,
+		"because 5: segment 1 of a, step ", "queue a | interest 3:IN | ready 3", "a reads end of file",
+		"Nothing is wrong in this order.",
+	} {
+		if !strings.Contains(story.String(), want) {
+			t.Errorf("the story lacks %q:\n%s", want, story.String())
+		}
+	}
+}
+
+func BenchmarkOrders(b *testing.B) {
+	for _, target := range lessons(b) {
+		b.Run(target.Name, func(b *testing.B) {
+			orders := 0
+			for b.Loop() {
+				r, err := target.Explore(b.Context(), explore.Options{Depth: 1, Faults: all})
+				proof.Must(b, err)
+				orders += r.Executions
+			}
+			b.ReportMetric(float64(orders)/b.Elapsed().Seconds(), "orders/s")
+		})
+	}
 }

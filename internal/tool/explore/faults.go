@@ -49,8 +49,8 @@ var (
 		"send": {{Limit: 1}},
 	}
 	errorFaults = map[string][]kernel.Fault{
-		"accept4": {{Err: unix.EINTR}, {Err: unix.ECONNABORTED}, {Err: unix.EMFILE},
-			{Err: unix.ENOBUFS}},
+		"accept4": {{Err: unix.ECONNABORTED}, {Err: unix.EMFILE}, {Err: unix.ENOBUFS},
+			{Err: unix.EINTR}},
 		"read":       {{Err: unix.EINTR}},
 		"send":       {{Err: unix.EINTR}},
 		"epoll_wait": {{Err: unix.EINTR}},
@@ -64,7 +64,12 @@ func (x *execution) plan(name string, fd int) (kernel.Fault, bool) {
 		faults = append(faults, shortFaults[name]...)
 	}
 	if x.faults.Errors {
-		faults = append(faults, errorFaults[name]...)
+		for _, fault := range errorFaults[name] {
+			// A signal interrupts only a call that blocks.
+			if fault.Err != unix.EINTR || fd < 0 || x.kernel.MayBlock(fd) {
+				faults = append(faults, fault)
+			}
+		}
 	}
 	if len(faults) == 0 {
 		return kernel.Fault{}, false

@@ -119,7 +119,7 @@ func (t *told) Read(fd int, p []byte) (int, error) {
 	n, err := t.Kernel.Read(fd, p)
 	result := outcome(n, err)
 	if n > 0 {
-		result += " " + quote(p[:n])
+		result += fmt.Sprintf(" %.20q", p[:n])
 	}
 	leave(result)
 	return n, err

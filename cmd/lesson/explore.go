@@ -1,0 +1,170 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lesson/internal/lesson"
+	"lesson/internal/report"
+	"lesson/internal/tool/exercise"
+	"lesson/internal/tool/explore"
+)
+
+// exploreFlags are the flags of lesson explore.
+type exploreFlags struct {
+	options        explore.Options
+	scenarios      []string
+	faults, replay string
+	oneAtATime     bool
+	list, asJSON   bool
+}
+
+func newExplore() *cobra.Command {
+	var f exploreFlags
+	cmd := &cobra.Command{
+		Use:   "explore LESSON|EXERCISE|FOLDER [-- ARGUMENT…]",
+		Short: "Find an order of events in which a server hangs, spins, leaks or loses an answer",
+		Long: `Runs a server on a simulated kernel, in one order of events after another: which
+client acts before which system call, where a request is cut into segments, which call
+falls short or fails. If one order goes wrong, its story is printed, step by step, with
+the accept queue, the interest list and the ready list.
+
+The server is a lesson, an exercise, or the folder of a Go program of your own that uses
+golang.org/x/sys/unix. The program is built with a simulated x/sys in its place, and is
+not changed. Its arguments go after --; without any it gets {addr}.
+
+Orders are tried with no deviation from the plain one, then with one, and so on, and at
+random for the rest of the time. See docs/14-every-order.md.`,
+		Example: `  lesson explore edgetriggered
+  lesson explore 06-one-read-per-edge
+  lesson explore ./my-server -- --listen {addr}
+  lesson explore 6 --replay one:all:i.1      play one order again`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if f.list {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringSliceVar(&f.scenarios, "scenario", nil, "explore only these scenarios, by `name`")
+	flags.StringVar(&f.faults, "faults", "all", "what may go wrong: none, short, errors or all")
+	flags.IntVar(&f.options.Depth, "depth", 2, "deviations of one order, at most")
+	flags.DurationVar(&f.options.For, "for", explore.DefaultFor, "how long to explore")
+	flags.Uint64Var(&f.options.Seed, "seed", 0, "seed of the orders at random")
+	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "the server serves one client at a time, on purpose")
+	flags.StringVar(&f.replay, "replay", "", "play the order of this `string` again")
+	flags.BoolVar(&f.list, "list", false, "list the scenarios")
+	flags.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
+	return cmd
+}
+
+func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
+	if f.list {
+		all := explore.Scenarios()
+		return printList(cmd, explore.Listing(all), f.asJSON, all)
+	}
+	if f.options.Faults, err = explore.ParseFaults(f.faults); err != nil {
+		return usageError{err}
+	}
+	for _, name := range f.scenarios {
+		s, err := explore.FindScenario(name)
+		if err != nil {
+			return usageError{err}
+		}
+		f.options.Scenarios = append(f.options.Scenarios, s)
+	}
+	ctx, cancel := untilSignal()
+	defer cancel()
+	target, err := f.target(ctx, args)
+	if err != nil {
+		return cannotRun{err}
+	}
+	defer func() {
+		if failed := target.Close(); failed != nil {
+			err = errors.Join(err, failed)
+		}
+	}()
+
+	var result *explore.Report
+	if f.replay != "" {
+		result, err = target.Replay(ctx, f.replay)
+	} else {
+		result, err = f.explore(ctx, cmd, target)
+	}
+	if err != nil {
+		return cannotRun{err}
+	}
+	result.Target = args[0]
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		err = report.JSON(out, result)
+	} else {
+		result.Print(out, report.Width(out))
+	}
+	if err == nil && result.Failure != nil {
+		return errFails
+	}
+	return err
+}
+
+// explore explores, and shows meanwhile how long it will take.
+func (f *exploreFlags) explore(
+	ctx context.Context, cmd *cobra.Command, target *explore.Target,
+) (*explore.Report, error) {
+	status := report.NewStatus(cmd.ErrOrStderr())
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for began := time.Now(); ; {
+			status.Show("exploring: %.0f s of %v", time.Since(began).Seconds(), f.options.For)
+			select {
+			case <-done:
+				status.Wipe()
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	result, err := target.Explore(ctx, f.options)
+	close(done)
+	<-ended
+	return result, err
+}
+
+// target returns what the first argument names: a lesson, a folder, or an exercise.
+func (f *exploreFlags) target(ctx context.Context, args []string) (target *explore.Target, err error) {
+	if l, err := lesson.Find(args[0]); err == nil {
+		return explore.Lesson(l)
+	}
+	programArgs := args[1:]
+	if len(programArgs) == 0 {
+		programArgs = []string{"{addr}"}
+	}
+	if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+		target, err := explore.Folder(ctx, args[0], programArgs)
+		if err == nil {
+			target.OneAtATime = f.oneAtATime
+		}
+		return target, err
+	}
+	folder, model, remove, err := exercise.Unpack(args[0], false)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no lesson, no folder and no exercise: %w", args[0], err)
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	target, err = explore.Folder(ctx, folder, programArgs)
+	if err == nil {
+		target.OneAtATime = model == lesson.Loop
+	}
+	return target, err
+}

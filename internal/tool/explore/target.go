@@ -1,0 +1,171 @@
+//go:build linux
+
+package explore
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"lesson/internal/lesson"
+	"lesson/internal/server"
+)
+
+// A Target is a server to explore.
+type Target struct {
+	Name string
+	// OneAtATime leaves out the scenarios in which one client waits for another.
+	OneAtATime bool
+
+	program Program  // of a lesson: it runs in this process
+	built   *Built   // or a program of its own
+	args    []string // and what it is started with
+}
+
+// Lesson returns a lesson as a target.
+func Lesson(l lesson.Lesson) (*Target, error) {
+	if l.Untraced || l.Model != lesson.EventLoop && l.Model != lesson.Loop {
+		return nil, fmt.Errorf("%s cannot be explored: explore follows lessons that serve with one "+
+			"goroutine and do not end: loop, epoll, edgetriggered", l.Name)
+	}
+	run := func(k Kernel, started func(stop func())) {
+		s, err := l.Start(k, server.Options{Addr: address, Backlog: 4096})
+		if err != nil {
+			panic(err)
+		}
+		started(s.Stop)
+		if err := s.Serve(); err != nil {
+			panic(err)
+		}
+	}
+	return &Target{Name: l.Name, OneAtATime: l.Model == lesson.Loop, program: run}, nil
+}
+
+// address is where servers listen: on the simulated kernel it is always free.
+var address = netip.MustParseAddrPort("127.0.0.1:8080")
+
+// Folder builds the main package in a folder, and returns it as a target. The program is
+// started with args, in which {addr}, {host} and {port} are replaced.
+func Folder(ctx context.Context, folder string, args []string) (*Target, error) {
+	built, err := Build(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{Name: built.Name, built: built, args: []string{built.Name}}
+	replace := strings.NewReplacer("{addr}", address.String(), "{host}", address.Addr().String(),
+		"{port}", fmt.Sprint(address.Port()))
+	for _, arg := range args {
+		t.args = append(t.args, replace.Replace(arg))
+	}
+	return t, nil
+}
+
+// Close removes what was built.
+func (t *Target) Close() error {
+	if t.built == nil {
+		return nil
+	}
+	return t.built.Remove()
+}
+
+// Explore explores the target: see the function Explore.
+func (t *Target) Explore(ctx context.Context, o Options) (*Report, error) {
+	if len(o.Scenarios) == 0 {
+		o.Scenarios = t.scenarios()
+	}
+	var r *Report
+	var err error
+	if t.built != nil {
+		r, err = t.built.Explore(ctx, o, t.args)
+	} else {
+		r = Explore(ctx, t.program, o, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Target = t.Name
+	if r.Failure != nil {
+		r.Replay = join(r.Scenario, o.Faults, r.Replay)
+	}
+	return r, nil
+}
+
+// scenarios returns those that may be asked of the target.
+func (t *Target) scenarios() []Scenario {
+	var asked []Scenario
+	for _, s := range Scenarios() {
+		if !s.SideBySide || !t.OneAtATime {
+			asked = append(asked, s)
+		}
+	}
+	return asked
+}
+
+// Replay plays an order again that Report.Replay names.
+func (t *Target) Replay(ctx context.Context, text string) (*Report, error) {
+	s, f, replay, err := split(text)
+	if err != nil {
+		return nil, err
+	}
+	var r *Report
+	if t.built != nil {
+		r, err = t.built.Replay(ctx, s, f, replay, t.args)
+	} else {
+		r, err = Replay(t.program, s, f, replay)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Target, r.Replay = t.Name, text
+	return r, nil
+}
+
+// ParseFaults reads the value of a flag.
+func ParseFaults(text string) (Faults, error) {
+	switch text {
+	case "none":
+		return Faults{}, nil
+	case "short":
+		return Faults{Short: true}, nil
+	case "errors":
+		return Faults{Errors: true}, nil
+	case "all":
+		return Faults{Short: true, Errors: true}, nil
+	}
+	return Faults{}, fmt.Errorf("no faults %q; there are none, short, errors and all", text)
+}
+
+func (f Faults) String() string {
+	for _, name := range []string{"none", "short", "errors"} {
+		if g, err := ParseFaults(name); err == nil && f == g {
+			return name
+		}
+	}
+	return "all"
+}
+
+// join makes one string of all that replays an order: which choices there are depends on
+// the faults.
+func join(scenario string, f Faults, replay string) string {
+	return scenario + ":" + f.String() + ":" + replay
+}
+
+func split(text string) (s Scenario, f Faults, replay string, err error) {
+	parts := strings.Split(text, ":")
+	if len(parts) != 3 {
+		return s, f, "", fmt.Errorf("%q is not a string that explore has printed after --replay", text)
+	}
+	if s, err = FindScenario(parts[0]); err != nil {
+		return s, f, "", err
+	}
+	if f, err = ParseFaults(parts[1]); err != nil {
+		return s, f, "", err
+	}
+	_, err = parseReplay(parts[2])
+	return s, f, parts[2], err
+}
+
+// DefaultFor is how long an exploration lasts if nothing is said.
+const DefaultFor = 30 * time.Second
