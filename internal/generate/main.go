@@ -75,6 +75,9 @@ func generated(root string) (map[string][]byte, error) {
 	for rule, held := range rules {
 		texts["contract:"+rule] = held
 	}
+	for section, vectors := range epollRules() {
+		texts["epoll:"+section] = vectors
+	}
 	counts := map[string]string{
 		"cases":     strconv.Itoa(len(check.Cases())),
 		"exercises": strconv.Itoa(len(gallery.Exercises)),

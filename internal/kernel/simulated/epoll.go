@@ -148,7 +148,7 @@ func (e *epoll) collect(events []unix.EpollEvent) int {
 		case i.events&unix.EPOLLET == 0:
 			i.onReadyList = true
 			e.ready = append(e.ready, i)
-			i.cause, i.since = "still ready since", i.reported
+			i.cause, i.since = "still ready when it was last reported", i.reported
 		}
 	}
 	e.ready = append(slices.Clone(list), e.ready...)

@@ -116,18 +116,22 @@ func (k *Kernel) proceed() {
 	if len(k.timers) > 0 {
 		next = min(next, k.timers[0].at)
 	}
-	if next == never {
-		k.stuck()
-		return
-	}
-	// The program may have timers of its own that end earlier.
+	// The program may have timers of its own that end earlier. Without a deadline here,
+	// time passes only if it has: they make it call the kernel again.
 	began := time.Now()
 	select {
 	case <-s.poke:
-	case <-time.After(next - k.now):
+	case <-time.After(min(next-k.now, long)):
+		if next == never {
+			k.stuck()
+			return
+		}
 	}
 	k.pass(k.now + time.Since(began))
 }
+
+// long is how much time a program may let pass until it does something by itself.
+const long = time.Minute
 
 // take waits until no other goroutine uses the Kernel.
 func (s *scheduler) take() {

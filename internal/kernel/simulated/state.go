@@ -105,7 +105,7 @@ func (k *Kernel) Silence(c *Client) string {
 
 // silenceOf says what epoll has to do with it.
 func (k *Kernel) silenceOf(s *socket) string {
-	if s == nil || s.file == nil {
+	if s == nil || s.file == nil || !k.polls() {
 		return ""
 	}
 	if len(s.file.watched) == 0 {
@@ -121,6 +121,16 @@ func (k *Kernel) silenceOf(s *socket) string {
 		return fmt.Sprintf("; its edge was reported in step %d, and nothing has come since", e.reported)
 	}
 	return ""
+}
+
+// polls reports whether the server has an epoll descriptor.
+func (k *Kernel) polls() bool {
+	for _, f := range k.files {
+		if f != nil && f.epoll != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *Kernel) listenerOf(c *socket) *socket {

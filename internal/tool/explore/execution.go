@@ -46,8 +46,9 @@ type Failure struct {
 const (
 	maxCalls   = 3000             // system calls, without a flooder
 	spinCalls  = 40               // calls in a row that neither sleep nor change anything
-	restless   = 60               // calls without a client's act before one is let in
+	restless   = 20               // calls without a client's act before one is let in
 	starving   = 2 << 20          // bytes read of a flooder while another client waits
+	maxCuts    = 24               // places where a request may be cut
 	maxVirtual = 10 * time.Minute // virtual time
 )
 
@@ -121,6 +122,9 @@ func (x *execution) play() {
 		switch r := recover().(type) {
 		case nil, over:
 		default:
+			if !x.alone { // the server's goroutines are others: this is a fault of ours
+				panic(r)
+			}
 			x.fail("ended", "the server panics: %v", r)
 		}
 	}()
@@ -414,8 +418,9 @@ func (x *execution) send(a *actor, whole []byte) {
 	}
 	n := len(a.left)
 	if !a.acts[a.next].whole {
-		if cut := x.choose.pick("cut", n); cut > 0 {
-			n = cut
+		// A long one is cut only in some places, the same distance from each other.
+		if cut := x.choose.pick("cut", min(n, maxCuts)); cut > 0 {
+			n = cut * n / min(n, maxCuts)
 		}
 	}
 	p := a.left[:n]
@@ -463,6 +468,8 @@ func (x *execution) judge() {
 	for _, a := range x.actors {
 		whole := wholeRequest(a.sent)
 		switch {
+		case a.conn == nil || !a.conn.Connected() && !a.gone:
+			x.fail("unconnected", "%s cannot connect", a.Name)
 		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0 && x.kernel.Unread(a.conn) > 0:
 			x.unanswered(a)
 		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0:
@@ -472,8 +479,6 @@ func (x *execution) judge() {
 		case a.gone && !a.end && a.err == nil:
 			// it did not want to know
 		case !whole:
-		case a.conn == nil || !a.conn.Connected():
-			x.fail("unconnected", "%s cannot connect", a.Name)
 		case string(a.got) != answer && a.err != nil:
 			x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset", a.Name,
 				len(a.got), len(answer))

@@ -176,7 +176,7 @@ func TestStory(t *testing.T) {
 	r.Print(&story, 140)
 	for _, want := range []string{
 		"accept4(3) = 5", "epoll/eventloop.go:", `read(5, 16384 bytes) = 18 "GET / HTTP/1.0\r\n\r\n"`,
-		"because 5: segment 1 of a, step ", "queue a | interest 3:IN | ready 3", "a reads end of file",
+		"because 5: segment 1 of a (step ", "queue a | interest 3:IN | ready 3", "a reads end of file",
 		"Nothing is wrong in this order.",
 	} {
 		if !strings.Contains(story.String(), want) {

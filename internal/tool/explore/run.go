@@ -134,8 +134,8 @@ func endedReport(o order, mark *os.File, ended, said string) (*Report, error) {
 		return nil, fmt.Errorf("the program ended: %s\n%s", ended, said)
 	}
 	failure := &Failure{Kind: "ended", Text: "the server ends: " + ended}
-	if said != "" {
-		failure.Text += ": " + said
+	if lines := strings.Split(said, "\n"); said != "" {
+		failure.Text += ": " + lines[len(lines)-1]
 	}
 	return &Report{Executions: 1, Scenario: o.Scenarios[0], Failure: failure, Replay: o.Replay, Story: story}, nil
 }

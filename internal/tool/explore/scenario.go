@@ -70,11 +70,14 @@ func Scenarios() []Scenario {
 	connect, read, leave := act{kind: connects}, act{kind: reads}, act{kind: closes}
 	reset, end := act{kind: resets}, act{kind: halfCloses}
 	a := func(acts ...act) Client { return Client{"a", acts} }
+	headed := send("GET / HTTP/1.0\r\nX: " + strings.Repeat("x", 3000) + "\r\n\r\n")
 	long := act{kind: sends, bytes: bytes.Repeat([]byte("long "), 2000), whole: true}
 
 	return []Scenario{
 		{Name: "one", Asks: "Is one client answered, wherever its request is cut?",
 			Clients: []Client{asks("a")}},
+		{Name: "two-segments", Asks: "Is a client answered whose request comes in two segments?",
+			Clients: []Client{a(connect, half, rest, read, leave)}},
 		{Name: "leaves", Asks: "Does a client that leaves at once do harm?",
 			Clients: []Client{a(connect, leave)}},
 		{Name: "half-request", Asks: "Does a client that leaves in the middle of its request do harm?",
@@ -89,10 +92,12 @@ func Scenarios() []Scenario {
 			Clients: []Client{a(connect, send(request), send("a body"), read, leave)}},
 		{Name: "late-body", Asks: "Does the answer arrive if the client sends more after a part of it?",
 			Clients: []Client{a(connect, send(request), act{kind: reads, size: 20}, send("a body"), read, leave)}},
+		{Name: "long-request", Asks: "Is a request answered that is longer than most reads?",
+			Clients: []Client{a(connect, headed, read, leave)}},
 		{Name: "endless", Asks: "Is a request without an end refused?",
 			Clients: []Client{a(connect, long, read, leave)}, Unbounded: true},
 		{Name: "small-buffers", Asks: "Is the whole answer sent if only a part fits at a time?",
-			Clients: []Client{asks("a")}, SendBuffer: 64, ClientBuffer: 40},
+			Clients: []Client{asks("a")}, SendBuffer: 30, ClientBuffer: 80},
 		{Name: "reader-leaves", Asks: "Does a client that leaves in the middle of the answer do harm?",
 			Clients:    []Client{a(connect, send(request), act{kind: reads, size: 20}, leave)},
 			SendBuffer: 48, ClientBuffer: 40},

@@ -184,7 +184,7 @@ func (t *told) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (
 	for i, cause := range t.x.kernel.Why {
 		if i < n {
 			result += fmt.Sprintf(" [%d %s]", cause.FD, simulated.EventNames(events[i].Events))
-			why = append(why, fmt.Sprintf("%d: %s, step %d", cause.FD, cause.Text, cause.Step))
+			why = append(why, fmt.Sprintf("%d: %s (step %d)", cause.FD, cause.Text, cause.Step))
 		}
 	}
 	leave(result)

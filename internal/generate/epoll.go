@@ -1,0 +1,28 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"lesson/internal/kernel/simulated"
+)
+
+// epollRules returns the rules of docs/epoll-semantics.md, by section: each a sentence and
+// the vector that tests it.
+func epollRules() map[string]string {
+	texts := make(map[string]string)
+	for _, v := range simulated.Vectors() {
+		texts[slug(v.Section)] += fmt.Sprintf("**%s**\n\n```\n%s\n```\n\n", v.Rule, strings.Join(v.Lines, "\n"))
+	}
+	for section, text := range texts {
+		texts[section] = strings.TrimSuffix(text, "\n\n")
+	}
+	return texts
+}
+
+// slug returns the name of a section in a mark of the page.
+func slug(section string) string {
+	return strings.ReplaceAll(strings.ToLower(section), " ", "-")
+}
