@@ -102,6 +102,9 @@ func TestTheLessonsAreRight(t *testing.T) {
 			only = append(only, c.Address)
 		}
 	}
+	if proof.Exhaustive() {
+		t.Logf("exhaustive: all %d cases against each lesson", len(only))
+	}
 	var names []string
 	for _, l := range lesson.All() {
 		names = append(names, l.Name)
