@@ -512,13 +512,13 @@ func (x *execution) unanswered(a *actor) {
 
 // begin begins a step of the story that is no system call; note ends it.
 func (x *execution) begin() {
-	if x.story != nil {
+	if x.story != nil && !x.story.full() {
 		x.story.add(x, "", "")
 	}
 }
 
 func (x *execution) note(format string, args ...any) {
-	if x.story != nil {
+	if x.story != nil && !x.story.full() {
 		last := &x.story.Steps[len(x.story.Steps)-1]
 		last.Text = fmt.Sprintf(format, args...)
 		last.State = x.kernel.State()

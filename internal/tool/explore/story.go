@@ -45,6 +45,12 @@ type Step struct {
 	State simulated.State `json:"state"`
 }
 
+// maxSteps bounds a story. Only a server that repeats itself has a longer one.
+const maxSteps = 400
+
+// full reports whether nothing more is recorded.
+func (s *Story) full() bool { return len(s.Steps) >= maxSteps }
+
 func (s *Story) add(x *execution, who, text string) {
 	s.Steps = append(s.Steps, Step{Who: who, Text: text, State: x.kernel.State()})
 	s.save()

@@ -57,13 +57,16 @@ func (t *told) enter(name string, fd int, args string, values ...any) func(resul
 	file, number := line()
 	story, x := t.x.story, t.x
 	at := -1
+	if story.full() {
+		return func(string) {}
+	}
 	story.announce(callKey{name, fd}, func() {
 		at = len(story.Steps)
 		story.add(x, "server", text+" waits")
 		story.Steps[at].File, story.Steps[at].Line = file, number
 	})
 	return func(result string) {
-		if x.done || at < 0 {
+		if x.done || at < 0 || story.full() {
 			return
 		}
 		if at == len(story.Steps)-1 { // nothing has happened meanwhile
@@ -176,7 +179,7 @@ func (t *told) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (
 	}
 	leave := t.enter("epoll_wait", -1, "%d, %s", epfd, timeout)
 	n, err := t.Kernel.EpollWait(epfd, events, milliseconds)
-	if t.x.done {
+	if t.x.done || t.x.story.full() {
 		return n, err
 	}
 	result := outcome(n, err)
