@@ -125,7 +125,7 @@ func (e Exercise) restore(dir string) (kept string, err error) {
 			return "", err
 		}
 	}
-	return kept, replace(file, []byte(e.Source))
+	return kept, replace(file, []byte(e.Source), 0o644)
 }
 
 // keep writes a file that was not there before.

@@ -140,6 +140,9 @@ func TestRestore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if info, err := os.Stat(main); err != nil || info.Mode() != 0o644 {
+			t.Errorf("%s: main.go is %v, %v; want mode 0644", test.what, info.Mode(), err)
+		}
 		if test.kept == "" && kept != "" || test.kept != "" && kept != filepath.Join(dir, test.kept) {
 			t.Errorf("%s: kept as %q, want %q", test.what, kept, test.kept)
 		}

@@ -361,7 +361,7 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			what: "another one is not judged", unjudged: []string{other},
-			shows: []string{"The rest: 2 hold, 0 fail, 1 not judged.\n", "All 4 cases hold"},
+			shows: []string{"The rest: 2 hold, 0 fail, 1 not judged (" + other + ").\n", "All 4 cases hold"},
 			stage: Solved,
 		},
 		{

@@ -156,6 +156,13 @@ func with(v check.Verdict, results []check.Result) []check.Result {
 	return slices.DeleteFunc(slices.Clone(results), func(r check.Result) bool { return r.Verdict != v })
 }
 
+func addresses(results []check.Result) (found []string) {
+	for _, r := range results {
+		found = append(found, r.Address)
+	}
+	return found
+}
+
 // show shows results: those that fail at length. It leaves out their likely
 // cause: to find that is the exercise, and hints are given one at a time.
 func (d *Desk) show(results []check.Result, verbose bool) {
@@ -179,8 +186,10 @@ func (d *Desk) showRest(results []check.Result, verbose bool) {
 	}
 	failed := with(check.Fails, results)
 	text := fmt.Sprintf("The rest: %d hold, %d fail", len(with(check.Holds, results)), len(failed))
-	if n := len(with(check.NotJudged, results)); n > 0 {
-		text += fmt.Sprintf(", %d not judged", n)
+	unjudged := with(check.NotJudged, results)
+	if len(unjudged) > 0 {
+		text += fmt.Sprintf(", %d not judged (%s)",
+			len(unjudged), strings.Join(addresses(unjudged), ", "))
 	}
 	fmt.Fprintf(d.Out, "\n%s.\n", text)
 	if verbose {
@@ -198,10 +207,7 @@ func (d *Desk) showRest(results []check.Result, verbose bool) {
 // conclude remembers what has been found, and says what comes next.
 func (d *Desk) conclude(e Exercise, f Finding, o CheckOptions) error {
 	all := append(slices.Clone(f.About), f.Rest...)
-	var failing []string
-	for _, r := range with(check.Fails, all) {
-		failing = append(failing, r.Address)
-	}
+	failing := addresses(with(check.Fails, all))
 	// What the exercise is about must have been seen to hold.
 	unjudged := with(check.NotJudged, f.About)
 	f.Solved = len(failing) == 0 && len(unjudged) == 0 && len(f.About) > 0

@@ -115,6 +115,11 @@ func understand(text []byte) (content, error) {
 	if _, err := decoder.Token(); err != io.EOF {
 		return c, errors.New("something follows its end")
 	}
+	for name, p := range c.Exercises {
+		if p.Hints < 0 {
+			return c, fmt.Errorf("%q has %d hints", name, p.Hints)
+		}
+	}
 	return c, nil
 }
 
@@ -158,7 +163,7 @@ func (r Record) Update(name string, change func(*Progress)) (err error) {
 	if err != nil {
 		return err
 	}
-	return replace(r.File, append(text, '\n'))
+	return replace(r.File, append(text, '\n'), 0o600)
 }
 
 // flock waits for the lock on a file that is open.
@@ -171,9 +176,12 @@ func flock(file *os.File) error {
 	}
 }
 
-// replace gives a file a new text, in one go: whoever opens it finds the old
-// text or the new one.
-func replace(file string, text []byte) (err error) {
+// replace gives a file a new text, in one go: a program that opens it finds the old
+// text or the new one. The file keeps its mode; a new one gets the given mode.
+func replace(file string, text []byte, mode fs.FileMode) (err error) {
+	if info, err := os.Stat(file); err == nil {
+		mode = info.Mode().Perm()
+	}
 	// Whatever the file was called, a name that begins with "." is no Go file,
 	// and nothing that watches the folder for those sees it.
 	temporary, err := os.CreateTemp(filepath.Dir(file), ".lesson-*")
@@ -186,6 +194,7 @@ func replace(file string, text []byte) (err error) {
 		}
 	}()
 	_, err = temporary.Write(text)
+	err = errors.Join(err, temporary.Chmod(mode))
 	if err == nil {
 		err = temporary.Sync()
 	}

@@ -80,6 +80,7 @@ func TestRecordThrowsNothingAway(t *testing.T) {
 		{"a list", `[]`},
 		{"a field of another version", `{"exercises": {"01-a": {"stars": 3}}}`},
 		{"another type", `{"exercises": {"01-a": {"hints": "two"}}}`},
+		{"fewer hints than none", `{"exercises": {"01-a": {"hints": -5}}}`},
 	}
 	for _, test := range tests {
 		record := recordIn(t)
