@@ -44,12 +44,8 @@ var marks = regexp.MustCompile(
 
 // unread are the pages that no reader reads, each with its reason.
 var unread = map[string]string{
-	"docs/07-when-clients-misbehave.md":  later,
-	"docs/11-many-cores-and-machines.md": later,
-	"docs/bench.md":                      "it measures for minutes, and needs a quiet machine",
+	"docs/bench.md": "it measures for minutes, and needs a quiet machine",
 }
-
-const later = "what it says in words has no marks yet"
 
 // mostNotRun bounds the blocks that are marked as not run or not compared.
 const mostNotRun = 52
