@@ -21,7 +21,7 @@ var crowds = []Case{
 		alone: true,
 		Must:  "A hundred clients that come at the same time are all answered.",
 		Why:   "Clients do not queue up outside; the accept queue is there for them.",
-		Cause: "A short backlog (clients then try again after 1 s, 3 s, 7 s), or connections that" +
+		Cause: "A short backlog (clients then try again after a second, or later), or connections that" +
 			" are accepted and forgotten.",
 		script: []step{everybody(crowdSize)},
 	},
@@ -58,7 +58,7 @@ var crowds = []Case{
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"19-short-queue"},
 		needs: toStart, alone: true,
 		Must:  fmt.Sprintf("The accept queue has room for %d.", crowdSize),
-		Why:   "A SYN that finds it full is ignored, and the client tries again after 1 s, 3 s, 7 s.",
+		Why:   "A SYN that finds it full is ignored, and the client tries again after a second, or later.",
 		Cause: "A small backlog in listen(2), or net.core.somaxconn below it.",
 		script: []step{
 			stop(), own(fmt.Sprintf("%d clients connect at the same time; each must find room",

@@ -147,7 +147,7 @@ var requests = []Case{
 		Must:       "What a client sends does not reach the terminal as it came.",
 		Why: "Escape sequences move the cursor, change the title, and on some terminals type:" +
 			" a client must not write to the terminal of whoever runs the server.",
-		Cause: "Requests are printed as they came. Escape what is not printable.",
+		Cause: printsRaw,
 		script: []step{
 			connect("a"), send("a", "GET /\x1b[31mred\x1b]0;title\x07 HTTP/1.0\r\n\r\n"), answered("a"),
 			own("the server is ended (SIGTERM), so that it has written all", endsToWrite),
@@ -231,13 +231,16 @@ func endsToWrite(t *trial) error {
 
 const writesWithin = 2 * time.Second
 
+const printsRaw = "Requests are printed as they came. Escape what is not printable."
+
 func noEscapes(t *trial) error {
 	output := t.server.Proc.Output()
 	if i := bytes.IndexByte(output, 0x1b); i >= 0 {
-		return fails(
-			"in its output: "+quote(output[i:]),
-			`something like "\x1b" in its place, or nothing`,
-		)
+		return &failure{
+			got:   "in its output: " + quote(output[i:]),
+			want:  `something like "\x1b" in its place, or nothing`,
+			cause: printsRaw, // and not that SIGTERM has ended it
+		}
 	}
 	return nil
 }

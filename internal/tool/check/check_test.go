@@ -487,3 +487,13 @@ func TestOwnDescriptorsAreNotTheServersFault(t *testing.T) {
 		t.Errorf("a server that refuses: %v", err)
 	}
 }
+
+// The script of a case may end the server. How it ended then is not the cause.
+func TestTheCauseIsTheCases(t *testing.T) {
+	report, err := Run(t.Context(), Target{Command: command(serveWrong, "prints, and has no handler")},
+		Options{Model: EventLoop, Only: []string{"requests/printed-safely"}})
+	must(t, err)
+	if r := report.Results[0]; r.Verdict != Fails || r.Cause != printsRaw {
+		t.Errorf("%s, because %q; want %q", r.Verdict, r.Cause, printsRaw)
+	}
+}

@@ -193,7 +193,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		if result.Process, err = t.server.obituary(ctx); err != nil {
 			break
 		}
-		result.Cause = cmp.Or(telling(result.Process), failed.cause, result.Cause)
+		result.Cause = cmp.Or(failed.cause, telling(result.Process), result.Cause)
 		if s.Proc == nil && !listening(s.Addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")

@@ -126,7 +126,7 @@ func (w *wrong) run(addr string) error {
 	w.pool = make(chan struct{}, 4)
 	signals := make(chan os.Signal, 1)
 	switch w.fault {
-	case "no handler of signals":
+	case "no handler of signals", "prints, and has no handler":
 	case "deaf to SIGTERM":
 		signal.Ignore(unix.SIGTERM)
 	case "fails on SIGINT":
@@ -332,7 +332,7 @@ func (w *wrong) answer(c *net.TCPConn, request []byte) {
 		response = []byte("HTTP/1.0 200 OK\r\n\r\nHello, you!")
 	case "answers nothing":
 		response = nil
-	case "prints as it comes":
+	case "prints as it comes", "prints, and has no handler":
 		fmt.Printf("%s\n", request)
 		_ = os.Stdout.Sync()
 	case "answers each":
