@@ -13,7 +13,7 @@ var (
 	blocked  = regexp.MustCompile(`\s*\(blocked [\d.]+ m?s\)`)
 	duration = regexp.MustCompile(`\d[\d.,]* ?(ns|µs|ms|s|min)\b`)
 	number   = regexp.MustCompile(`(0x|ino:)[0-9a-f]+|\d[\d.,]*`)
-	bars     = regexp.MustCompile(`[░▒█▪·]+|^  server +[a-z▪ ]+$`)
+	bars     = regexp.MustCompile(`[-░▒█▪·]*[░▒█▪·]|^  server +[a-z▪ ]+$`)
 )
 
 // shape returns a line without what differs from run to run: numbers, times, widths.
