@@ -83,7 +83,7 @@ func DescriptorOf(pid int, inode uint32) (fd int, open bool, err error) {
 }
 
 // Duplicate returns a descriptor of this program for what a descriptor of another
-// process stands for: pidfd_getfd(2), Linux 5.6. Whoever may trace the process may do it.
+// process stands for: pidfd_getfd(2), Linux 5.6. It takes the right to trace the process.
 func Duplicate(pid, fd int) (int, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {

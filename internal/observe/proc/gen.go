@@ -43,7 +43,7 @@ const callNames = %s%s%[1]s
 }
 
 // table lists the names in the order of x/sys, which is that of the numbers. A
-// number stands only where it is not the one after the last.
+// number is written only where it is not the one after the last.
 func table(source string) string {
 	var lines []string
 	line, next := "", "-"

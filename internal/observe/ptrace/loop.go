@@ -17,9 +17,9 @@ import (
 	"lesson/internal/observe/proc"
 )
 
-// PTRACE_O_TRACESYSGOOD tells a stop in a system call from SIGTRAP. The others
+// PTRACE_O_TRACESYSGOOD distinguishes a stop in a system call from SIGTRAP. The others
 // make every thread and process that is born to a tracee a tracee too, before it
-// runs. Of execve there is nothing to be told: it is a call like others.
+// runs. Of execve nothing more need be known: it is a call like others.
 const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE |
 	unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
 
@@ -49,8 +49,8 @@ func (t *Tracer) run(pids []int, attached chan<- struct{}) {
 		Tracer: t, tracees: map[int]bool{}, born: map[int]bool{}, ended: map[int]bool{},
 	}
 	for {
-		// One that was just making a thread when it was seized has made one that is no
-		// tracee. Whoever has stopped is past that: are there more?
+		// A thread that was just creating another when it was seized has created one that
+		// is no tracee. When all have stopped, that is over: are there more?
 		if attached != nil && !l.stopping && l.allStopped() {
 			more, err := l.seize(pids)
 			if err != nil {
@@ -81,7 +81,7 @@ func (t *Tracer) run(pids []int, attached chan<- struct{}) {
 	}
 }
 
-// allStopped says whether every thread that was seized has stopped since.
+// allStopped reports whether every thread that was seized has stopped since.
 func (l *loop) allStopped() bool {
 	for tid, stopped := range l.tracees {
 		if stopped {
@@ -95,8 +95,8 @@ func (l *loop) allStopped() bool {
 	return true
 }
 
-// seize makes all threads of the processes tracees and lets them stop. It says
-// whether there were any that were none.
+// seize makes all threads of the processes tracees and lets them stop. It returns
+// whether there were any that were none before.
 func (l *loop) seize(pids []int) (more bool, err error) {
 	// While threads end, by execve perhaps, the list of them is not to be trusted.
 	const tries = 10
@@ -116,7 +116,7 @@ func (l *loop) seize(pids []int) (more bool, err error) {
 	return more, nil
 }
 
-// seizeProcess makes tracees of all threads that are there now. It says how many
+// seizeProcess makes tracees of all threads that are there now. It returns how many
 // it has seized, how many are tracees now, and why one is not: ESRCH has ended.
 func (l *loop) seizeProcess(pid int) (seized, ours int, failed error) {
 	threads := proc.ThreadIDs(pid)
@@ -167,7 +167,7 @@ func reap(pid int) error {
 	return nil
 }
 
-// bury waits for a thread that has ended, unless somebody else has done so.
+// bury waits for a thread that has ended, unless something else has done so.
 func bury(tid int) error {
 	_, err := unix.Wait4(tid, nil, unix.WALL|unix.WNOHANG, nil)
 	if err != nil && err != unix.ECHILD {
@@ -176,14 +176,14 @@ func bury(tid int) error {
 	return nil
 }
 
-// wait finds the next news of a tracee: that it stands still, or has ended.
+// wait finds the next news of a tracee: that it has stopped, or has ended.
 // ECHILD when there is no tracee, EINTR when it is worth looking at l.stop again.
 func (l *loop) wait() error {
 	if !l.stopping && len(l.ended) == 0 {
 		return l.waitid(unix.P_ALL, 0, 0)
 	}
 	// The end of a child of ours is left where its owner finds it, and so waitid
-	// would tell of it again and again. So ask for the others, one by one, for as
+	// would return it again and again. So ask for the others, one by one, for as
 	// long as that lasts.
 	for tid := range l.tracees {
 		err := l.waitid(unix.P_PID, tid, unix.WNOHANG)
@@ -198,7 +198,7 @@ func (l *loop) wait() error {
 			delete(l.ended, tid)
 		}
 	}
-	// A tracee may be there that its parent was killed too early to tell of.
+	// There may be a tracee whose parent was killed before it was reported.
 	if err := l.waitid(unix.P_ALL, 0, unix.WNOHANG); err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (l *loop) wait() error {
 	return unix.EINTR
 }
 
-// handle does what the news of a tracee ask for, and lets it go on.
+// handle does what the news of a tracee require, and lets it continue.
 func (l *loop) handle(tid int) error {
 	if l.news.code != trapped {
 		return l.end(tid)
@@ -310,7 +310,7 @@ func (l *loop) fail(err error) {
 	l.letGo()
 }
 
-// trapped is CLD_TRAPPED: the thread stands still until it is told to go on. The
+// trapped is CLD_TRAPPED: the thread is stopped until it is continued. The
 // other codes that waitid is asked for have to do with its end.
 const trapped = 4
 
@@ -327,7 +327,7 @@ type news struct {
 // __WNOTHREAD leaves out those of other threads, and __WCLONE the children that
 // this thread may have started before it became a tracer: it admits only those
 // which end with another signal than SIGCHLD, and tracees. With WNOWAIT the news
-// stay news: a stop until the tracee goes on, an end until it is waited for.
+// stay news: a stop until the tracee continues, an end until it is waited for.
 func (l *loop) waitid(idType, id int, flags uintptr) error {
 	return waitid(&l.news, idType, id, unix.WNOTHREAD|unix.WCLONE|flags)
 }
@@ -369,7 +369,7 @@ type syscallInfo struct {
 const wake = unix.Signal(64)
 
 // interruptible makes a system call fail with EINTR when wake comes. The Go
-// runtime has signals caught with SA_RESTART, and so waitid would go on waiting.
+// runtime has signals caught with SA_RESTART, and so waitid would continue to wait.
 var interruptible = sync.OnceValue(func() error {
 	var action [4]uint64 // the kernel's sigaction: a handler, flags, and more
 	const restart, setSize = 0x10000000, 8

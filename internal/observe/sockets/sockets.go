@@ -202,7 +202,7 @@ func request(local, remote netip.AddrPort, states uint32) []byte {
 	return p
 }
 
-// messages reads what one datagram holds, and says whether more will follow.
+// messages reads what one datagram holds, and reports whether more will follow.
 func messages(p []byte) (found []Socket, more bool, err error) {
 	native := binary.NativeEndian
 	for len(p) >= unix.NLMSG_HDRLEN {
