@@ -194,18 +194,9 @@ func (c *Clients) Play(ctx context.Context, s Scenario) Record {
 	return c.Record()
 }
 
-// Do does one act, whatever its At, and waits until it is done: a flood or a read
-// continues after that. The error is also in the Record.
-func (c *Clients) Do(a Act) error {
-	done := make(chan error, 1)
-	if err := c.Queue(a, func(err error) { done <- err }); err != nil {
-		return err
-	}
-	return <-done
-}
-
-// Queue lets a client do an act when it has done its earlier ones, and calls done,
-// unless that is nil, as soon as Do would return. It returns ErrNotThere for an unknown
+// Queue lets a client do an act when it has done its earlier ones, whatever its At. It
+// then calls done, unless that is nil, with the error, which is also in the Record; a
+// flood or a read continues after that. Queue itself returns ErrNotThere for an unknown
 // client that does not connect, ErrTooMany, or ErrOver.
 func (c *Clients) Queue(a Act, done func(error)) error {
 	if done == nil {

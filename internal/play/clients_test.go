@@ -91,6 +91,15 @@ func on(t *testing.T, addr netip.AddrPort) (*Clients, func(Act)) {
 	}
 }
 
+// Do does one act, and waits until it is done.
+func (c *Clients) Do(a Act) error {
+	done := make(chan error, 1)
+	if err := c.Queue(a, func(err error) { done <- err }); err != nil {
+		return err
+	}
+	return <-done
+}
+
 // c returns what has become of the one client.
 func c(p *Clients) Seen { return p.Record().Clients[0] }
 
