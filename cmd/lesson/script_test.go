@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -29,7 +30,18 @@ import (
 
 // TestMain lets the scripts run this test binary as the command lesson.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"lesson": main})
+	testscript.Main(abreast{m}, map[string]func(){"lesson": main})
+}
+
+// abreast runs more tests at a time than there are processors: most of them wait.
+type abreast struct{ *testing.M }
+
+func (a abreast) Run() int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err) // there is no such flag
+	}
+	return a.M.Run()
 }
 
 // TestScript runs testdata/script/*.txtar. Beside the commands of testscript, a
