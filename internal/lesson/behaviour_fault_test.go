@@ -319,6 +319,7 @@ func failuresAtRandom(t *testing.T, l lesson.Lesson) {
 	again := level(l)
 	for _, seed := range []uint64{1, 2, 3} {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, l)
 			r.wrap = faulty(kernel.Seeded(seed, share, again))
 			const abreast = 10

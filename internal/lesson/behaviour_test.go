@@ -102,7 +102,7 @@ func TestBehaviour(t *testing.T) {
 // TestMain lets the tests, which mostly wait, run side by side on more threads
 // than there are processors, and looks at what all of them leave behind.
 func TestMain(m *testing.M) {
-	const abreast = 16
+	const abreast = 48
 	flag.Parse()
 	runtime.GOMAXPROCS(max(abreast, runtime.GOMAXPROCS(0)))
 	if err := flag.Set("test.parallel", strconv.Itoa(abreast)); err != nil {
