@@ -703,15 +703,19 @@ func playToTheEnd(p *tab) {
 	})()`)
 }
 
-func waitForFile(t *testing.T, pattern string) string {
+// waitForFile waits for a whole file of JSON: the browser writes it piece by piece.
+func waitForFile(t *testing.T, pattern string) (name string) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if names, _ := filepath.Glob(pattern); len(names) > 0 { // the pattern is right
-			return names[0]
+	proof.Eventually(t, "a whole file "+pattern, func() bool {
+		names, _ := filepath.Glob(pattern) // the pattern is right
+		if len(names) == 0 {
+			return false
 		}
-	}
-	t.Fatalf("no file %s", pattern)
-	return ""
+		name = names[0]
+		text, err := os.ReadFile(name)
+		return err == nil && json.Valid(text)
+	})
+	return name
 }
 
 func checkRecording(t *testing.T, file string) {
