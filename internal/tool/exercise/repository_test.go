@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -245,8 +244,8 @@ func verdicts(t *testing.T, shows func(Exercise) []string) {
 	g := carried(t)
 	all := suspects(t, g, shows)
 	programs := buildAll(t, g, all)
-	// A check mostly waits.
-	places := make(chan struct{}, 2*runtime.NumCPU())
+	const sideBySide = 3 // a check mostly waits
+	places := make(chan struct{}, sideBySide)
 	for _, s := range all {
 		t.Run(strings.Join(s.names, ", "), func(t *testing.T) {
 			t.Parallel()
