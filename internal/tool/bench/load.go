@@ -161,6 +161,7 @@ type generator struct {
 type caller struct {
 	fd        int
 	number    int
+	turn      int32 // of its connections: which one an event is for
 	connected bool
 	got       int           // bytes of the answer
 	due, sent time.Duration // when the request was
@@ -228,7 +229,11 @@ func (g *generator) loop() error {
 			return err
 		}
 		for _, event := range g.events[:n] {
-			if err := g.handle(&g.clients[event.Fd], event.Events); err != nil {
+			c := &g.clients[event.Fd]
+			if c.fd < 0 || c.turn != event.Pad {
+				continue // of a connection that lives on in a process that has just been forked
+			}
+			if err := g.handle(c, event.Events); err != nil {
 				return err
 			}
 		}
@@ -292,7 +297,7 @@ func (g *generator) connect(c *caller) error {
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
-	*c = caller{fd: fd, number: c.number, due: c.due, sent: c.sent}
+	*c = caller{fd: fd, number: c.number, turn: c.turn + 1, due: c.due, sent: c.sent}
 	g.deadlines.Add(c, &c.deadline, c.sent)
 	if err := g.leaveFrom(fd); err != nil {
 		return err
@@ -311,6 +316,7 @@ func (g *generator) connect(c *caller) error {
 	event := unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
 		Fd:     int32(c.number),
+		Pad:    c.turn, // the other half of epoll_data
 	}
 	if err := g.kernel.EpollCtl(g.epoll, unix.EPOLL_CTL_ADD, fd, event); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)

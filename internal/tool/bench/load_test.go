@@ -499,3 +499,42 @@ func TestLearn(t *testing.T) {
 		t.Error("nobody has answered, and that is no error")
 	}
 }
+
+// A process that starts meanwhile has our descriptors until it becomes its program. A
+// connection that we close lives on there, and epoll reports what still arrives for it.
+// A duplicate of the descriptor does the same.
+func TestAnEventOfAConnectionThatWasClosed(t *testing.T) {
+	l := loadOn(serve(t, func(n int64, c *net.TCPConn) {
+		if n > 1 {
+			respond(c, protocol.Response)
+			lingering(c)
+			return
+		}
+		fd, err := unix.Dup(descriptorOf(c.RemoteAddr().(*net.TCPAddr).Port))
+		if err != nil {
+			t.Error(err)
+		}
+		time.Sleep(100 * time.Millisecond) // the client has given up, and has not begun again
+		respond(c, protocol.Response)
+		time.Sleep(50 * time.Millisecond) // and has the event
+		_ = unix.Close(fd)
+	}))
+	l.clients, l.rate, l.most = 1, 4, 0
+	l.during, l.timeout = 500*time.Millisecond, 50*time.Millisecond
+	out, err := l.run(context.Background())
+	// On a busy machine the second may be late, too.
+	if late := out.errors.Timeout; err != nil || late < 1 || out.served+late != 2 || out.errors.All() != late {
+		t.Errorf("served %d, %+v, %v; want one answer, and one that is late", out.served, out.errors, err)
+	}
+}
+
+// descriptorOf returns the descriptor of this process that is bound to a port.
+func descriptorOf(port int) int {
+	for fd := range 4096 {
+		at, err := unix.Getsockname(fd)
+		if in, ok := at.(*unix.SockaddrInet4); err == nil && ok && in.Port == port {
+			return fd
+		}
+	}
+	return -1
+}
