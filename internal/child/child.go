@@ -111,7 +111,7 @@ func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, err
 	if !p.ChoosesPort() {
 		process.port = addr.Port()
 	}
-	s := &Server{Addr: addr, Proc: process}
+	s := &Server{Addr: addr, Proc: process, looked: time.Now()}
 	if err := s.awaitListener(ctx, p.ChoosesPort()); err != nil {
 		return nil, errors.Join(s.startError(command, p.ChoosesPort(), err), s.End())
 	}
@@ -200,9 +200,24 @@ func (s *Server) listensAt() (netip.AddrPort, error) {
 		return found, fmt.Errorf("ended before it listened: %s", how)
 	}
 	listeners, err := sockets.Listeners(0)
-	const again = time.Second // one of the processes may have given its listener to another
-	if err != nil || slices.Equal(listeners, s.others) && time.Since(s.looked) < again {
+	if err != nil {
 		return found, err
+	}
+	for _, l := range listeners { // the child itself is soon looked at, and often has it
+		if l.Local.Port() != s.Addr.Port() {
+			continue
+		}
+		if _, holds, err := proc.DescriptorOf(s.Proc.Pid(), l.Inode); holds && err == nil {
+			s.holders, s.others = []int{s.Proc.Pid()}, nil
+			return reachedAt(l), nil
+		}
+	}
+	const (
+		soon  = 20 * time.Millisecond // when other servers start at the same time
+		again = time.Second           // one of the processes may have given its listener to another
+	)
+	if since := time.Since(s.looked); since < soon || slices.Equal(listeners, s.others) && since < again {
+		return found, nil
 	}
 	s.others, s.looked = listeners, time.Now()
 	tree, err := s.Proc.Tree()

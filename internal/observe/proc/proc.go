@@ -42,13 +42,13 @@ func All() ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Process
+	all, buffer := make([]Process, 0, len(entries)), make([]byte, 0, readSize)
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue // not a process
 		}
-		fields, err := stat(fmt.Sprintf("/proc/%d/stat", pid))
+		fields, err := stat("/proc/"+entry.Name()+"/stat", buffer)
 		if errors.Is(err, ErrGone) {
 			continue
 		}
@@ -57,8 +57,11 @@ func All() ([]Process, error) {
 		}
 		const threads = 20 - 3 // counted from 1, and the first two are cut off
 		p := Process{Pid: pid, Zombie: strings.Contains("ZX", fields[0]) && fields[threads] <= "1"}
-		parents := strings.Join(fields[1:4], " ")
-		if _, err := fmt.Sscan(parents, &p.Parent, &p.Group, &p.Session); err != nil {
+		var err1, err2, err3 error
+		p.Parent, err1 = strconv.Atoi(fields[1])
+		p.Group, err2 = strconv.Atoi(fields[2])
+		p.Session, err3 = strconv.Atoi(fields[3])
+		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 		}
 		all = append(all, p)
@@ -67,18 +70,45 @@ func All() ([]Process, error) {
 }
 
 // stat returns the fields of a file /proc/PID/stat from the third on, the state: the
-// second is a name in parentheses, which may contain spaces and parentheses.
-func stat(file string) ([]string, error) {
-	text, err := os.ReadFile(file)
+// second is a name in parentheses, which may contain spaces and parentheses. It reads into
+// the buffer, if that is not nil.
+func stat(file string, buffer []byte) ([]string, error) {
+	text, err := read(file, buffer)
 	if err != nil {
 		return nil, gone(err)
 	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	const first = 24 - 2 // as many as Linux 2.6 has, and more than are needed
+	rest := string(text[bytes.LastIndexByte(text, ')')+1:])
+	fields := strings.SplitN(strings.TrimPrefix(rest, " "), " ", first+1)
 	if len(fields) < first {
 		return nil, fmt.Errorf("%s has %d fields", file, len(fields)+2)
 	}
 	return fields, nil
+}
+
+// readSize is more than most files of /proc have, in bytes.
+const readSize = 2048
+
+// read is os.ReadFile with fewer system calls: a look at all processes reads a file of
+// each. It reads into the buffer, if that is not nil.
+func read(file string, buffer []byte) ([]byte, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: file, Err: err}
+	}
+	defer unix.Close(fd) // nothing is lost when this fails
+	text := buffer[:0]
+	for {
+		text = slices.Grow(text, readSize/4)
+		n, err := unix.Read(fd, text[len(text):cap(text)])
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: file, Err: err}
+		}
+		if n == 0 {
+			return text, nil
+		}
+		text = text[:len(text)+n]
+	}
 }
 
 // HasEnv reports whether a process was started with this variable, given as NAME=value,
@@ -193,7 +223,7 @@ func all(pid int, such func(state byte) bool) (bool, error) {
 		return false, ErrGone
 	}
 	for _, file := range files {
-		fields, err := stat(file)
+		fields, err := stat(file, nil)
 		if errors.Is(err, ErrGone) {
 			continue // that thread has ended
 		}

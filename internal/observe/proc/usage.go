@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +110,7 @@ func UsedByThisThread() (Thread, error) { return usedByThread("/proc/thread-self
 func ticks(pid int) (user, system time.Duration, err error) {
 	const tick = 10 * time.Millisecond
 	const utime, stime = 14 - 3, 15 - 3 // counted from 1, and the first two are cut off
-	fields, err := stat(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := stat(fmt.Sprintf("/proc/%d/stat", pid), nil)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -126,7 +125,7 @@ func ticks(pid int) (user, system time.Duration, err error) {
 // schedstat returns how long a thread has run, and has been runnable and waited for
 // a processor: Documentation/scheduler/sched-stats.rst.
 func schedstat(task string) (ran, waited time.Duration, err error) {
-	text, err := os.ReadFile(task + "/schedstat")
+	text, err := read(task+"/schedstat", nil)
 	if err != nil {
 		return 0, 0, gone(err)
 	}
@@ -139,7 +138,7 @@ func schedstat(task string) (ran, waited time.Duration, err error) {
 // numbers returns the number that follows each key in a file of lines "key: number …".
 // A process that is about to end has no memory any more, and no such lines.
 func numbers(file string, keys ...string) ([]int64, error) {
-	text, err := os.ReadFile(file)
+	text, err := read(file, nil)
 	if err != nil {
 		return nil, gone(err)
 	}

@@ -294,7 +294,8 @@ func until(
 func poll(
 	ctx context.Context, over func() bool, holds func() (bool, error),
 ) (bool, error) {
-	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+	// Many conditions look at all processes of the machine: after a while, not too often.
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		ok, err := holds()
 		if ok || err != nil {
 			return ok, err
