@@ -135,6 +135,7 @@ func TestSelect(t *testing.T) {
 }
 
 func TestWhatCannotRun(t *testing.T) {
+	t.Parallel()
 	free, err := child.FreePort()
 	must(t, err)
 	for _, c := range []struct {
@@ -153,6 +154,7 @@ func TestWhatCannotRun(t *testing.T) {
 		{"no such case", Target{Command: []string{"true"}}, []string{"nosuch"}, "no case or group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			report, err := Run(t.Context(), c.target, Options{Only: c.only})
 			if report != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, %v, want %q", report, err, c.want)
@@ -163,11 +165,12 @@ func TestWhatCannotRun(t *testing.T) {
 
 // A server that runs already is watched, but not touched.
 func TestARunningServer(t *testing.T) {
+	t.Parallel()
 	target := Target{Command: command(serveWrong, "none")}
 	s, err := target.start(t.Context(), time.Minute)
 	must(t, err)
 	defer func() { must(t, s.End()) }()
-	report, err := Run(t.Context(), Target{Addr: s.Addr}, Options{})
+	report, err := Run(t.Context(), Target{Addr: s.Addr}, Options{Only: addresses(notAlone)})
 	must(t, err)
 	for _, r := range report.Results {
 		switch {
@@ -244,6 +247,7 @@ func childrenOf(pid int) (children []string, err error) {
 }
 
 func TestWatchJudgesAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "server.sh")
 	write := func(fault string) {
@@ -432,6 +436,7 @@ func TestJUnit(t *testing.T) {
 }
 
 func TestProgressAndOrder(t *testing.T) {
+	t.Parallel()
 	var seen []int
 	report, err := Run(t.Context(), Target{Command: command(serveWrong, "none")}, Options{
 		Only: []string{"requests"}, Jobs: 3,

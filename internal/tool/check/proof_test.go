@@ -3,7 +3,6 @@
 package check
 
 import (
-	"runtime"
 	"testing"
 	"time"
 
@@ -42,7 +41,7 @@ func faults() (names []string, fails map[string][]Case) {
 // short the clients' patience is, and so their patience is short.
 func TestFaultsFailTheirCases(t *testing.T) {
 	names, fails := faults()
-	limited(t, 2, names, func(t *testing.T, fault string) {
+	sideBySide(t, names, func(t *testing.T, fault string) {
 		r := &runner{
 			target: Target{Command: command(serveWrong, fault)},
 			options: Options{
@@ -60,14 +59,12 @@ func TestFaultsFailTheirCases(t *testing.T) {
 	})
 }
 
-// limited runs a subtest for each name, at most so many for each processor at a time.
-func limited(t *testing.T, each int, names []string, test func(*testing.T, string)) {
-	places := make(chan struct{}, each*runtime.NumCPU())
+// sideBySide runs a subtest for each name, beside other tests.
+func sideBySide(t *testing.T, names []string, test func(*testing.T, string)) {
+	t.Parallel()
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			places <- struct{}{}
-			defer func() { <-places }()
 			test(t, name)
 		})
 	}
@@ -75,12 +72,36 @@ func limited(t *testing.T, each int, names []string, test func(*testing.T, strin
 
 // The same server without a fault: what fails above fails for the fault.
 func TestTheServerWithoutFaultIsRight(t *testing.T) {
+	t.Parallel()
+	rightWithoutFault(t, func(c Case) bool { return !c.alone })
+}
+
+func TestTheServerWithoutFaultIsRightAlone(t *testing.T) {
+	rightWithoutFault(t, func(c Case) bool { return c.alone })
+}
+
+func rightWithoutFault(t *testing.T, such func(Case) bool) {
+	t.Helper()
 	report, err := Run(t.Context(), Target{Command: command(serveWrong, "none")}, Options{
-		Timeout: time.Second,
+		Timeout: time.Second, Only: addresses(such),
 	})
 	must(t, err)
 	allHold(t, report)
 }
+
+// addresses returns the addresses of such cases.
+func addresses(such func(Case) bool) (found []string) {
+	for _, c := range Cases() {
+		if such(c) {
+			found = append(found, c.Address)
+		}
+	}
+	return found
+}
+
+// notAlone reports whether an ordinary run judges a case beside other tests. The cases
+// that need the machine for themselves are left to the exhaustive run.
+func notAlone(c Case) bool { return proof.Exhaustive() || !c.alone }
 
 // allHold demands that every case that is asked of such a server has been judged
 // and holds.
@@ -93,15 +114,9 @@ func allHold(t *testing.T, report *Report) {
 	}
 }
 
-// The lessons pass every case. The cases that need the machine for themselves
-// are left to the exhaustive run.
+// The lessons pass every case.
 func TestTheLessonsAreRight(t *testing.T) {
-	var only []string
-	for _, c := range Cases() {
-		if proof.Exhaustive() || !c.alone {
-			only = append(only, c.Address)
-		}
-	}
+	only := addresses(notAlone)
 	if proof.Exhaustive() {
 		t.Logf("exhaustive: all %d cases against each lesson", len(only))
 	}
@@ -109,7 +124,7 @@ func TestTheLessonsAreRight(t *testing.T) {
 	for _, l := range lesson.All() {
 		names = append(names, l.Name)
 	}
-	limited(t, 1, names, func(t *testing.T, name string) {
+	sideBySide(t, names, func(t *testing.T, name string) {
 		l, err := lesson.Find(name)
 		must(t, err)
 		report, err := Run(t.Context(), Target{Command: command(serveLesson, name)}, Options{

@@ -78,7 +78,7 @@ func TestSmallLoopsAreRepaid(t *testing.T) {
 
 // A small loop fails the cases that it confesses.
 func TestSmallLoopsFailWhatTheyConfess(t *testing.T) {
-	eachSmallLoop(t, func(t *testing.T, folder string) {
+	sideBySide(t, smallLoops, func(t *testing.T, folder string) {
 		cases := confessed(t, folder)
 		// Patience is short: a client waits in vain in most of these cases.
 		report := judgeSmall(t, folder, Options{Only: cases, Patience: time.Second})
@@ -91,7 +91,7 @@ func TestSmallLoopsFailWhatTheyConfess(t *testing.T) {
 // A small loop is a server: it finds the end of a request however it is cut, serves many
 // clients at once, survives clients that leave, and does not spin.
 func TestSmallLoopsServe(t *testing.T) {
-	eachSmallLoop(t, func(t *testing.T, folder string) {
+	sideBySide(t, smallLoops, func(t *testing.T, folder string) {
 		report := judgeSmall(t, folder, Options{Only: []string{
 			"requests/whole", "requests/split-terminator", "requests/byte-by-byte",
 			"disconnects/leaves-silently", "disconnects/reset-mid-request",
@@ -106,23 +106,13 @@ func TestSmallLoopsServe(t *testing.T) {
 // Of all cases, a small loop fails those that it confesses, and no others.
 func TestSmallLoopsConfessEverything(t *testing.T) {
 	proof.OnlyExhaustive(t, "every case against both small loops: a minute")
-	eachSmallLoop(t, func(t *testing.T, folder string) {
+	sideBySide(t, smallLoops, func(t *testing.T, folder string) {
 		report := judgeSmall(t, folder, Options{Timeout: 2 * time.Second})
 		cases := confessed(t, folder)
 		if failed := failing(report); !slices.Equal(failed, cases) {
 			t.Errorf("fails %q, and confesses %q", failed, cases)
 		}
 	})
-}
-
-// eachSmallLoop runs the test for all small loops at the same time.
-func eachSmallLoop(t *testing.T, test func(t *testing.T, folder string)) {
-	for _, folder := range smallLoops {
-		t.Run(folder, func(t *testing.T) {
-			t.Parallel()
-			test(t, folder)
-		})
-	}
 }
 
 // judgeSmall builds the program in folder and judges it.

@@ -11,6 +11,7 @@ import (
 
 // A server that answers late is right, whatever wakes it in the end.
 func TestServersThatAnswerLate(t *testing.T) {
+	t.Parallel()
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { _ = other.Close() })
@@ -41,6 +42,7 @@ func TestServersThatAnswerLate(t *testing.T) {
 
 // The checker does not wait for a server that is blocked for good.
 func TestABlockedServerIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	const patience = 20 * time.Second
 	report, err := Run(t.Context(), Target{Command: command(serveWrong, "never answers")},
 		Options{Model: EventLoop, Only: []string{"requests/bare-newlines"}, Patience: patience})
