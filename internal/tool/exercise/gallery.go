@@ -34,8 +34,9 @@ type Exercise struct {
 	// wrong, in Markdown.
 	Solution string
 	// Cases are the addresses of the cases that fail. The one that the
-	// exercise is about is the first.
-	Cases []string
+	// exercise is about is the first. Some of them fail only sometimes: that
+	// depends on the order of events.
+	Cases, Sometimes []string
 
 	Source string // main.go, with the fault
 	Patch  string // mends it: a unified diff
@@ -125,16 +126,16 @@ func load(folder fs.FS, name string) (Exercise, error) {
 		Name:   name,
 		Source: read.file(path.Join(name, "main.go")),
 		Patch:  read.file(path.Join(name, "solution.patch")),
-		Cases:  strings.Fields(read.file(path.Join(name, "cases.txt"))),
 	}
+	list := read.file(path.Join(name, "cases.txt"))
 	text := read.file(path.Join(name, "README.md"))
 	if read.err != nil {
 		return e, read.err
 	}
-	if len(e.Cases) == 0 {
-		return e, fmt.Errorf("%s/cases.txt names no case", name)
-	}
 	var err error
+	if e.Cases, e.Sometimes, err = parseCases(list); err != nil {
+		return e, fmt.Errorf("%s/cases.txt: %w", name, err)
+	}
 	e.readme, err = parseReadme(text)
 	if err != nil {
 		return e, fmt.Errorf("%s/README.md: %w", name, err)
@@ -154,6 +155,27 @@ func load(folder fs.FS, name string) (Exercise, error) {
 	}
 	e.Kind = kinds[i]
 	return e, nil
+}
+
+// parseCases parses cases.txt: an address a line, the one that the exercise is about
+// first. The word "sometimes" follows the address of a case that fails only in some runs.
+func parseCases(text string) (all, sometimes []string, err error) {
+	for line := range strings.Lines(text) {
+		address, mark, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case address == "":
+			continue
+		case mark == "sometimes" && len(all) > 0:
+			sometimes = append(sometimes, address)
+		case mark != "":
+			return nil, nil, fmt.Errorf("%q is no case", strings.TrimSpace(line))
+		}
+		all = append(all, address)
+	}
+	if len(all) == 0 {
+		return nil, nil, errors.New("names no case")
+	}
+	return all, sometimes, nil
 }
 
 // Patched is main.go without the fault. It fails when the patch is for another

@@ -50,6 +50,12 @@ func TestLoadErrors(t *testing.T) {
 		{"no patch", func(f fstest.MapFS) { delete(f, name+"/solution.patch") }, name + "/solution.patch"},
 		{"no cases.txt", func(f fstest.MapFS) { delete(f, name+"/cases.txt") }, name + "/cases.txt"},
 		{"no cases", func(f fstest.MapFS) { f[name+"/cases.txt"] = file("\n") }, name + "/cases.txt"},
+		{"a word that means nothing", func(f fstest.MapFS) {
+			f[name+"/cases.txt"] = file("requests/large\nlimits/endless often\n")
+		}, name + "/cases.txt: \"limits/endless often\""},
+		{"what it is about is not certain", func(f fstest.MapFS) {
+			f[name+"/cases.txt"] = file("requests/large sometimes\n")
+		}, name + "/cases.txt"},
 		{"no go.mod.txt", func(f fstest.MapFS) { delete(f, "go.mod.txt") }, "go.mod.txt"},
 		{"no go.sum.txt", func(f fstest.MapFS) { delete(f, "go.sum.txt") }, "go.sum.txt"},
 		{"a README without hints", func(f fstest.MapFS) {
@@ -162,6 +168,19 @@ func TestPatched(t *testing.T) {
 		}
 		if err != nil && !strings.Contains(err.Error(), "06-x/solution.patch") {
 			t.Errorf("%s: the error does not name the file: %v", test.what, err)
+		}
+	}
+}
+
+// A case that fails only in some runs is a case of the exercise, with a mark of its own.
+func TestParseCases(t *testing.T) {
+	all, sometimes, err := parseCases("a/first\nb/second sometimes\n\nc/third\n")
+	e := Exercise{Cases: all, Sometimes: sometimes}
+	for address, want := range map[string]string{
+		"a/first": "●", "b/second": "◌", "c/third": "○", "d/fourth": "",
+	} {
+		if got := e.mark(check.Case{Address: address}); got != want || err != nil {
+			t.Errorf("the mark of %s is %q, want %q (%v)", address, got, want, err)
 		}
 	}
 }

@@ -44,8 +44,8 @@ The names give a little away. The symptoms do not.
 ## What catches which
 
 The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that
-an exercise is about, ○ is another one that fails for the same fault. A server that is mended fails none.
-A test runs all of them, and finds exactly this.
+an exercise is about, ○ is another one that fails for the same fault, ◌ is one that fails only in some
+runs, by the order of events. A server that is mended fails none. A test runs all of them, and finds exactly this.
 `)
 	for _, group := range groups(cases) {
 		g.matrix(&page, group)
@@ -108,6 +108,8 @@ func (e Exercise) mark(c check.Case) string {
 	switch {
 	case c.Address == e.Cases[0]:
 		return "●"
+	case slices.Contains(e.Sometimes, c.Address):
+		return "◌"
 	case slices.Contains(e.Cases, c.Address):
 		return "○"
 	}
