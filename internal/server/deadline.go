@@ -4,6 +4,19 @@ package server
 
 import "time"
 
+// Bounds on lingering. After the response the server reads and discards until
+// the client closes, but no longer than LingerTime and no more than LingerBytes.
+// A stop waits for lingering connections, so the time also keeps a stop within
+// two seconds.
+const (
+	LingerTime  = time.Second
+	LingerBytes = 1 << 20
+)
+
+// AcceptPause is how long a server that ran out of descriptors or memory does not
+// call accept, unless one of its own connections ends earlier.
+const AcceptPause = 100 * time.Millisecond
+
 // Deadlines holds connections in the order of their deadlines. All of them get
 // the same time, so that is the order in which they were added: no heap is
 // needed, and Add, Remove and First cost the same however many there are. The

@@ -35,19 +35,6 @@ type Options struct {
 	ReusePort   bool // SO_REUSEPORT: several listeners share the address
 }
 
-// Bounds on lingering. After the response the server reads and discards until
-// the client closes, but no longer than LingerTime and no more than LingerBytes.
-// A stop waits for lingering connections, so the time also keeps a stop within
-// two seconds.
-const (
-	LingerTime  = time.Second
-	LingerBytes = 1 << 20
-)
-
-// AcceptPause is how long a server that ran out of descriptors or memory does not
-// call accept, unless one of its own connections ends earlier.
-const AcceptPause = 100 * time.Millisecond
-
 // deferTime is the TCP_DEFER_ACCEPT time, in seconds: how long the kernel waits
 // for the first byte of a connection before it queues the connection anyway.
 const deferTime = 5

@@ -105,10 +105,6 @@ type Options struct {
 	Progress func(done, all int, r Result)
 }
 
-// DefaultPatience is long for loopback even on a busy machine, and short enough
-// to sit through when a server is silent in many cases.
-const DefaultPatience = 5 * time.Second
-
 // A Result is a case and what it has come to.
 type Result struct {
 	Case

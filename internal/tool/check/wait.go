@@ -18,6 +18,10 @@ import (
 	"lesson/internal/play"
 )
 
+// DefaultPatience is long for loopback even on a busy machine, and short enough
+// to sit through when a server is silent in many cases.
+const DefaultPatience = 5 * time.Second
+
 // A client waits for the server for at most Options.Patience. The checker stops
 // waiting earlier when the kernel shows that the server is blocked for good:
 //
