@@ -16,6 +16,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -214,7 +215,7 @@ func replacement(real, version string) (string, error) {
 		}
 	}
 	sum := sha256.New()
-	for _, name := range slices.Sorted(mapsKeys(files)) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		fmt.Fprintf(sum, "%s\n%s\n", name, files[name])
 	}
 	dir := filepath.Join(cache, "lesson", fmt.Sprintf("sys-%s-%.8x", version, sum.Sum(nil)))
@@ -222,16 +223,6 @@ func replacement(real, version string) (string, error) {
 		return dir, nil
 	}
 	return dir, writeModule(dir, real, files)
-}
-
-func mapsKeys(m map[string]string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // addSources adds the files of one of our packages, with its imports as they are there.

@@ -2,7 +2,7 @@
 
 // Package explore runs a server on the simulated kernel in one order of events after
 // another, and judges each: is every client answered, does the server spin, hang, end
-// or leak? What it finds, it tells as a story, the shortest that it has found.
+// or leak? It reports the first failure as a story, step by step.
 //
 // One order is one execution. It is determined by the choices that are left open: which
 // client acts before which system call, where a request is cut into segments, how many
@@ -12,7 +12,6 @@ package explore
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,8 +37,8 @@ type Kernel interface {
 
 // A Failure is what was wrong with an execution.
 type Failure struct {
-	Kind string // "unanswered", "spins", "ended", …: one word for each kind
-	Text string // what is wrong, in one sentence
+	Kind string `json:"kind"` // one word: "unanswered", "spins", "ended", …
+	Text string `json:"text"` // what is wrong, in one sentence
 }
 
 // Bounds of one execution.
@@ -73,23 +72,6 @@ type execution struct {
 	done     bool   // judged: what is left is to unwind the server
 	alone    bool   // the server is one goroutine
 	story    *Story // nil unless it is recorded
-}
-
-// An actor is a client of the scenario in one execution.
-type actor struct {
-	Client
-	conn *simulated.Client
-	next int // the act that comes next
-
-	asked        bool   // its request is whole
-	askedStep    int    // steps of the story by then
-	askedFlooded int    // and x.flooded
-	left         []byte // what a cut has left of it
-	sent         []byte
-	got          []byte
-	end          bool  // has read end of file
-	err          error // or a reset
-	gone         bool  // has closed or reset
 }
 
 // over unwinds the server's goroutine at the end of an execution.
@@ -249,7 +231,7 @@ func (x *execution) Stuck() { x.rest() }
 // rest judges the execution: no client wants to act, and the server sleeps.
 func (x *execution) rest() {
 	if x.stopping {
-		x.fail("stop", "the server was asked to stop, and sleeps on")
+		x.fail("stop", "the server was asked to stop, and still sleeps")
 	} else {
 		x.judge()
 	}
@@ -282,78 +264,6 @@ func (x *execution) held() int {
 	return n
 }
 
-// able returns the clients that can act now.
-func (x *execution) able() []*actor {
-	var able []*actor
-	for _, a := range x.actors {
-		if a.next < len(a.acts) && x.can(a) {
-			able = append(able, a)
-		}
-	}
-	return able
-}
-
-// can reports whether the next act is possible. A read waits for bytes or the end.
-func (x *execution) can(a *actor) bool {
-	next := a.acts[a.next]
-	switch {
-	case next.after != "" && x.client(next.after).conn == nil:
-		return false
-	case next.kind == connects:
-		return x.kernel.ListenPort() != 0
-	case a.conn == nil || !a.conn.Connected():
-		return false
-	case next.kind == reads:
-		return a.conn.Readable()
-	case next.kind == floods:
-		return false // flood does it
-	}
-	return true
-}
-
-func (x *execution) client(name string) *actor {
-	for _, a := range x.actors {
-		if a.Name == name {
-			return a
-		}
-	}
-	return nil
-}
-
-// flood lets a client that floods send more, if the server has read what it sent. It
-// ends when the other clients have gone.
-func (x *execution) flood() {
-	for _, a := range x.actors {
-		if a.next == len(a.acts) || a.acts[a.next].kind != floods || a.conn == nil {
-			continue
-		}
-		others := false
-		for _, b := range x.actors {
-			others = others || b != a && !b.gone
-		}
-		more := a.acts[a.next].bytes
-		switch {
-		case !others:
-			a.next++
-		case x.kernel.Unread(a.conn) == 0:
-			x.acting = true
-			x.begin()
-			x.kernel.Advance(time.Millisecond) // bytes take time to come
-			x.flooded += len(more)
-			x.note("%s sends %d bytes more", a.Name, len(more))
-			if err := a.conn.Send(more); err != nil {
-				a.next++ // the server has ended it
-			}
-			x.acting = false
-		}
-	}
-}
-
-// answered reports whether the whole answer and the end have reached the client.
-func (a *actor) answered() bool {
-	return a.gone || a.end || a.err != nil || a.conn.Ended()
-}
-
 // shorten drops the last steps of the story, in which the server repeats itself, but
 // for the first few of them.
 func (x *execution) shorten(repeated int) {
@@ -368,146 +278,6 @@ func (x *execution) steps() []Step {
 		return nil
 	}
 	return x.story.Steps
-}
-
-// act does the next act of a client.
-func (x *execution) act(a *actor) {
-	x.idle, x.since = 0, 0
-	x.acting = true
-	defer func() { x.acting = false }()
-	x.begin()
-	current := a.acts[a.next]
-	switch current.kind {
-	case connects:
-		a.conn = x.kernel.Connect(a.Name, x.kernel.ListenPort())
-		x.note("%s connects", a.Name)
-		a.next++
-		if x.scenario.Queue && a.conn.Retried() {
-			x.fail("queue", "%s finds the accept queue full: its kernel tries again a second later", a.Name)
-		}
-	case sends:
-		x.send(a, current.bytes)
-	case halfCloses:
-		_ = a.conn.HalfClose() // fails if the server has reset it: that is judged
-		x.note("%s sends its end", a.Name)
-		a.next++
-	case closes:
-		a.conn.Close()
-		a.gone = true
-		x.note("%s closes", a.Name)
-		a.next++
-	case resets:
-		a.conn.Reset()
-		a.gone = true
-		x.note("%s resets", a.Name)
-		a.next++
-	case reads:
-		x.read(a, current.size)
-	}
-}
-
-// send sends the bytes of an act, or a first part of them: where the network cuts the
-// stream is a choice.
-func (x *execution) send(a *actor, whole []byte) {
-	if a.left == nil {
-		a.left = whole
-	}
-	if !wholeRequest(a.sent) && a.conn.Readable() && !x.scenario.Unbounded {
-		x.fail("early", "%s gets an answer before its request is complete: it has sent %s so far",
-			a.Name, quote(a.sent))
-	}
-	n := len(a.left)
-	if !a.acts[a.next].whole {
-		// A long one is cut only in some places, the same distance from each other.
-		if cut := x.choose.pick("cut", min(n, maxCuts)); cut > 0 {
-			n = cut * n / min(n, maxCuts)
-		}
-	}
-	p := a.left[:n]
-	a.left = a.left[n:]
-	if len(a.left) == 0 {
-		a.left = nil
-		a.next++
-	}
-	a.sent = append(a.sent, p...)
-	if !a.asked && wholeRequest(a.sent) {
-		a.asked, a.askedStep, a.askedFlooded = true, len(x.steps()), x.flooded
-	}
-	x.note("%s sends %s", a.Name, quote(p))
-	if err := a.conn.Send(p); err != nil {
-		a.err = err // and read will say what was lost
-	}
-}
-
-func (x *execution) read(a *actor, size int) {
-	most := size
-	if size == 0 {
-		most = 1 << 20
-	}
-	p, ended, err := a.conn.Read(most)
-	a.got = append(a.got, p...)
-	switch {
-	case err != nil:
-		a.err = err
-		x.note("%s reads: %v", a.Name, unix.Errno.Error(err.(unix.Errno)))
-		a.next++
-	case ended:
-		a.end = true
-		x.note("%s reads end of file", a.Name)
-		a.next++
-	default:
-		x.note("%s reads %d bytes", a.Name, len(p))
-		if size > 0 {
-			a.next++
-		}
-	}
-}
-
-// judge looks at every client.
-func (x *execution) judge() {
-	for _, a := range x.actors {
-		whole := wholeRequest(a.sent)
-		switch {
-		case a.conn == nil || !a.conn.Connected() && !a.gone:
-			x.fail("unconnected", "%s cannot connect", a.Name)
-		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0 && x.kernel.Unread(a.conn) > 0:
-			x.unanswered(a)
-		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0:
-			x.fail("unbounded", "%s has sent %d bytes and no end of a request, and the server reads on",
-				a.Name, len(a.sent))
-		case x.scenario.Unbounded:
-		case a.gone && !a.end && a.err == nil:
-			// it did not want to know
-		case !whole:
-		case string(a.got) != answer && a.err != nil:
-			x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset", a.Name,
-				len(a.got), len(answer))
-		case string(a.got) == answer && a.err != nil:
-			x.fail("reset", "%s got its answer, but a reset after it instead of end of file", a.Name)
-		case strings.HasPrefix(answer, string(a.got)) && a.end && string(a.got) != answer:
-			x.fail("cut", "%s got only %d of %d bytes of its answer", a.Name, len(a.got), len(answer))
-		case !strings.HasPrefix(answer, string(a.got)):
-			x.fail("wrong", "%s got another answer: %s", a.Name, quote(a.got))
-		case !a.end && !a.gone:
-			x.unanswered(a)
-		}
-	}
-}
-
-// unanswered says what the server leaves undone while it sleeps.
-func (x *execution) unanswered(a *actor) {
-	what := "waits for its answer"
-	switch {
-	case string(a.got) == answer:
-		what = "has its answer and waits for end of file"
-	case len(a.got) > 0:
-		what = fmt.Sprintf("waits for the last %d bytes of its answer", len(answer)-len(a.got))
-	}
-	text := fmt.Sprintf("%s %s, and the server sleeps", a.Name, what)
-	if why := x.kernel.Silence(a.conn); why != "" {
-		text += ": " + why
-	}
-	x.fail("unanswered", "%s", text)
 }
 
 // begin begins a step of the story that is no system call; note ends it.

@@ -4,5 +4,5 @@ import "embed"
 
 // Sources is the part of this package that a program of its own is built with.
 //
-//go:embed chooser.go child.go execution.go faults.go scenario.go search.go story.go told.go
+//go:embed actors.go judge.go chooser.go child.go execution.go faults.go scenario.go search.go story.go told.go
 var Sources embed.FS

@@ -1,0 +1,55 @@
+//go:build linux
+
+package explore
+
+import (
+	"fmt"
+	"strings"
+)
+
+// judge looks at every client.
+func (x *execution) judge() {
+	for _, a := range x.actors {
+		whole := wholeRequest(a.sent)
+		switch {
+		case a.conn == nil || !a.conn.Connected() && !a.gone:
+			x.fail("unconnected", "%s cannot connect", a.Name)
+		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0 && x.kernel.Unread(a.conn) > 0:
+			x.unanswered(a)
+		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0:
+			x.fail("unbounded", "%s has sent %d bytes and no end of a request, and the server reads on",
+				a.Name, len(a.sent))
+		case x.scenario.Unbounded:
+		case a.gone && !a.end && a.err == nil:
+			// it did not want to know
+		case !whole:
+		case string(a.got) != answer && a.err != nil:
+			x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset", a.Name,
+				len(a.got), len(answer))
+		case string(a.got) == answer && a.err != nil:
+			x.fail("reset", "%s got its answer, but a reset after it instead of end of file", a.Name)
+		case strings.HasPrefix(answer, string(a.got)) && a.end && string(a.got) != answer:
+			x.fail("cut", "%s got only %d of %d bytes of its answer", a.Name, len(a.got), len(answer))
+		case !strings.HasPrefix(answer, string(a.got)):
+			x.fail("wrong", "%s got another answer: %s", a.Name, quote(a.got))
+		case !a.end && !a.gone:
+			x.unanswered(a)
+		}
+	}
+}
+
+// unanswered says what the server leaves undone while it sleeps.
+func (x *execution) unanswered(a *actor) {
+	what := "waits for its answer"
+	switch {
+	case string(a.got) == answer:
+		what = "has its answer and waits for end of file"
+	case len(a.got) > 0:
+		what = fmt.Sprintf("waits for the last %d bytes of its answer", len(answer)-len(a.got))
+	}
+	text := fmt.Sprintf("%s %s, and the server sleeps", a.Name, what)
+	if why := x.kernel.Silence(a.conn); why != "" {
+		text += ": " + why
+	}
+	x.fail("unanswered", "%s", text)
+}
