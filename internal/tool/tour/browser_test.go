@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -168,8 +169,17 @@ var sharedTour = sync.OnceValues(func() (string, error) {
 	}
 })
 
-// A chrome is a browser that has been started; each test opens tabs in it.
-type chrome struct{ ctx context.Context }
+// A chrome is a browser that has been started. Tests use its tabs one after the other:
+// opening a tab costs more than loading the page in it.
+type chrome struct {
+	ctx   context.Context
+	tabs  chan context.Context // that no test uses; nil is one that is not open yet
+	blank string               // an empty page, of the site of the tour: so it needs no new process
+}
+
+// mostTabs is how many pages are open at the same time. On two processors, more of them
+// only slow each other down.
+const mostTabs = 3
 
 var sharedBrowser = sync.OnceValues(func() (*chrome, error) {
 	data, err := tour.TempDir("lesson-chromium-")
@@ -187,6 +197,8 @@ var sharedBrowser = sync.OnceValues(func() (*chrome, error) {
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
+		// A page that was left must end, and not be kept for a way back.
+		chromedp.Flag("disable-back-forward-cache", true),
 		chromedp.Flag("hide-scrollbars", true))
 	ctx, endTab := chromedp.NewContext(ctx)
 	tour.AtEnd(func() error {
@@ -197,7 +209,15 @@ var sharedBrowser = sync.OnceValues(func() (*chrome, error) {
 	if err := chromedp.Do(ctx); err != nil {
 		return nil, fmt.Errorf("chromium does not start: %w", err)
 	}
-	return &chrome{ctx}, nil
+	blank := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `<link rel="icon" href="data:,">`) // the browser has gone
+	}))
+	tour.AtEnd(func() error { blank.Close(); return nil })
+	b := &chrome{ctx: ctx, tabs: make(chan context.Context, mostTabs), blank: blank.URL}
+	for range mostTabs {
+		b.tabs <- nil
+	}
+	return b, nil
 })
 
 // A tab is one page. When its test ends, its console must be free of errors.
@@ -205,46 +225,70 @@ type tab struct {
 	*testing.T
 	ctx context.Context
 
-	mu     sync.Mutex
 	errors []string
+	over   chan struct{} // closed when errors has all that the page wrote
 }
 
 // open opens a page in a window of that size and colour scheme ("light", "dark").
 func (b *chrome) open(t *testing.T, url string, width, height int64, scheme string) *tab {
 	t.Helper()
-	// A browser context of its own: nothing is remembered from the last test.
-	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
-	p := &tab{T: t, ctx: ctx}
-	messages := chromedp.Console(ctx)
-	listening := make(chan struct{})
-	go func() {
-		defer close(listening)
-		for message, err := range messages {
-			if err != nil {
-				return // the tab is closed
-			}
-			if message.Type == chromedp.ConsoleError || message.IsException() {
-				p.mu.Lock()
-				p.errors = append(p.errors, message.String())
-				p.mu.Unlock()
-			}
+	p := &tab{T: t, ctx: <-b.tabs, over: make(chan struct{})}
+	if p.ctx == nil {
+		p.ctx, _ = chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
+		if err := chromedp.Do(p.ctx); err != nil { // else it would end with listening
+			b.tabs <- nil
+			t.Fatalf("a new tab: %v", err)
 		}
-	}()
+	}
+	listening, stop := context.WithCancel(p.ctx)
+	go p.listen(chromedp.Console(listening))
 	t.Cleanup(func() {
-		cancel()
-		<-listening
-		for _, e := range p.errors {
-			t.Errorf("console: %s", e)
+		defer func() {
+			stop()
+			if t.Failed() { // the tab may be in any state
+				_ = chromedp.Cancel(p.ctx)
+				p.ctx = nil
+			}
+			b.tabs <- p.ctx
+		}()
+		if !t.Failed() {
+			p.leave(b.blank)
 		}
 	})
 	p.window(width, height, scheme)
 	// As if its window were the one in front: else nothing in it gets the focus.
 	focused := emulation.SetFocusEmulationEnabledParams{Enabled: true}
-	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, focused); err != nil {
+	if _, err := chromedp.Call(p.ctx, emulation.SetFocusEmulationEnabled, focused); err != nil {
 		t.Fatal(err)
 	}
 	p.do(chromedp.Navigate(url))
 	return p
+}
+
+// lastWords is the last line of a test's console.
+const lastWords = "the test is over"
+
+func (p *tab) listen(messages iter.Seq2[chromedp.ConsoleMessage, error]) {
+	defer close(p.over)
+	for message, err := range messages {
+		if err != nil || strings.Contains(message.String(), lastWords) {
+			return
+		}
+		if message.Type == chromedp.ConsoleError || message.IsException() {
+			p.errors = append(p.errors, message.String())
+		}
+	}
+}
+
+// leave reports what the page wrote to the console, clears what it stored, and leaves it,
+// which ends its session.
+func (p *tab) leave(blank string) {
+	eval[bool](p, fmt.Sprintf(`(localStorage.clear(), console.log(%q), true)`, lastWords))
+	<-p.over
+	for _, e := range p.errors {
+		p.Errorf("console: %s", e)
+	}
+	p.do(chromedp.MouseEvent("mouseMoved", 0, 0), chromedp.Navigate(blank))
 }
 
 // window gives the page a window of that size and colour scheme.
