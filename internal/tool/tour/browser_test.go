@@ -111,13 +111,14 @@ var command = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "lesson")
-	arguments := []string{"build", "-o", path}
+	// go run keeps the linked program in the build cache, and go build does not.
+	arguments := []string{"run", "-exec", "cp"}
 	if proof.Detector {
 		arguments = append(arguments, "-race")
 	}
-	out, err := exec.Command("go", append(arguments, "lesson/cmd/lesson")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	arguments = append(arguments, "lesson/cmd/lesson", path)
+	if out, err := exec.Command("go", arguments...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go run: %w\n%s", err, out)
 	}
 	return path, nil
 })
@@ -846,6 +847,10 @@ func axeFindsNothing(t *testing.T, b *chrome, url string) {
 	p.act("b", "connect")
 	p.act("b", "whole")
 	p.until("loop says who waits", column("loop", " .stuck")+`.textContent !== ""`)
+	if !proof.Exhaustive() { // of thousands of rows that are alike, the first with each kind of token
+		eval[bool](p, `(document.querySelectorAll(".src:nth-child(n+60):not(.current, .standing)")
+			.forEach(row => row.remove()), true)`)
+	}
 	eval[bool](p, "("+"() => {"+source+"\nreturn true; })()")
 	for _, width := range []int64{1280, 380} {
 		for _, scheme := range []string{"light", "dark"} {
