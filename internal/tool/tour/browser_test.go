@@ -292,13 +292,22 @@ func (p *tab) leave(blank string) {
 	p.do(chromedp.MouseEvent("mouseMoved", 0, 0), chromedp.Navigate(blank))
 }
 
-// window gives the page a window of that size and colour scheme.
+// window gives the page a window of that size and colour scheme. The page moves as little
+// as for a reader who prefers that: to draw 15 times a second is most of its work.
 func (p *tab) window(width, height int64, scheme string) {
 	p.Helper()
 	p.do(chromedp.EmulateViewport(width, height))
-	features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia,
-		emulation.SetEmulatedMediaParams{Features: features})
+	p.media(scheme, "reduce")
+}
+
+// media sets the page's colour scheme and how much it moves ("reduce", "no-preference").
+func (p *tab) media(scheme, motion string) {
+	p.Helper()
+	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme},
+			{Name: "prefers-reduced-motion", Value: motion},
+		}})
 	proof.Must(p, err)
 }
 
@@ -430,6 +439,7 @@ func (b *chrome) five(t *testing.T, url string) *tab {
 
 func linesAreLit(t *testing.T, b *chrome, url string) {
 	p := b.five(t, url)
+	p.media("light", "no-preference")
 	p.act("a", "connect")
 	p.act("a", "half")
 	read := lineOf(t, "blocking/once.go", ") readRequest(", "s.Kernel.Read(")
@@ -603,6 +613,7 @@ func (p *tab) addr(server string) netip.AddrPort {
 
 func timelineBox(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
+	p.media("light", "no-preference")
 	p.act("a", "connect")
 	p.act("a", "half")
 	p.until("loop has stood in read for a second", `/blocked in read, [1-9]\.\d s/.test(`+column("loop", " .badges")+`.textContent)`)
@@ -783,6 +794,7 @@ func checkRecording(t *testing.T, file string) {
 
 func pausedView(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
+	p.media("light", "no-preference")
 	p.badge("loop", "blocked in accept4")
 	p.click("#freeze")
 	const badges = `[...document.querySelectorAll(".badges")].map(b => b.textContent).join()`
@@ -894,6 +906,7 @@ func TestFiveBusyServersLeaveThePageResponsive(t *testing.T) {
 		busy = time.Duration(seconds) * time.Second
 	}
 	p := b.openTour(t, url, 1920, 1080, "light")
+	p.media("light", "no-preference")
 	p.add("netpoll")
 	var clients sync.WaitGroup
 	var answers atomic.Int64
