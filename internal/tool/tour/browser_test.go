@@ -346,15 +346,20 @@ func eval[T any](p *tab, expression string) T {
 	return value
 }
 
-// until waits until a condition of the page holds.
+// until waits until a condition of the page holds. It is the page that looks, which costs
+// less than to ask it.
 func (p *tab) until(what, condition string) {
 	p.Helper()
-	for end := time.Now().Add(patience); !eval[bool](p, "Boolean("+condition+")"); {
-		if time.Now().After(end) {
-			p.Fatalf("not within %v: %s\n%s\nthe page:\n%s", patience, what, condition,
-				eval[string](p, `document.querySelector("#stage").innerText`))
+	holds := eval[bool](p, fmt.Sprintf(`(async () => {
+		for (const end = performance.now() + %d; performance.now() < end;) {
+			if (await (%s)) return true;
+			await new Promise(done => setTimeout(done, 10));
 		}
-		time.Sleep(20 * time.Millisecond)
+		return false;
+	})()`, patience.Milliseconds(), condition))
+	if !holds {
+		p.Fatalf("not within %v: %s\n%s\nthe page:\n%s", patience, what, condition,
+			eval[string](p, `document.querySelector("#stage").innerText`))
 	}
 }
 
