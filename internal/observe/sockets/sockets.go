@@ -104,12 +104,23 @@ func InState(port uint16, state State) ([]Socket, error) { return all(port, 1<<s
 
 // Open returns all listeners and connections on this local port; 0 is every port. Those
 // in TIME_WAIT, which no process has any more, are left out.
-func Open(port uint16) ([]Socket, error) { return all(port, 0xfff&^(1<<TimeWait)) }
+func Open(port uint16) ([]Socket, error) { return all(port, open) }
+
+// OpenIPv4 is Open for sockets of IPv4 alone. It takes half as long: for each family the
+// kernel goes through every socket of the machine, 10 ms when many are in TIME_WAIT.
+func OpenIPv4(port uint16) ([]Socket, error) { return in(port, open, netip.IPv4Unspecified()) }
+
+const open = 0xfff &^ (1 << TimeWait)
 
 // all looks in both families: a listener for IPv6 serves IPv4 as well.
 func all(port uint16, states uint32) ([]Socket, error) {
+	return in(port, states, netip.IPv4Unspecified(), netip.IPv6Unspecified())
+}
+
+// in looks in the families of these addresses.
+func in(port uint16, states uint32, families ...netip.Addr) ([]Socket, error) {
 	var found []Socket
-	for _, wild := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+	for _, wild := range families {
 		addr := netip.AddrPortFrom(wild, port)
 		sockets, err := ask(addr, netip.AddrPortFrom(wild, 0), states)
 		if err != nil {

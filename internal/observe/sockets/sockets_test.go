@@ -110,15 +110,19 @@ func TestOpenIsTheListenerAndItsConnections(t *testing.T) {
 	c, err := net.Dial("tcp", at.String())
 	proof.Must(t, err)
 	defer c.Close()
-	proof.Eventually(t, "a listener and a connection", func() bool {
-		open, err := sockets.Open(at.Port())
-		proof.Must(t, err)
-		states := map[sockets.State]int{}
-		for _, s := range open {
-			states[s.State]++
-		}
-		return len(open) == 2 && states[sockets.Listen] == 1 && states[sockets.Established] == 1
-	})
+	for name, open := range map[string]func(uint16) ([]sockets.Socket, error){
+		"Open": sockets.Open, "OpenIPv4": sockets.OpenIPv4,
+	} {
+		proof.Eventually(t, name+" has a listener and a connection", func() bool {
+			open, err := open(at.Port())
+			proof.Must(t, err)
+			states := map[sockets.State]int{}
+			for _, s := range open {
+				states[s.State]++
+			}
+			return len(open) == 2 && states[sockets.Listen] == 1 && states[sockets.Established] == 1
+		})
+	}
 }
 
 func TestListenersThatAClientReaches(t *testing.T) {

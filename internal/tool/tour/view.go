@@ -66,11 +66,19 @@ const shownConns = 64
 func (s *session) look() error {
 	s.looking.Lock()
 	defer s.looking.Unlock()
-	all, err := sockets.Open(0)
+	shown := s.shown()
+	if len(shown) == 0 {
+		return nil
+	}
+	ask := sockets.OpenIPv4 // the lessons listen on 127.0.0.1
+	if slices.ContainsFunc(shown, (*column).foreign) {
+		ask = sockets.Open // a program may serve IPv4 on a socket of IPv6
+	}
+	all, err := ask(0)
 	if err != nil {
 		return fmt.Errorf("cannot ask the kernel: %w", err)
 	}
-	for _, c := range s.shown() {
+	for _, c := range shown {
 		e := c.view(all, s.peers.nameOf)
 		if last := s.seen[c.id]; last != nil && same(last, e) {
 			continue
@@ -79,6 +87,13 @@ func (s *session) look() error {
 		s.journal.tell("kernel/"+c.id, "kernel", e)
 	}
 	return nil
+}
+
+// foreign reports whether the server is a process of its own.
+func (c *column) foreign() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.run != nil && c.run.pid() != self
 }
 
 // same says whether two views show the same.
