@@ -21,6 +21,7 @@ import (
 const (
 	calmFor   = 200 * time.Millisecond
 	calmTries = 3
+	spinTries = 2 // of these: such times in which it never sleeps
 	// mostSleeps is how often its threads may wake meanwhile. A tick of a
 	// millisecond is more than that. The Go runtime's own watchman wakes up
 	// to a hundred times after each thing the server does.
@@ -71,6 +72,7 @@ func calm() step {
 		calmFor, calmTries)
 	return step{text: text, do: func(t *trial) error {
 		var last use
+		spun := 0
 		for range calmTries {
 			before, err := t.server.Used()
 			if err != nil {
@@ -85,9 +87,24 @@ func calm() step {
 			if err != nil {
 				return t.lost(err)
 			}
-			if last = useOf(after.Since(before)); last.calm(calmFor) {
-				t.note("%v", last)
-				return nil
+			last = useOf(after.Since(before))
+			if last.calm(calmFor) {
+				// The kernel does not count how long a thread waits for a processor
+				// before it has got one: it may have waited all the time.
+				asleep, err := t.sleeps()
+				if err != nil {
+					return err
+				}
+				if asleep {
+					t.note("%v", last)
+					return nil
+				}
+			}
+			if last.spins(calmFor) {
+				spun++
+			}
+			if spun == spinTries {
+				break
 			}
 		}
 		got := last.String()
@@ -262,8 +279,14 @@ const restWithin = 300 * time.Millisecond
 // comesToRest waits until the server has done what there was to do, and sleeps.
 // Whoever has read a request may not have answered it yet.
 func (t *trial) comesToRest() error {
+	_, err := t.sleeps()
+	return err
+}
+
+// sleeps waits until the server sleeps, and reports whether it does.
+func (t *trial) sleeps() (bool, error) {
 	pids := t.server.Pids()
-	_, err := until(t.ctx, restWithin, func() (bool, error) {
+	return until(t.ctx, restWithin, func() (bool, error) {
 		for _, pid := range pids {
 			asleep, err := proc.Asleep(pid)
 			if errors.Is(err, proc.ErrGone) {
@@ -275,5 +298,4 @@ func (t *trial) comesToRest() error {
 		}
 		return true, nil
 	})
-	return err
 }
