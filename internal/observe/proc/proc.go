@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,15 +214,12 @@ func Asleep(pid int) (bool, error) {
 // all reports whether such is true of the states of all threads. ErrGone when there is
 // no thread.
 func all(pid int, such func(state byte) bool) (bool, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	if err != nil {
-		return false, err
-	}
-	if len(files) == 0 {
+	threads := ThreadIDs(pid)
+	if len(threads) == 0 {
 		return false, ErrGone
 	}
-	for _, file := range files {
-		fields, err := stat(file, nil)
+	for _, tid := range threads {
+		fields, err := stat(fmt.Sprintf("/proc/%d/task/%d/stat", pid, tid), nil)
 		if errors.Is(err, ErrGone) {
 			continue // that thread has ended
 		}

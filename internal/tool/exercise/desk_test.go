@@ -622,6 +622,7 @@ func TestReset(t *testing.T) {
 // Watch checks again when the copy changes, also while a check runs, and ends
 // without an error.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	dir := s.started(t)
 	s.judge.asked, s.judge.answers = make(chan []string), make(chan *fakeJudge)

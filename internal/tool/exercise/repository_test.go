@@ -284,6 +284,7 @@ func (ofRequests) Cases() []check.Case {
 // A learner's way with the real judge: the copy fails, is fixed, and passes.
 func TestSolveOne(t *testing.T) {
 	skipJudging(t)
+	t.Parallel()
 	s := newScene(t)
 	s.Gallery, s.Judge = carried(t), ofRequests{}
 	if proof.Exhaustive() {
