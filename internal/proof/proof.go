@@ -14,7 +14,14 @@ import (
 
 // Patience bounds how long Eventually waits. It is long: on a busy machine a process
 // may not run for seconds, and a test that waits for a condition loses nothing by it.
-const Patience = 20 * time.Second
+// The race detector makes a program several times slower.
+var Patience = 20 * time.Second
+
+func init() {
+	if Detector {
+		Patience *= 3
+	}
+}
 
 // Must fails the test at once if err is not nil.
 func Must(t testing.TB, err error) {

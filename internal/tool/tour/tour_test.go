@@ -583,9 +583,13 @@ func load(t *testing.T, addr string) (stop func() int) {
 			}
 		})
 	}
-	return func() int {
+	ended := sync.OnceFunc(func() {
 		close(quit)
 		callers.Wait()
+	})
+	t.Cleanup(ended) // also when the test has failed meanwhile
+	return func() int {
+		ended()
 		return answered
 	}
 }
@@ -629,7 +633,9 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 	if got == 0 || got > callsAtOnce || got+missed != made-before {
 		t.Errorf("%d calls came and %d were missed, of %d", got, missed, made-before)
 	}
-	p.awaitOne("the page that reads is told, too", func(e anEvent) bool { return e.Type == "missed" })
+	if !proof.Detector { // with it, the server is not faster than the page
+		p.awaitOne("the page that reads is told, too", func(e anEvent) bool { return e.Type == "missed" })
+	}
 }
 
 // It measures the memory of the process, so it runs alone.
