@@ -334,7 +334,7 @@ func TestAllProcesses(t *testing.T) {
 }
 
 func TestHasEnv(t *testing.T) {
-	p := startReady(t, "VARIABLE=ab exec sh -c 'echo ready; exec sleep 60'")
+	p := startReady(t, "VARIABLE=ab exec sh -c 'echo ready; kill -STOP $$'")
 	for variable, want := range map[string]bool{
 		"VARIABLE=ab": true, "VARIABLE=a": false, "ARIABLE=ab": false, "VARIABLE=abc": false,
 	} {

@@ -152,26 +152,46 @@ func (p *portUser) close() {
 	}
 }
 
-// choose looks for a range in which all ports are free: nobody listens there, and
-// nothing is in TIME_WAIT. It begins anywhere, for others may look as well.
+// choose looks for a range in which all ports are free: no socket listens there, and
+// none is in TIME_WAIT. On a machine that has just been measured there may be no such
+// range. Then sockets in TIME_WAIT are accepted: they are connections to other servers.
+// It begins anywhere, because other programs may look as well.
 func (p *portUser) choose(all [2]int) error {
 	ranges := (all[1] - all[0] + 1) / narrow
-	for _, n := range rand.Perm(ranges) {
-		low, free := all[0]+n*narrow, true
-		for port := low; port < low+narrow && free; port++ {
-			fd, err := newSocket()
+	for _, reuse := range []int{0, 1} {
+		for _, n := range rand.Perm(ranges) {
+			low := all[0] + n*narrow
+			free, err := freePorts(low, reuse)
 			if err != nil {
 				return err
 			}
-			free = unix.Bind(fd, sockaddr(netip.AddrPortFrom(loopback, uint16(port)))) == nil
-			closeAll(fd)
-		}
-		if free {
-			p.low = uint16(low)
-			return nil
+			if free {
+				p.low = uint16(low)
+				return nil
+			}
 		}
 	}
 	return fmt.Errorf("no %d ports that follow each other are free", narrow)
+}
+
+// freePorts reports whether a socket can be bound to each port of a range. With reuse 1
+// it can, too, where a connection is in TIME_WAIT.
+func freePorts(low, reuse int) (bool, error) {
+	for port := low; port < low+narrow; port++ {
+		fd, err := newSocket()
+		if err != nil {
+			return false, err
+		}
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse)
+		if err == nil {
+			err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(loopback, uint16(port))))
+		}
+		closeAll(fd)
+		if err != nil {
+			return false, nil // in use
+		}
+	}
+	return true, nil
 }
 
 // connect connects from a port of the narrow range. The kernel chooses which one,
