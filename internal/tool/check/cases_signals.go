@@ -161,6 +161,9 @@ func startsAgain(t *trial) error {
 	if err != nil {
 		return err
 	}
+	if len(waiting) == 0 {
+		return unable{"no connection of the server is in TIME_WAIT: there is nothing in its way"}
+	}
 	t.note("%s in TIME_WAIT", report.Plural(len(waiting), "connection", "connections"))
 	if err := t.server.End(); err != nil {
 		return err

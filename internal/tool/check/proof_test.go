@@ -51,6 +51,13 @@ func TestFaultsFailTheirCases(t *testing.T) {
 		}
 		results, err := r.judgeAll(t.Context(), fails[fault])
 		must(t, err)
+		// On a machine with very many connections in TIME_WAIT, none may be added.
+		for range 3 {
+			if results[0].Verdict == NotJudged {
+				results, err = r.judgeAll(t.Context(), fails[fault])
+				must(t, err)
+			}
+		}
 		for _, r := range results {
 			if r.Verdict != Fails {
 				t.Errorf("%s: %s %s %v", r.Address, r.Verdict, r.Reason, r.Notes)
