@@ -182,7 +182,9 @@ func (x *execution) before() {
 		}
 	}
 	able := x.able()
-	if len(able) > 0 && x.since > restless { // a server that never sleeps, with work to do
+	// A server that never sleeps because it has work to do must let the others act. One
+	// that changes nothing is left to itself: it spins.
+	if len(able) > 0 && x.since > restless && x.idle < restless/2 {
 		x.act(able[0])
 		return
 	}
