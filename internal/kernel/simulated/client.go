@@ -60,9 +60,6 @@ func (c *Client) Connected() bool { return c.conn != nil }
 // Retried reports whether the accept queue was full when it connected.
 func (c *Client) Retried() bool { return c.retried }
 
-// Refused reports whether nothing listened.
-func (c *Client) Refused() bool { return c.refused }
-
 // Send sends all of p.
 func (c *Client) Send(p []byte) error {
 	if err := c.usable(); err != nil {

@@ -126,9 +126,6 @@ func (k *Kernel) stepNow() int {
 // Now returns the virtual time.
 func (k *Kernel) Now() time.Duration { return k.now }
 
-// SetDescriptors changes the limit of descriptors.
-func (k *Kernel) SetDescriptors(limit int) { k.options.Descriptors = limit }
-
 // Open returns how many descriptors are open, besides 0, 1 and 2.
 func (k *Kernel) Open() int {
 	n := -3
