@@ -139,59 +139,49 @@ func (p *portUser) listen() (*peer, error) {
 	return q, err
 }
 
-// close resets what is left, so that nothing stays in TIME_WAIT.
+// close ends every peer.
 func (p *portUser) close() {
 	for _, q := range p.peers {
-		for _, fd := range q.clients {
-			now := &unix.Linger{Onoff: 1}
-			_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, now) // else it waits
-			closeAll(fd)
-		}
-		closeAll(q.servers...)
+		p.reset(q)
 		closeAll(q.listener)
 	}
 }
 
-// choose looks for a range in which all ports are free: no socket listens there, and
-// none is in TIME_WAIT. On a machine that has just been measured there may be no such
-// range. Then sockets in TIME_WAIT are accepted: they are connections to other servers.
-// It begins anywhere, because other programs may look as well.
+// reset ends the connections to a peer in such a way that none stays in TIME_WAIT.
+func (p *portUser) reset(q *peer) {
+	for _, fd := range q.clients {
+		now := &unix.Linger{Onoff: 1}
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, now) // else it waits
+		closeAll(fd)
+	}
+	closeAll(q.servers...)
+	q.clients, q.servers = nil, nil
+}
+
+// choose looks for a narrow range from whose ports a scratch server can be reached: no
+// socket listens on them or is bound to them. A port with a connection in TIME_WAIT to
+// another server will do. The search begins anywhere, because other programs may be
+// looking as well.
 func (p *portUser) choose(all [2]int) error {
-	ranges := (all[1] - all[0] + 1) / narrow
-	for _, reuse := range []int{0, 1} {
-		for _, n := range rand.Perm(ranges) {
-			low := all[0] + n*narrow
-			free, err := freePorts(low, reuse)
-			if err != nil {
-				return err
-			}
-			if free {
-				p.low = uint16(low)
-				return nil
-			}
+	scratch := &portUser{ctx: p.ctx}
+	defer scratch.close()
+	q, err := scratch.listen()
+	if err != nil {
+		return err
+	}
+	for _, n := range rand.Perm((all[1] - all[0] + 1) / narrow) {
+		scratch.low = uint16(all[0] + n*narrow)
+		trial, err := scratch.fill(q, "")
+		if err != nil {
+			return err
+		}
+		scratch.reset(q)
+		if trial.Connected == narrow {
+			p.low = scratch.low
+			return nil
 		}
 	}
 	return fmt.Errorf("no %d ports that follow each other are free", narrow)
-}
-
-// freePorts reports whether a socket can be bound to each port of a range. With reuse 1
-// it can, too, where a connection is in TIME_WAIT.
-func freePorts(low, reuse int) (bool, error) {
-	for port := low; port < low+narrow; port++ {
-		fd, err := newSocket()
-		if err != nil {
-			return false, err
-		}
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse)
-		if err == nil {
-			err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(loopback, uint16(port))))
-		}
-		closeAll(fd)
-		if err != nil {
-			return false, nil // in use
-		}
-	}
-	return true, nil
 }
 
 // connect connects from a port of the narrow range. The kernel chooses which one,

@@ -4,24 +4,19 @@ package demo
 
 import (
 	"errors"
-	"lesson/internal/proof"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/proof"
 )
 
 // Ports are counted for each pair of addresses, and the side that closes first
 // keeps them.
 func TestPorts(t *testing.T) {
 	t.Parallel()
-	fd, err := newSocket()
-	proof.Must(t, err)
-	_, err = unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE)
-	closeAll(fd)
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		t.Skip("IP_LOCAL_PORT_RANGE needs Linux 6.3")
-	}
+	needPortRange(t)
 
 	r, err := runPorts(t.Context(), Options{})
 	proof.Must(t, err)
@@ -53,5 +48,42 @@ func TestPorts(t *testing.T) {
 	}
 	if seen.Range == [2]int{32768, 60999} && !strings.Contains(r.Sentences[0], "28232") {
 		t.Errorf("%q does not count the ports", r.Sentences[0])
+	}
+}
+
+// A machine that has just been measured has connections in TIME_WAIT on most of its
+// ports. They lead to other servers, so the demo can use the ports.
+func TestPortsInTimeWait(t *testing.T) {
+	t.Parallel()
+	needPortRange(t)
+	all, _, err := portSettings()
+	proof.Must(t, err)
+	p := &portUser{ctx: t.Context()}
+	defer p.close()
+	proof.Must(t, p.choose(all))
+	q, err := p.listen()
+	proof.Must(t, err)
+	_, err = p.fill(q, "")
+	proof.Must(t, err)
+	proof.Must(t, p.hangUp(q, q.clients, q.servers))
+	if waits, _, err := p.waits(q); err != nil || waits != narrow {
+		t.Fatalf("%d connections in TIME_WAIT (%v), want %d", waits, err, narrow)
+	}
+
+	again := &portUser{ctx: t.Context()}
+	proof.Must(t, again.choose([2]int{int(p.low), int(p.low) + narrow - 1}))
+	if again.low != p.low {
+		t.Errorf("chose the range that begins at %d, want %d", again.low, p.low)
+	}
+}
+
+func needPortRange(t *testing.T) {
+	t.Helper()
+	fd, err := newSocket()
+	proof.Must(t, err)
+	defer closeAll(fd)
+	_, err = unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		t.Skip("IP_LOCAL_PORT_RANGE needs Linux 6.3")
 	}
 }
