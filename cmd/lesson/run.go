@@ -5,12 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"lesson/internal/child"
 	"net"
 	"net/netip"
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/child"
 )
 
 // untilSignal is a context that ends with SIGINT or SIGTERM. A second signal

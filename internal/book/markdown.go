@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"html"
-	"lesson/internal/lesson"
 	"path"
 	"regexp"
 	"strconv"
@@ -21,6 +20,8 @@ import (
 	gmhtml "github.com/yuin/goldmark/renderer/html"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
+
+	"lesson/internal/lesson"
 )
 
 // markdown renders as GitHub does. The pages are this program's own, so that

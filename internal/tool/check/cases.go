@@ -4,10 +4,11 @@ package check
 
 import (
 	"fmt"
-	"lesson/internal/report"
 	"os/exec"
 	"slices"
 	"strings"
+
+	"lesson/internal/report"
 )
 
 // The models that a case is asked of.

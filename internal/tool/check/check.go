@@ -9,10 +9,11 @@
 package check
 
 import (
-	"lesson/internal/lesson"
 	"net/netip"
 	"slices"
 	"time"
+
+	"lesson/internal/lesson"
 )
 
 // A Model is how a server uses threads. It decides what must hold.

@@ -4,10 +4,11 @@ package crowd
 
 import (
 	"fmt"
-	"lesson/internal/kernel"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
 )
 
 // AcceptOnly is the least that a server can do for a connection: it accepts, and

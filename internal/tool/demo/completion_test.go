@@ -3,8 +3,9 @@
 package demo
 
 import (
-	"lesson/internal/proof"
 	"testing"
+
+	"lesson/internal/proof"
 )
 
 func TestCompletion(t *testing.T) {

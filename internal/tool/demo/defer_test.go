@@ -3,8 +3,9 @@
 package demo
 
 import (
-	"lesson/internal/proof"
 	"testing"
+
+	"lesson/internal/proof"
 )
 
 // A connection that has said nothing yet does not reach the server; and where it

@@ -3,11 +3,12 @@
 package demo
 
 import (
-	"lesson/internal/proof"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
+
+	"lesson/internal/proof"
 )
 
 // Without a pause an event loop without descriptors is woken for ever; with one it

@@ -3,8 +3,9 @@
 package demo
 
 import (
-	"lesson/internal/proof"
 	"testing"
+
+	"lesson/internal/proof"
 )
 
 // An idle connection has no buffers. One that nobody reads from fills them, and a

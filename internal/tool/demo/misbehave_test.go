@@ -3,9 +3,10 @@
 package demo
 
 import (
-	"lesson/internal/proof"
 	"slices"
 	"testing"
+
+	"lesson/internal/proof"
 )
 
 // What the kernel tells a server, happening by happening. Whoever tests for a flag

@@ -3,8 +3,9 @@
 package demo
 
 import (
-	"lesson/internal/proof"
 	"testing"
+
+	"lesson/internal/proof"
 )
 
 // One connection, which nobody accepts: whom does the kernel tell?

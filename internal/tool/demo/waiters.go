@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"lesson/internal/observe/proc"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
 )
 
 // A sharing is one way in which several threads can wait for the connections of

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"lesson/internal/tool/check"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"lesson/internal/tool/check"
 )
 
 // files are what a learner's copy begins with, by name.

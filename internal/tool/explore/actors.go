@@ -3,10 +3,11 @@
 package explore
 
 import (
-	"lesson/internal/kernel/simulated"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel/simulated"
 )
 
 // An actor is a client of the scenario in one execution.
