@@ -121,7 +121,7 @@ drain() {
     [ "$(counter scur server2)" != 0 ] || return 0
     sleep 0.01
   done
-  die "server2 has clients for ever"
+  die "server2 has clients forever"
 }
 
 # round TITLE HOW RETRY-ON is one run of the load, with server2 taken away by a

@@ -242,7 +242,7 @@ func TestLinuxErrors(t *testing.T) {
 		want(t, "epoll_wait", n, err, -1, unix.EBADF)
 		made := k.Calls()
 		n, err = k.EpollWait(bad, events, -1)
-		want(t, "epoll_wait for ever", n, err, -1, unix.EBADF)
+		want(t, "epoll_wait forever", n, err, -1, unix.EBADF)
 		if k.Calls() != made+1 {
 			t.Error("after an error, epoll_wait must not go on to its second step")
 		}

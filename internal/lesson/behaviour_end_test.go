@@ -24,7 +24,7 @@ var ending = []behaviour{
 	{"B5 a reset in the accept queue costs that connection only", again, resetsInQueue},
 	{"B6 a silent client is closed after the timeout", every, silent},
 	{"B6 dripping bytes does not extend the timeout", every, drips},
-	{"B6 a timeout of 0 is for ever", every, noTimeout},
+	{"B6 a timeout of 0 is forever", every, noTimeout},
 }
 
 func leaves(t *testing.T, l lesson.Lesson) {

@@ -374,7 +374,7 @@ func FuzzRequest(f *testing.F) {
 				if len(cuts) > 1 {
 					cuts = cuts[1:]
 				} else if n == 0 {
-					n = len(rest) // empty pieces for ever
+					n = len(rest) // empty pieces forever
 				}
 			}
 			pieces = append(pieces, rest[:n])

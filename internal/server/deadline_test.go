@@ -102,7 +102,7 @@ func TestDeadlinesExpired(t *testing.T) {
 	}
 }
 
-// A time of 0 is for ever, and so is one that ends later than time itself.
+// A time of 0 is forever, and so is one that ends later than time itself.
 func TestDeadlinesForEver(t *testing.T) {
 	for _, after := range []time.Duration{0, Never, Never - time.Second} {
 		q := &Deadlines[client]{After: after}

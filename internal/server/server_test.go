@@ -83,7 +83,7 @@ func TestStop(t *testing.T) {
 		{"+90 -90 +90 stop", "shutdown L 0, shutdown 90 0"},
 		{"+90 +91 -90 stop", "shutdown L 0, shutdown 91 0"},
 		{"+90 close +91 stop", "close L, shutdown 90 0, shutdown 91 0"},
-		// Stop has been and gone: without a shutdown it would wait for ever.
+		// Stop has been and gone: without a shutdown it would wait forever.
 		{"stop +90", "shutdown L 0, shutdown 90 0"},
 		{"stop close +90", "shutdown L 0, close L, shutdown 90 0"},
 	}

@@ -148,7 +148,7 @@ func (s *server) serve() {
 }
 
 // timeout is how long epoll_wait may sleep, in milliseconds: until the next
-// deadline, and for ever when there is none. An idle server never wakes.
+// deadline, and forever when there is none. An idle server never wakes.
 func (s *server) timeout() int {
 	if s.paused {
 		return acceptPause

@@ -149,7 +149,7 @@ func (s *server) serve() {
 }
 
 // timeout is how long epoll_wait may sleep, in milliseconds: until the next
-// deadline, and for ever when there is none. An idle server never wakes. With
+// deadline, and forever when there is none. An idle server never wakes. With
 // work left over from this turn it only asks what else there is.
 func (s *server) timeout() int {
 	if s.paused {

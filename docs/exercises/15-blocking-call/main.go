@@ -148,7 +148,7 @@ func (s *server) serve() {
 }
 
 // timeout is how long epoll_wait may sleep, in milliseconds: until the next
-// deadline, and for ever when there is none. An idle server never wakes.
+// deadline, and forever when there is none. An idle server never wakes.
 func (s *server) timeout() int {
 	if s.paused {
 		return acceptPause
@@ -215,7 +215,7 @@ func (s *server) advance(c *conn) {
 	}
 }
 
-// readRequest reads while there is more, but not for ever: what it leaves unread,
+// readRequest reads while there is more, but not forever: what it leaves unread,
 // epoll reports again in the next turn, when everybody else has had theirs.
 func (s *server) readRequest(c *conn) {
 	for reads := 0; reads < 4 && c.state == reading; reads++ {

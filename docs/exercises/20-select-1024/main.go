@@ -149,7 +149,7 @@ func (s *server) wait() (ready []int) {
 		}
 		highest = max(highest, fd)
 	}
-	var timeout *unix.Timeval // nil is for ever
+	var timeout *unix.Timeval // nil is forever
 	if ms := s.timeout(); ms >= 0 {
 		t := unix.NsecToTimeval(int64(ms) * int64(time.Millisecond))
 		timeout = &t
@@ -168,7 +168,7 @@ func (s *server) wait() (ready []int) {
 }
 
 // timeout is how long wait may take, in milliseconds: until the next deadline,
-// and for ever, -1, when there is none. An idle server never wakes.
+// and forever, -1, when there is none. An idle server never wakes.
 func (s *server) timeout() int {
 	if s.paused {
 		return acceptPause

@@ -144,7 +144,7 @@ func epollWaitArgs(s ptrace.Stop) string {
 // forever.
 func epollWait2Args(s ptrace.Stop) string {
 	if s.Args[3] == 0 {
-		return fmt.Sprintf("%d, for ever", int32(s.Args[0]))
+		return fmt.Sprintf("%d, forever", int32(s.Args[0]))
 	}
 	return fmt.Sprint(int32(s.Args[0]))
 }
@@ -156,7 +156,7 @@ func pollArgs1(s ptrace.Stop) string { return fmt.Sprintf("descriptors below %d"
 
 func milliseconds(ms int32) string {
 	if ms < 0 {
-		return "for ever"
+		return "forever"
 	}
 	return fmt.Sprintf("%d ms", time.Duration(ms))
 }

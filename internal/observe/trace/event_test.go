@@ -82,7 +82,7 @@ func TestPeers(t *testing.T) {
 		r.Enter(accept)
 		accept.Peer = peer
 		r.Leave(left(accept, fd, nil))
-		wait := call(1, "epoll_wait", -1, "4, for ever")
+		wait := call(1, "epoll_wait", -1, "4, forever")
 		r.Enter(wait)
 		wait.Events = []unix.EpollEvent{
 			{Fd: fd, Events: unix.EPOLLIN}, {Fd: 5, Events: unix.EPOLLIN},

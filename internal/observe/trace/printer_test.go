@@ -52,7 +52,7 @@ func TestBlocked(t *testing.T) {
 		{"read", 7, "7, 1024 bytes", nonblockingFD, 5 * time.Millisecond, false},
 		{"send", 7, "7, 114 bytes", blockingFD, time.Second, true},
 		{"send", 7, "7, 114 bytes", nonblockingFD, time.Second, false},
-		{"epoll_wait", -1, "4, for ever", nonblockingFD, time.Second, true},
+		{"epoll_wait", -1, "4, forever", nonblockingFD, time.Second, true},
 		{"epoll_wait", -1, "4, 100 ms", nonblockingFD, 2 * time.Millisecond, true},
 		{"epoll_wait", -1, "4, 0 ms", nonblockingFD, 2 * time.Millisecond, false},
 		{"nanosleep", -1, "0.100 s", nonblockingFD, time.Second, true},
@@ -143,8 +143,8 @@ func TestSingleCalls(t *testing.T) {
 			"epoll_wait(4, 250 ms)                = 2  [5 EPOLLIN, 12 EPOLLIN|EPOLLHUP]",
 		},
 		{
-			left(call(0, "epoll_wait", -1, "4, for ever"), -1, unix.EINTR),
-			"epoll_wait(4, for ever)              = -1 EINTR",
+			left(call(0, "epoll_wait", -1, "4, forever"), -1, unix.EINTR),
+			"epoll_wait(4, forever)               = -1 EINTR",
 		},
 
 		// It blocked, or it merely ran.
@@ -179,7 +179,7 @@ func TestBlockedSuffix(t *testing.T) {
 	p.Enter(c)
 	c.Return(2*time.Second, -1, unix.EINVAL, blockingFD)
 	p.Leave(c)
-	c = call(2_000_000, "epoll_wait", -1, "4, for ever")
+	c = call(2_000_000, "epoll_wait", -1, "4, forever")
 	p.Enter(c)
 	c.Return(c.Entered+250*time.Millisecond, 1, nil, blockingFD)
 	c.Events = []unix.EpollEvent{{Fd: 7, Events: unix.EPOLLIN}}
@@ -187,7 +187,7 @@ func TestBlockedSuffix(t *testing.T) {
 	const want = "" +
 		" 0.000000  epoll/eventloop.go:117  accept4(5)                           = -1 EINVAL" +
 		"  (blocked 2.000 s)\n" +
-		" 2.000000  epoll/eventloop.go:117  epoll_wait(4, for ever)              = 1  [7 EPOLLIN]" +
+		" 2.000000  epoll/eventloop.go:117  epoll_wait(4, forever)               = 1  [7 EPOLLIN]" +
 		"  (blocked 0.250 s)\n"
 	if out.String() != want {
 		t.Errorf("printed\n%swant\n%s", out.String(), want)
@@ -237,7 +237,7 @@ func TestPathsArePrintable(t *testing.T) {
 	}
 }
 
-// A call is shown at once, as a line without an end: it may block for ever.
+// A call is shown at once, as a line without an end: it may block forever.
 func TestBlockedNow(t *testing.T) {
 	var out strings.Builder
 	p := NewRecorder(Print(&out, false))
@@ -335,8 +335,8 @@ func TestColour(t *testing.T) {
 		},
 		// No connection, no colour.
 		{
-			left(call(0, "epoll_wait", -1, "4, for ever"), 0, nil),
-			head + "epoll_wait(4, for ever)              = 0\n",
+			left(call(0, "epoll_wait", -1, "4, forever"), 0, nil),
+			head + "epoll_wait(4, forever)               = 0\n",
 		},
 		{
 			left(call(0, "socket", -1, "AF_INET, SOCK_STREAM"), 5, nil),

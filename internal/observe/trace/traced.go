@@ -174,7 +174,7 @@ func (t *Traced) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
 func (t *Traced) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	args := fmt.Sprintf("%d, %d ms", epfd, milliseconds)
 	if milliseconds < 0 {
-		args = fmt.Sprintf("%d, for ever", epfd)
+		args = fmt.Sprintf("%d, forever", epfd)
 	}
 	c := t.enter("epoll_wait", -1, args)
 	n, err := t.Kernel.EpollWait(epfd, events, milliseconds)

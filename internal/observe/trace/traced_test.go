@@ -182,7 +182,7 @@ func TestTraced(t *testing.T) {
 		},
 		{
 			call: func(k kernel.Kernel) (int, error) { return k.EpollWait(4, events, -1) },
-			name: "epoll_wait", fd: -1, args: "4, for ever", n: 1, events: 1,
+			name: "epoll_wait", fd: -1, args: "4, forever", n: 1, events: 1,
 			asked: "epoll_wait 4 3 -1",
 		},
 		{

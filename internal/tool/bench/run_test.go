@@ -62,7 +62,7 @@ func serveAt(addr string) error {
 	return errors.New("that is all")
 }
 
-// program is one that serves, ends times and no more ("" is for ever).
+// program is one that serves, ends times and no more ("" is forever).
 func program(t *testing.T, name, ends string) child.Program {
 	t.Helper()
 	self, err := os.Executable()

@@ -18,7 +18,7 @@ var disconnects = []Case{
 		Chapter: oneClient, Contract: "B4", FailedBy: []string{"08-endless-drain"},
 		Must: "After half a request and end of file the connection is closed, without an answer.",
 		Why:  "The rest will never come; a connection that is kept is a descriptor lost.",
-		Cause: "Read returns 0 for ever after end of file. That is taken for \"nothing yet\": the server" +
+		Cause: "Read returns 0 forever after end of file. That is taken for \"nothing yet\": the server" +
 			" spins, or waits for an event that will not come.",
 		script: []step{connect("a"), send("a", half), taken("a"), halfClose("a"), dropped("a"), next()},
 	},
@@ -51,7 +51,7 @@ var disconnects = []Case{
 		Must:     "Half a request and the end of file that come in one event are both seen.",
 		Why:      "There is one event for the two, and edge-triggered epoll does not repeat it.",
 		Cause: "A read that brings less than the buffer holds is taken for the last: the end of file behind" +
-			" it is never read, and the connection stays in CLOSE_WAIT for ever.",
+			" it is never read, and the connection stays in CLOSE_WAIT forever.",
 		script: []step{
 			connect("a"), accepted("a"), stop(), send("a", half), halfClose("a"), goOn(),
 			dropped("a"), next(),

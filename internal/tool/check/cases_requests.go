@@ -38,7 +38,7 @@ var requests = []Case{
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
 		NoExercise: "One form of the terminator was forgotten, and the report says which.",
 		Must:       `Two line feeds ("\n\n") end a request.`,
-		Why:        "Clients typed by hand (nc) end their lines so, and would wait for ever.",
+		Why:        "Clients typed by hand (nc) end their lines so, and would wait forever.",
 		Cause:      `Only "\r\n\r\n" is looked for.`,
 		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answered("a"), next()},
 	},
@@ -106,7 +106,7 @@ var requests = []Case{
 		Address: "requests/large-in-two", Severity: Must, Models: everyone,
 		Chapter: edgeTriggered, Contract: "B6", FailedBy: []string{"06-one-read-per-edge"},
 		Must:  "A request that comes in two large pieces is read and answered.",
-		Why:   "What is left of the first piece must not wait for ever behind the second.",
+		Why:   "What is left of the first piece must not wait forever behind the second.",
 		Cause: "What a read has left in the receive buffer is forgotten.",
 		script: []step{
 			connect("a"), send("a", largeRequest(7000)[:6000]), taken("a"),

@@ -36,15 +36,15 @@ var resources = []Case{
 		needs:  toLook,
 		Must:   "Clients that leave in the middle of their request leave no descriptor behind.",
 		Why:    "They are many: every user who presses Stop.",
-		Cause:  "End of file is not looked for, so the connection stays in CLOSE_WAIT for ever.",
+		Cause:  "End of file is not looked for, so the connection stays in CLOSE_WAIT forever.",
 		script: noMoreDescriptors(rounds, "send half a request and close", halfAndClose),
 	},
 	{
 		Address: "resources/descriptors-never-closes", Severity: Should, Models: goingOn,
-		Chapter: oneClient, Contract: "B3", FailedBy: []string{"lingers for ever"},
+		Chapter: oneClient, Contract: "B3", FailedBy: []string{"lingers forever"},
 		NoExercise: "A bound is missing, and a constant fixes it.",
 		needs:      toLook,
-		Must:       "A client that does not close after its answer does not keep its descriptor for ever.",
+		Must:       "A client that does not close after its answer does not keep its descriptor forever.",
 		Why:        "Lingering close waits for the client; but not for one that has forgotten us.",
 		Cause:      "No bound in time on lingering close.",
 		script: []step{
@@ -58,10 +58,10 @@ var resources = []Case{
 	{
 		Address: "resources/descriptors-keeps-sending", Severity: Should, Models: goingOn,
 		Chapter: oneClient, Contract: "B3",
-		FailedBy:   []string{"lingers for ever", "lingers anew with each byte"},
+		FailedBy:   []string{"lingers forever", "lingers anew with each byte"},
 		NoExercise: "A bound is missing, and a constant fixes it.",
 		needs:      toLook,
-		Must:       "A client that sends on and on after its answer does not keep its descriptor for ever.",
+		Must:       "A client that sends on and on after its answer does not keep its descriptor forever.",
 		Why:        "A byte now and then is cheap for the client; a descriptor is not for the server.",
 		Cause:      "The bound in time on lingering close begins anew with each byte.",
 		script: []step{
@@ -95,7 +95,7 @@ var resources = []Case{
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"02-end-of-file-spin"},
 		needs: toLook,
 		Must:  "After end of file in the middle of a request the server sleeps.",
-		Why:   "A descriptor at end of file is readable for ever.",
+		Why:   "A descriptor at end of file is readable forever.",
 		Cause: "Read returned 0, and that is taken for \"nothing yet\".",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), halfClose("a"), calm(), next(),

@@ -110,7 +110,7 @@ var slow = []Case{
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout,
 		Must:       "A byte now and then does not put the end off.",
-		Why:        "That is the attack called slowloris: a byte before each deadline holds a connection for ever.",
+		Why:        "That is the attack called slowloris: a byte before each deadline holds a connection forever.",
 		Cause:      "The deadline is counted from the last byte, and not from the first.",
 		script: []step{
 			connect("a"), own("a sends a byte ten times in each time limit, and must still read end of"+

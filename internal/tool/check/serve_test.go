@@ -438,7 +438,7 @@ func (w *wrong) linger(c *net.TCPConn) {
 	if err := c.CloseWrite(); err != nil && w.is("ends when a client is gone") {
 		log.Fatal(err)
 	}
-	if !w.is("lingers for ever") {
+	if !w.is("lingers forever") {
 		_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
 	} else {
 		_ = c.SetReadDeadline(time.Time{})

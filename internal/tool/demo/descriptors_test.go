@@ -11,7 +11,7 @@ import (
 	"lesson/internal/proof"
 )
 
-// Without a pause an event loop without descriptors is woken for ever; with one it
+// Without a pause an event loop without descriptors is woken forever; with one it
 // is woken some twenty times a second. Both serve when a descriptor is free.
 //
 // The limit that it lowers is that of a whole program: it is started again as one of

@@ -185,7 +185,7 @@ func (c *crew) end() error {
 	c.stop.Store(true)
 	_, err := unix.Write(c.stopper, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	if err != nil {
-		return fmt.Errorf("eventfd: %w", err) // do not wait for them: they would wait for ever
+		return fmt.Errorf("eventfd: %w", err) // do not wait for them: they would wait forever
 	}
 	c.running.Wait()
 	for _, w := range c.waiters {

@@ -612,10 +612,10 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 	if n := stop(); n == 0 {
 		t.Error("nobody was answered")
 	}
-	proof.Eventually(t, "all clients are gone, and it waits for ever", func() bool {
+	proof.Eventually(t, "all clients are gone, and it waits forever", func() bool {
 		var open []trace.Event
 		s.journal.look(server, func(state *trace.State) { open = state.Open() })
-		return len(open) == 1 && strings.HasSuffix(open[0].Args, "for ever")
+		return len(open) == 1 && strings.HasSuffix(open[0].Args, "forever")
 	})
 	made := s.journal.made(server)
 	got, missed := int64(0), int64(0)
