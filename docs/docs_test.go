@@ -745,9 +745,11 @@ func TestNoPlaceholders(t *testing.T) {
 
 var capitals = regexp.MustCompile(`\b[A-Z]{4,}\b`)
 
+// quote is the line over quoted code: the file, and what is quoted of it.
+var quote = regexp.MustCompile(`(?m)^\[embedmd\]:# \((\S+) (.*)\)$`)
+
 // Code is quoted in one page. Another page refers to it.
 func TestQuotedOnce(t *testing.T) {
-	quote := regexp.MustCompile(`(?m)^\[embedmd\]:# \((\S+) (.*)\)$`)
 	where := make(map[string]string)
 	for _, p := range pages(t) {
 		for _, m := range quote.FindAllStringSubmatch(p.text, -1) {
@@ -760,6 +762,30 @@ func TestQuotedOnce(t *testing.T) {
 	}
 	if len(where) < 30 {
 		t.Errorf("%d quotes found, want at least 30", len(where))
+	}
+}
+
+// A quote begins and ends with a whole line of the source. An expression that also
+// matches in the middle of a comment would quote from there.
+func TestQuotesAreWholeLines(t *testing.T) {
+	for _, p := range pages(t) {
+		for _, b := range p.blocks {
+			if b.first < 3 || len(b.lines) == 0 {
+				continue
+			}
+			m := quote.FindStringSubmatch(p.prose[b.first-3])
+			if m == nil {
+				continue
+			}
+			source, err := os.ReadFile(filepath.Join(root, filepath.Dir(p.file), m[1]))
+			proof.Must(t, err)
+			for _, line := range []string{b.lines[0], b.lines[len(b.lines)-1]} {
+				if !strings.Contains("\n"+string(source), "\n"+line+"\n") {
+					t.Errorf("%s quotes %q, which is not a whole line of %s: "+
+						"let the expression match once", p.at(b.first), line, m[1])
+				}
+			}
+		}
 	}
 }
 
