@@ -25,7 +25,7 @@ import (
 
 var backlog = Demo{
 	Name:    "backlog",
-	Title:   "a full accept queue: clients that are ignored, and what they wait",
+	Title:   "a full accept queue: which clients are ignored, and how long they wait",
 	Chapter: "docs/08-when-the-machine-runs-out.md",
 	Run:     runBacklog,
 }
@@ -362,9 +362,9 @@ func (d BacklogData) result() *Result {
 
 func (q *QueueSeen) table() Table {
 	t := Table{
-		Title: fmt.Sprintf("Eight clients, a backlog of %d; nobody accepts for %s",
+		Title: fmt.Sprintf("Eight clients, a backlog of %d; the server does not accept for %s",
 			q.Backlog, seconds(q.Full)),
-		Head: []string{"client", "it thinks", "the server's kernel", "SYN again after",
+		Head: []string{"client", "its state", "the server's kernel", "SYN again after",
 			"connected", "answered"},
 	}
 	for i, c := range q.Clients {
@@ -408,17 +408,17 @@ func (q *QueueSeen) sentences() []string {
 			slowest = c
 		}
 	}
-	all := []string{fmt.Sprintf("The accept queue held %d, one more than its backlog. Of the others,"+
-		" %d knew nothing but that no answer came: their SYN was ignored, without a word. %d were"+
-		" connected, as far as they knew: the last segment of their handshake was ignored, and a"+
-		" client cannot see that. The listener has ignored %d segments in all.",
+	all := []string{fmt.Sprintf("The accept queue held %d connections, one more than its backlog. Of the"+
+		" other clients, %d got no answer to their SYN. %d appeared connected: the listener ignored"+
+		" the last segment of their handshake, which a client cannot see. The listener ignored %d"+
+		" segments in all.",
 		q.Length, ignored, deceived, q.Drops)}
 	if slowest.Answered == 0 {
 		return all
 	}
-	why := "its SYN, sent again, was the next thing that the server heard of it"
+	why := "until then its SYN was not sent again"
 	if slowest.deceived() {
-		why = "its request, sent again and again, was the next thing that the server heard of it"
+		why = "until then its request was not sent again"
 	}
 	all = append(all, fmt.Sprintf("The server began to accept after %s. The last client was answered"+
 		" after %s: %s.", seconds(q.Full), seconds(slowest.Answered), why))
@@ -459,16 +459,16 @@ func burstSentence(all []Burst) string {
 			hurt = max(hurt, m.Backlog)
 		}
 	}
-	text := fmt.Sprintf("While the server is away, no backlog of these was enough for %d.", burstSize)
+	text := fmt.Sprintf("While the server is away, none of these backlogs was enough for %d clients.", burstSize)
 	if enough > 0 {
-		text = fmt.Sprintf("While the server is away, a backlog of %d was the least of these that"+
-			" was enough for %d clients.", enough, burstSize)
+		text = fmt.Sprintf("While the server is away, the smallest of these backlogs that was"+
+			" enough for %[2]d clients is %[1]d.", enough, burstSize)
 	}
 	if hurt > 0 {
-		return text + fmt.Sprintf(" While it accepts as they come, clients were ignored up to a"+
+		return text + fmt.Sprintf(" While it accepts as they arrive, clients were ignored up to a"+
 			" backlog of %d.", hurt)
 	}
-	return text + " While it accepts as they come, nobody was ignored with any of them."
+	return text + " While it accepts as they arrive, no client was ignored with any of them."
 }
 
 // burstPicture has two lines: for a server that is away, and for one that accepts.
@@ -480,7 +480,7 @@ func burstPicture(all []Burst) report.Chart {
 		accepting.Points = append(accepting.Points, report.Point{X: x, Y: float64(all[i+1].Retried)})
 	}
 	return report.Lines{
-		Title:   fmt.Sprintf("%d clients at once: who had to try again", burstSize),
+		Title:   fmt.Sprintf("%d clients at once: how many had to try again", burstSize),
 		Caption: "Clients whose SYN was ignored, by the listener's backlog.",
 		X:       report.Axis{Label: "backlog", Log: true},
 		Y:       report.Axis{Label: "clients that sent their SYN again"},

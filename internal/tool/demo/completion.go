@@ -338,7 +338,7 @@ func (u *uring) finish(pairs []*pair) error {
 
 func (d CompletionData) result() *Result {
 	kinds := Table{
-		Title: "May epoll watch it, and can io_uring read from it?",
+		Title: "Can epoll watch it, and can io_uring read from it?",
 		Head:  []string{"what", "epoll_ctl ADD", "read by io_uring"},
 	}
 	var refused []string
@@ -350,7 +350,7 @@ func (d CompletionData) result() *Result {
 	}
 	calls := Table{
 		Title: fmt.Sprintf("%d messages on each of %d connections.", messages, readers),
-		Head:  []string{"how they are read", "messages", "system calls", "bytes set aside"},
+		Head:  []string{"how they are read", "messages", "system calls", "bytes reserved"},
 	}
 	for _, r := range d.Reads {
 		calls.Rows = append(calls.Rows, []string{r.How, fmt.Sprint(r.Messages),
@@ -360,15 +360,14 @@ func (d CompletionData) result() *Result {
 	r.Sentences = append(r.Sentences,
 		fmt.Sprintf("epoll refuses, with EPERM: %s.", enumerate(refused)))
 	if d.Uring != "" {
-		r.Sentences = append(r.Sentences, fmt.Sprintf("There is no io_uring for us here:"+
-			" io_uring_setup says %s. See kernel.io_uring_disabled, and whether a container's filter"+
-			" forbids it.", d.Uring))
+		r.Sentences = append(r.Sentences, fmt.Sprintf("io_uring is not available here:"+
+			" io_uring_setup fails with %s. See kernel.io_uring_disabled, and whether a container's"+
+			" filter forbids it.", d.Uring))
 	}
 	if len(d.Reads) == 2 {
 		e, u := d.Reads[0], d.Reads[1]
 		r.Sentences = append(r.Sentences, fmt.Sprintf("A message costs %.2f system calls with epoll and"+
-			" %.2f with io_uring, and before anything has come io_uring has %d times the memory set"+
-			" aside.", float64(e.Calls)/float64(e.Messages), float64(u.Calls)/float64(u.Messages),
+			" %.2f with io_uring. Before any data arrives, io_uring has reserved %d times the memory.", float64(e.Calls)/float64(e.Messages), float64(u.Calls)/float64(u.Messages),
 			u.Buffers/e.Buffers))
 	}
 	return r

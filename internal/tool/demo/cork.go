@@ -14,7 +14,7 @@ import (
 
 var cork = Demo{
 	Name:    "cork",
-	Title:   "a response in pieces: segments on the wire, by socket option",
+	Title:   "a response sent in pieces: how many segments each socket option makes",
 	Chapter: "docs/09-socket-options.md",
 	Run:     runCork,
 }
@@ -91,12 +91,12 @@ func corkResult(all []CorkSeen) *Result {
 		}
 	}
 	r := &Result{Demo: "cork", Tables: []Table{t}, Data: all}
-	r.Sentences = append(r.Sentences, fmt.Sprintf("%s made %d segments of it. Each has 40 bytes of"+
-		" headers and more, and work for both sides: %s needs %d.",
+	r.Sentences = append(r.Sentences, fmt.Sprintf("%s made %d segments of it. Each has at least 40"+
+		" bytes of headers, and costs both sides work: %s needs %d.",
 		many.Server, many.Data, few.Server, few.Data))
 	if last := all[len(all)-1]; last.Server == withCorkForgotten.called {
-		r.Sentences = append(r.Sentences, fmt.Sprintf("A cork that nobody takes out is taken out by"+
-			" the kernel: the client waited %s.", milliseconds(last.Took)))
+		r.Sentences = append(r.Sentences, fmt.Sprintf("If the server never uncorks, the kernel"+
+			" does: the client waited %s.", milliseconds(last.Took)))
 	}
 	return r
 }

@@ -136,7 +136,7 @@ func deferResult(all []DeferSeen) *Result {
 		Title: fmt.Sprintf("%d clients that ask %v after they connect, then %d that say nothing",
 			askingClients, thinking, silentClients),
 		Head: []string{"TCP_DEFER_ACCEPT", "per client: slept", "system calls", "processor",
-			"the silent: accepted", "woke it"},
+			"silent: accepted", "wake-ups"},
 	}
 	for _, d := range all {
 		on := "off"
@@ -155,8 +155,8 @@ func deferResult(all []DeferSeen) *Result {
 		r.Sentences = []string{
 			fmt.Sprintf("The server went to sleep %.1f times for a client without the option, and %.1f"+
 				" times with it.", off.sleeps(), on.sleeps()),
-			fmt.Sprintf("With the option %d of %d silent clients reached the server, without it %d. To"+
-				" themselves, all of them were connected.", on.Held, on.Silent, off.Held),
+			fmt.Sprintf("With the option, %d of %d silent clients reached the server, without it %d. For"+
+				" the clients, all of these connections were established.", on.Held, on.Silent, off.Held),
 		}
 	}
 	return r

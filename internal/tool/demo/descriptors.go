@@ -183,7 +183,7 @@ func descriptorsResult(all []DescriptorsSeen) *Result {
 		return nil
 	}
 	t := Table{
-		Title: "One client waits, and there is no descriptor for it",
+		Title: "One client waits, and no descriptor is free for it",
 		Head: []string{"accept loop", "epoll_wait returns", "accept4: EMFILE", "system calls",
 			"CPU", "answered after"},
 	}
@@ -205,12 +205,12 @@ func descriptorsResult(all []DescriptorsSeen) *Result {
 	}
 	r.Tables = []Table{t}
 	r.Sentences = []string{
-		fmt.Sprintf("%q was woken %d times in %s, to be told each time what it knew; it used %s of a"+
-			" processor for nothing. %q was woken %d times and used %s.",
+		fmt.Sprintf("%q woke %d times in %s, each time for the same event, and wasted %s of a"+
+			" processor. %q woke %d times and used %s.",
 			most.Server, most.Used.Wakes, seconds(most.Window), percent(most.share()),
 			least.Server, least.Used.Wakes, percent(least.share())),
-		fmt.Sprintf("The client waited in the accept queue, and was answered within %s of a descriptor"+
-			" becoming free. No other client had to come for that.", seconds(served)),
+		fmt.Sprintf("The client waited in the accept queue. It was answered within %s after a"+
+			" descriptor became free; no other client had to connect for that.", seconds(served)),
 	}
 	return r
 }

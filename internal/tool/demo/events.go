@@ -209,8 +209,8 @@ func eventNames(events uint32) string {
 
 func eventsResult(seen []happening) *Result {
 	table := Table{
-		Title: "The server's end was asked about EPOLLIN and EPOLLRDHUP, three times running.",
-		Head:  []string{"what happens", "epoll says", "level", "edge", "read then says"},
+		Title: "The interest is EPOLLIN and EPOLLRDHUP; epoll_wait is called three times.",
+		Head:  []string{"what happens", "epoll reports", "level", "edge", "read returns"},
 	}
 	reported, levels, edges := 0, 0, 0
 	var hups []string
@@ -219,13 +219,13 @@ func eventsResult(seen []happening) *Result {
 			h.What, cmp.Or(h.Level[0], "(nothing)"), times(h.Level), times(h.Edge),
 			strings.Join(h.Read, ", "),
 		})
-		if told(h.Level) > 0 {
+		if reportedIn(h.Level) > 0 {
 			reported++
 		}
-		if told(h.Level) == len(h.Level) {
+		if reportedIn(h.Level) == len(h.Level) {
 			levels++
 		}
-		if told(h.Edge) == 1 {
+		if reportedIn(h.Edge) == 1 {
 			edges++
 		}
 		if strings.Contains(h.Level[0], "|HUP") {
@@ -236,17 +236,19 @@ func eventsResult(seen []happening) *Result {
 		Demo:   "events",
 		Tables: []Table{table},
 		Sentences: []string{
-			fmt.Sprintf("%d of %d happenings are reported: level-triggered, %d of them in every call;"+
+			fmt.Sprintf("%d of %d are reported: level-triggered, %d of them by every call;"+
 				" edge-triggered, %d of them once.", reported, len(seen), levels, edges),
-			fmt.Sprintf("EPOLLHUP, which nobody has asked for, came with: %s.", enumerate(hups)),
+			fmt.Sprintf("EPOLLHUP, which is not in the interest, is reported for: %s.", enumerate(hups)),
 		},
 		Data: seen,
 	}
 }
 
-func times(reports []string) string { return fmt.Sprintf("%d of %d", told(reports), len(reports)) }
+func times(reports []string) string {
+	return fmt.Sprintf("%d of %d", reportedIn(reports), len(reports))
+}
 
-func told(reports []string) int {
+func reportedIn(reports []string) int {
 	n := 0
 	for _, r := range reports {
 		if r != "" {

@@ -158,7 +158,7 @@ func visit(addr netip.AddrPort) error {
 func herdResult(seen []stampede) *Result {
 	table := Table{
 		Title: fmt.Sprintf("%d threads wait for one address.", seen[0].Threads),
-		Head:  []string{"how they wait", "told of one connection", "returns per accept", "in vain"},
+		Head:  []string{"how they wait", "woken for one connection", "returns per accept", "in vain"},
 	}
 	var all, one []string
 	for _, s := range seen {
@@ -177,11 +177,11 @@ func herdResult(seen []stampede) *Result {
 		Demo:   "herd",
 		Tables: []Table{table},
 		Sentences: []string{
-			fmt.Sprintf("All %d threads are told of one connection: %s.", seen[0].Threads, enumerate(all)),
-			fmt.Sprintf("Only one is: %s.", enumerate(one)),
-			fmt.Sprintf("The last two columns are for %d connections, each accepted at once: then a"+
-				" thread that is told late is not told at all, for epoll asks the listener again before"+
-				" it reports.", seen[0].Connections),
+			fmt.Sprintf("One connection wakes all %d threads: %s.", seen[0].Threads, enumerate(all)),
+			fmt.Sprintf("It wakes only one: %s.", enumerate(one)),
+			fmt.Sprintf("The last two columns are for %d connections, each accepted at once. epoll"+
+				" checks the listener again before it reports, so a thread that looks late finds"+
+				" nothing to report and sleeps again.", seen[0].Connections),
 		},
 		Data: seen,
 	}

@@ -12,7 +12,7 @@ import (
 
 var memory = Demo{
 	Name:    "memory",
-	Title:   "what a connection keeps in the kernel, while nobody reads",
+	Title:   "how much the kernel keeps for a connection while its receiver does not read",
 	Chapter: "docs/08-when-the-machine-runs-out.md",
 	Run:     runMemory,
 }
@@ -125,12 +125,11 @@ func memoryResult(all []MemorySeen) *Result {
 	}
 	r := &Result{Demo: "memory", Tables: []Table{t}, Data: all}
 	r.Sentences = []string{
-		fmt.Sprintf("Idle, a connection keeps %d bytes for data. One byte took %d: what arrives is kept"+
-			" with what describes it. While nobody read, the kernel kept %.1f MiB, %.1f of them on the"+
-			" side that sends, and it asked neither program.", all[0].Receiving+all[0].Sending,
+		fmt.Sprintf("An idle connection takes %d bytes for data. One unread byte took %d: the kernel"+
+			" keeps data together with its description. While the receiver did not read, the kernel"+
+			" kept %.1f MiB, %.1f of them for the sender.", all[0].Receiving+all[0].Sending,
 			all[1].Receiving, mebibytes(most.Receiving+most.Sending), mebibytes(most.Sending)),
-		"The sockets themselves, and what a server keeps for a connection in its own memory, are" +
-			" not in this table.",
+		"The table does not count the sockets themselves, nor the server's own memory.",
 	}
 	return r
 }

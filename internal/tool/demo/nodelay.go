@@ -13,7 +13,7 @@ import (
 
 var nodelay = Demo{
 	Name:    "nodelay",
-	Title:   "40 ms of nothing: Nagle's algorithm meets the delayed ACK",
+	Title:   "40 ms lost when Nagle's algorithm meets the delayed ACK",
 	Chapter: "docs/09-socket-options.md",
 	Run:     runNodelay,
 }
@@ -102,12 +102,11 @@ func nodelayResult(all []NodelaySeen) *Result {
 	}
 	r := &Result{Demo: "nodelay", Tables: []Table{t}, Data: all}
 	if slowest.median() > delayedACK/2 {
-		r.Sentences = append(r.Sentences, fmt.Sprintf("%s: the body waited %s for nothing. The server's"+
-			" kernel kept it until the head was acknowledged (Nagle). The client's kernel kept the"+
-			" acknowledgement, for something to send with it (delayed ACK). Neither was told of the"+
-			" other.", slowest.Server, milliseconds(slowest.median())))
+		r.Sentences = append(r.Sentences, fmt.Sprintf("%s: the body was delayed by %s. The server's"+
+			" kernel held it until the head was acknowledged (Nagle). The client's kernel held the"+
+			" acknowledgement until there was something to send with it (delayed ACK).", slowest.Server, milliseconds(slowest.median())))
 	}
-	r.Sentences = append(r.Sentences, fmt.Sprintf("The quickest was %s, with %s.",
+	r.Sentences = append(r.Sentences, fmt.Sprintf("The fastest was %s, with %s.",
 		quickest.Server, milliseconds(quickest.median())))
 	return r
 }

@@ -13,7 +13,7 @@ import (
 
 var orphans = Demo{
 	Name:    "orphans",
-	Title:   "what becomes of the accept queue when one of several listeners is closed",
+	Title:   "what happens to an accept queue when one of several listeners is closed",
 	Chapter: "docs/11-many-cores-and-machines.md",
 	Root:    "the second half: it sets net.ipv4.tcp_migrate_req, in a network namespace of its own",
 	Run:     runOrphans,
@@ -183,7 +183,7 @@ func ownNetwork() error {
 
 func orphansResult(seen []Orphaned, missing string) *Result {
 	table := Table{
-		Title: "Two listeners share an address with SO_REUSEPORT. One is closed, its queue not empty.",
+		Title: "Two listeners share an address. One is closed while clients are in its queue.",
 		Head:  []string{"tcp_migrate_req", "where", "clients", "in its queue", "reset", "served"},
 	}
 	r := &Result{Demo: "orphans", Data: seen}
@@ -192,9 +192,9 @@ func orphansResult(seen []Orphaned, missing string) *Result {
 			s.Migrate, s.Where, fmt.Sprint(s.Clients), fmt.Sprint(s.Queued), fmt.Sprint(s.Reset),
 			fmt.Sprint(s.Served),
 		})
-		r.Sentences = append(r.Sentences, fmt.Sprintf("With tcp_migrate_req = %s, of %d"+
-			" clients that were connected to the closed listener and not accepted, %d were reset and"+
-			" %d served by the other one.", s.Migrate, s.Queued, s.Reset, s.Queued-s.Reset))
+		r.Sentences = append(r.Sentences, fmt.Sprintf("With tcp_migrate_req = %s, %d clients"+
+			" were in the closed listener's queue: %d were reset, and %d were served by the other"+
+			" listener.", s.Migrate, s.Queued, s.Reset, s.Queued-s.Reset))
 	}
 	r.Tables = []Table{table}
 	if missing != "" {

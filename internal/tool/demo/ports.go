@@ -19,7 +19,7 @@ import (
 
 var ports = Demo{
 	Name:    "ports",
-	Title:   "ephemeral ports run out, and who closes first keeps them",
+	Title:   "ephemeral ports run out, and the side that closes first keeps them",
 	Chapter: "docs/08-when-the-machine-runs-out.md",
 	Run:     runPorts,
 }
@@ -373,7 +373,7 @@ func (s *PortsSeen) result() *Result {
 	t := Table{
 		Title: fmt.Sprintf("Connections from %d ports, %d to %d, to 127.0.0.1", narrow,
 			s.Narrow[0], s.Narrow[1]),
-		Head: []string{"", "clients in TIME_WAIT", "server", "made", "then connect says"},
+		Head: []string{"", "clients in TIME_WAIT", "server", "made", "then connect fails"},
 	}
 	for _, trial := range s.Trials {
 		t.Rows = append(t.Rows, []string{
@@ -383,35 +383,43 @@ func (s *PortsSeen) result() *Result {
 	}
 	r := &Result{Demo: "ports", Tables: []Table{t}, Data: s}
 	all := s.Range[1] - s.Range[0] + 1
-	first := fmt.Sprintf("This network namespace has the ports %d to %d for clients that do not ask"+
-		" for one: %d.", s.Range[0], s.Range[1], all)
+	first := fmt.Sprintf("In this network namespace, clients that do not ask for a port get one from"+
+		" %d to %d: %d ports.", s.Range[0], s.Range[1], all)
 	if len(s.Trials) > 1 && s.Trials[1].Connected > 0 {
-		first += " They are counted for each pair of addresses: ports that were taken served for" +
-			" another port of the server."
+		first += " They are counted for each pair of addresses: ports in use here" +
+			" were free for another port of the server."
 	}
 	r.Sentences = append(r.Sentences, first)
 	for _, trial := range s.Trials {
 		if trial.ClientWaits > 0 && trial.Connected == 0 {
-			r.Sentences = append(r.Sentences, fmt.Sprintf("Who closes first keeps the connection in"+
-				" TIME_WAIT, for 60 s. When the clients did, their ports were taken although nobody was"+
-				" connected. At that rate, %d ports are %d connections a second from one client to one"+
-				" server.", all, all/60))
+			r.Sentences = append(r.Sentences, fmt.Sprintf("The side that closes first keeps the"+
+				" connection in TIME_WAIT for 60 s. When the clients closed first, their ports stayed in"+
+				" use although no connection was open. %d ports in 60 s are %d connections a second from"+
+				" one client to one server.", all, all/60))
 			break
 		}
 	}
 	if last := s.Trials[len(s.Trials)-1]; last.Connected > 0 {
-		r.Sentences = append(r.Sentences, fmt.Sprintf("A second later they were free after all:"+
+		r.Sentences = append(r.Sentences, fmt.Sprintf("A second later they were free again:"+
 			" net.ipv4.tcp_tw_reuse is %d here, %s.", s.Reuse, reuseWords[s.Reuse]))
 	}
-	r.Sentences = append(r.Sentences, fmt.Sprintf("When the server closed first, it is the server's"+
-		" port: the next server's bind says %s without SO_REUSEADDR, and %s with it.",
-		cmp.Or(s.Rebind, "nothing"), cmp.Or(s.RebindReused, "nothing")))
+	r.Sentences = append(r.Sentences, fmt.Sprintf("When the server closed first, its own port is"+
+		" in TIME_WAIT: without SO_REUSEADDR, the next server's bind %s; with it, bind %s.",
+		ended(s.Rebind), ended(s.RebindReused)))
 	return r
+}
+
+// ended returns how a call ended, from the name of its error.
+func ended(err string) string {
+	if err == "" {
+		return "succeeds"
+	}
+	return "fails with " + err
 }
 
 // reuseWords is what net.ipv4.tcp_tw_reuse means: Documentation/networking/ip-sysctl.rst.
 var reuseWords = map[int]string{
-	0: "which lets no port be used again before the 60 s are over",
-	1: "which lets a client use a port again after a second",
-	2: "which lets a client use a port again after a second, but on loopback only",
+	0: "so no port is used again before the 60 s are over",
+	1: "so a client may use a port again after a second",
+	2: "so a client may use a port again after a second, on loopback only",
 }

@@ -11,7 +11,7 @@ import (
 
 var reset = Demo{
 	Name:    "reset",
-	Title:   "the reset that eats the answer: close with bytes unread, against lingering close",
+	Title:   "how close with unread bytes destroys the answer, and how lingering close does not",
 	Chapter: "docs/07-when-clients-misbehave.md",
 	Run:     runReset,
 }
@@ -191,10 +191,10 @@ func resetResult(seen []farewell) *Result {
 		Demo:   "reset",
 		Tables: []Table{table},
 		Sentences: []string{
-			fmt.Sprintf("close: %d bytes of an answer that send had taken never reached their client;"+
-				" %d client was told of an error in the middle of its body, with the answer already there.",
+			fmt.Sprintf("close: %d bytes of an answer that send had accepted never reached the client;"+
+				" for %d client, sending the body failed although the answer had arrived.",
 				eaten, refused),
-			fmt.Sprintf("Lingering close: %d of %d clients read the whole answer, and then end of file.",
+			fmt.Sprintf("Lingering close: %d of %d clients read the whole answer and then end of file.",
 				whole, lingered),
 		},
 		Data: seen,

@@ -13,7 +13,7 @@ import (
 
 var uneven = Demo{
 	Name:    "uneven",
-	Title:   "how connections spread over several loops, and whom a busy loop keeps waiting",
+	Title:   "how connections spread over several loops, and which clients a busy loop delays",
 	Chapter: "docs/11-many-cores-and-machines.md",
 	Run:     runUneven,
 }
@@ -171,22 +171,22 @@ func keptWaiting(ctx context.Context, how sharing, clients int) (waiting int, er
 func unevenResult(seen []spread) *Result {
 	clients := seen[0].Clients
 	spreads := Table{
-		Title: fmt.Sprintf("%d clients and %d loops: the clients of each loop, the most first.",
+		Title: fmt.Sprintf("%d clients and %d loops: how many clients each loop gets, largest first.",
 			clients, unevenLoops),
 		Head: []string{"how they wait", "one by one", "all at once"},
 	}
 	busy := Table{
-		Title: "One loop is busy with its first client. Those who wait meanwhile:",
+		Title: "One loop is busy with its first client. Clients that wait meanwhile:",
 		Head:  []string{"how they wait", "clients", "waiting"},
 	}
-	var nobody, somebody []string
+	var none, some []string
 	for _, s := range seen {
 		spreads.Rows = append(spreads.Rows, []string{s.Sharing, numbers(s.Quiet), numbers(s.Burst)})
 		busy.Rows = append(busy.Rows, []string{s.Sharing, fmt.Sprint(s.Clients), fmt.Sprint(s.Waiting)})
 		if s.Waiting == 0 {
-			nobody = append(nobody, s.Sharing)
+			none = append(none, s.Sharing)
 		} else {
-			somebody = append(somebody, fmt.Sprintf("%s, %.0f %% of the clients",
+			some = append(some, fmt.Sprintf("%s, %.0f %% of the clients",
 				s.Sharing, 100*float64(s.Waiting)/float64(s.Clients)))
 		}
 	}
@@ -196,12 +196,12 @@ func unevenResult(seen []spread) *Result {
 		Demo:   "uneven",
 		Tables: []Table{spreads, busy},
 		Sentences: []string{
-			fmt.Sprintf("When they come one by one, the busiest loop has %.0f %% of the clients with %s,"+
+			fmt.Sprintf("When clients arrive one by one, the busiest loop gets %.0f %% of them with %s,"+
 				" and %.0f %% with %s; an even share is %.0f %%.",
 				100*float64(most.Quiet[0])/float64(clients), most.Sharing,
 				100*float64(least.Quiet[0])/float64(clients), least.Sharing, 100.0/unevenLoops),
-			fmt.Sprintf("A busy loop keeps nobody waiting: %s. It keeps clients waiting while other loops"+
-				" are idle: %s.", enumerate(nobody), enumerate(somebody)),
+			fmt.Sprintf("A busy loop delays no other client: %s. It delays clients while other loops"+
+				" are idle: %s.", enumerate(none), enumerate(some)),
 		},
 		Data: seen,
 	}
