@@ -42,7 +42,7 @@ const (
 func runDefer(ctx context.Context, o Options) (*Result, error) {
 	var all []DeferSeen
 	for _, deferred := range []bool{false, true} {
-		o.say("TCP_DEFER_ACCEPT %v: %d clients that ask, %d that say nothing",
+		o.say("TCP_DEFER_ACCEPT %v: %d clients that send a request, %d silent ones",
 			deferred, askingClients, silentClients)
 		seen, err := serveBoth(ctx, deferred)
 		if err != nil {
@@ -133,7 +133,7 @@ func deferResult(all []DeferSeen) *Result {
 		return nil
 	}
 	t := Table{
-		Title: fmt.Sprintf("%d clients that ask %v after they connect, then %d that say nothing",
+		Title: fmt.Sprintf("%d clients that send a request %v after they connect, then %d silent ones",
 			askingClients, thinking, silentClients),
 		Head: []string{"TCP_DEFER_ACCEPT", "per client: slept", "system calls", "processor",
 			"silent: accepted", "wake-ups"},
