@@ -9,15 +9,14 @@ import (
 	"net/netip"
 	"os/signal"
 
-	"golang.org/x/sys/unix"
-
 	"lesson/internal/child"
+	"lesson/internal/lesson"
 )
 
-// untilSignal is a context that ends with SIGINT or SIGTERM. A second signal
+// untilSignal returns a context that ends with one of lesson.EndSignals. A second signal
 // ends the program at once.
 func untilSignal() (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), lesson.EndSignals()...)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }

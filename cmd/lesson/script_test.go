@@ -381,7 +381,7 @@ func stuckCmd(ts *testscript.TestScript, args []string) {
 	})
 }
 
-var signals = map[string]unix.Signal{"INT": unix.SIGINT, "TERM": unix.SIGTERM}
+var signals = map[string]unix.Signal{"INT": unix.SIGINT, "TERM": unix.SIGTERM, "HUP": unix.SIGHUP}
 
 func signalCmd(ts *testscript.TestScript, args []string) {
 	p := serverOf(ts, args[0])

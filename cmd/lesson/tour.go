@@ -73,7 +73,7 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	if f.export != "" {
 		return f.writeSite(ctx, cmd.OutOrStdout(), t)
 	}
-	listener, err := net.Listen("tcp", f.addr)
+	listener, err := tour.Listen(f.addr)
 	if err != nil {
 		hint := "let the kernel choose with: --addr 127.0.0.1:0"
 		return fmt.Errorf("cannot listen on %s: %w; %s", f.addr, err, hint)

@@ -35,11 +35,22 @@ type Run struct {
 	Log     io.Writer      // where it says what it does
 }
 
-// Do starts the lesson and returns when it has ended: by itself, by SIGINT or
-// SIGTERM, or with an error. A second signal ends the program at once.
+// EndSignals returns the signals that end a command of this program in good order: Ctrl-C,
+// the usual kill(1), and the one that a closed terminal sends. SIGHUP is not among them
+// when nohup(1) has had it ignored.
+func EndSignals() []os.Signal {
+	signals := []os.Signal{unix.SIGINT, unix.SIGTERM}
+	if !signal.Ignored(unix.SIGHUP) {
+		signals = append(signals, unix.SIGHUP)
+	}
+	return signals
+}
+
+// Do starts the lesson and returns when it has ended: by itself, by one of EndSignals, or
+// with an error. A second signal ends the program at once.
 func (r Run) Do() error {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	signal.Notify(signals, EndSignals()...)
 	defer signal.Stop(signals)
 	signal.Ignore(unix.SIGPIPE) // a write to a closed pipe fails with EPIPE instead
 	if r.Options.Requests != nil {

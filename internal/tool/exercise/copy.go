@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lesson/internal/child"
 	"lesson/internal/tool/check"
 )
 
@@ -165,13 +166,12 @@ func Unpack(name string, repaired bool) (folder string, model check.Model, remov
 			return "", "", nil, err
 		}
 	}
-	parent, err := os.MkdirTemp("", "lesson-exercise-")
+	parent, err := child.Temporary("lesson-exercise")
 	if err != nil {
 		return "", "", nil, err
 	}
-	remove = func() error { return os.RemoveAll(parent) }
-	if folder, err = g.copyOut(e, parent); err != nil {
-		return "", "", nil, errors.Join(err, remove())
+	if folder, err = g.copyOut(e, parent.Path); err != nil {
+		return "", "", nil, errors.Join(err, parent.Remove())
 	}
-	return folder, e.Kind.Model, remove, nil
+	return folder, e.Kind.Model, parent.Remove, nil
 }

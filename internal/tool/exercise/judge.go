@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,12 +79,12 @@ func (d *Desk) Check(ctx context.Context, name, dir string, o CheckOptions) erro
 }
 
 func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions) error {
-	folder, err := os.MkdirTemp("", "lesson-exercise-*")
+	folder, err := child.Temporary("lesson-exercise")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder) // what is left of it is in the folder for such things
-	program := filepath.Join(folder, e.Name)
+	defer func() { _ = folder.Remove() }() // what is left of it, the next start removes
+	program := filepath.Join(folder.Path, e.Name)
 
 	f := Finding{Exercise: e.Name, Dir: dir, Model: e.Kind.Model}
 	err = d.Judge.Build(ctx, dir, program)
@@ -101,7 +100,7 @@ func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions
 		return err
 	}
 
-	target := check.Target{Name: e.Name, Command: []string{program, "{addr}"}, Dir: folder}
+	target := check.Target{Name: e.Name, Command: []string{program, "{addr}"}, Dir: folder.Path}
 	f.About, err = d.run(ctx, e, target, e.Cases)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"lesson/internal/child"
 	"lesson/internal/kernel"
 	"lesson/internal/kernel/simulated"
 )
@@ -46,11 +47,11 @@ var notSimulated = []string{
 type Built struct {
 	File string // the program
 	Name string // of the folder
-	dir  string // temporary
+	dir  *child.Folder
 }
 
 // Remove removes the program.
-func (b *Built) Remove() error { return os.RemoveAll(b.dir) }
+func (b *Built) Remove() error { return b.dir.Remove() }
 
 // Build builds the main package in folder for exploring.
 func Build(ctx context.Context, folder string) (*Built, error) {
@@ -62,11 +63,11 @@ func Build(ctx context.Context, folder string) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "lesson-explore-")
+	dir, err := child.Temporary("lesson-explore")
 	if err != nil {
 		return nil, err
 	}
-	b := &Built{File: filepath.Join(dir, "program"), Name: filepath.Base(folder), dir: dir}
+	b := &Built{File: filepath.Join(dir.Path, "program"), Name: filepath.Base(folder), dir: dir}
 	if err := b.build(ctx, folder, pkg); err != nil {
 		return nil, errors.Join(err, b.Remove())
 	}
@@ -141,7 +142,7 @@ func (b *Built) build(ctx context.Context, folder string, pkg *goPackage) error 
 		return err
 	}
 
-	modfile := filepath.Join(b.dir, "go.mod")
+	modfile := filepath.Join(b.dir.Path, "go.mod")
 	text, err := os.ReadFile(pkg.Module.GoMod)
 	if err != nil {
 		return err
@@ -152,14 +153,14 @@ func (b *Built) build(ctx context.Context, folder string, pkg *goPackage) error 
 	}
 	sums, err := os.ReadFile(strings.TrimSuffix(pkg.Module.GoMod, ".mod") + ".sum")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(b.dir, "go.sum"), sums, 0o600)
+		err = os.WriteFile(filepath.Join(b.dir.Path, "go.sum"), sums, 0o600)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 
 	overlay := struct{ Replace map[string]string }{map[string]string{
-		filepath.Join(folder, "lesson_explore_test.go"): filepath.Join(b.dir, "main_test.go"),
+		filepath.Join(folder, "lesson_explore_test.go"): filepath.Join(b.dir.Path, "main_test.go"),
 	}}
 	for _, name := range slices.Concat(pkg.TestGoFiles, pkg.XTestGoFiles) {
 		overlay.Replace[filepath.Join(folder, name)] = "" // its tests are not there
@@ -168,11 +169,11 @@ func (b *Built) build(ctx context.Context, folder string, pkg *goPackage) error 
 	if err != nil {
 		return err
 	}
-	overlayFile := filepath.Join(b.dir, "overlay.json")
+	overlayFile := filepath.Join(b.dir.Path, "overlay.json")
 	if err := os.WriteFile(overlayFile, overlayText, 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(b.dir, "main_test.go"), []byte(testMain), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(b.dir.Path, "main_test.go"), []byte(testMain), 0o600); err != nil {
 		return err
 	}
 	_, err = goCommand(ctx, folder, "test", "-c", "-vet=off", "-modfile", modfile, "-overlay", overlayFile, "-o", b.File, ".")

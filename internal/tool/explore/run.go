@@ -58,7 +58,7 @@ func (b *Built) run(ctx context.Context, o order) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, err := os.CreateTemp(b.dir, "mark-")
+	mark, err := os.CreateTemp(b.dir.Path, "mark-")
 	if err != nil {
 		return nil, err
 	}

@@ -49,13 +49,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if report.Machine, err = proc.This(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "lesson-race")
+	dir, err := child.Temporary("lesson-race")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = dir.Remove() }() // what is left of it, the next start removes
 
-	runners, failed := start(ctx, lessons, dir)
+	runners, failed := start(ctx, lessons, dir.Path)
 	if ctx.Err() != nil {
 		report.Interrupted = true
 		return report, end(runners)

@@ -154,7 +154,7 @@ func languageOf(file string) string { return strings.TrimPrefix(path.Ext(file), 
 // builds is the exercises that have been built, in a folder that is removed at the end.
 type builds struct {
 	mu    sync.Mutex
-	dir   string
+	dir   *child.Folder // nil before the first
 	built map[string]string
 }
 
@@ -168,13 +168,13 @@ func (b *builds) exercise(ctx context.Context, name string) (binary string, err 
 	if binary, built := b.built[name]; built {
 		return binary, nil
 	}
-	if b.dir == "" {
-		if b.dir, err = os.MkdirTemp("", "lesson-tour-*"); err != nil {
+	if b.dir == nil {
+		if b.dir, err = child.Temporary("lesson-tour"); err != nil {
 			return "", err
 		}
 		b.built = map[string]string{}
 	}
-	if binary, err = buildExercise(ctx, name, filepath.Join(b.dir, name)); err == nil {
+	if binary, err = buildExercise(ctx, name, filepath.Join(b.dir.Path, name)); err == nil {
 		b.built[name] = binary
 	}
 	return binary, err
@@ -185,11 +185,11 @@ func (b *builds) close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	dir := b.dir
-	b.dir, b.built = "", nil
-	if dir == "" {
+	b.dir, b.built = nil, nil
+	if dir == nil {
 		return nil
 	}
-	return os.RemoveAll(dir)
+	return dir.Remove()
 }
 
 func buildExercise(ctx context.Context, name, dir string) (string, error) {

@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -101,6 +102,16 @@ func New(options Options) (*Tour, error) {
 	// Half of the descriptors is left to all else.
 	t.most = max(1, min(maxSessions, limits.Descriptors/2/descriptorsEach))
 	return t, nil
+}
+
+// Listen listens on an address as net.Listen does, but on 0.0.0.0 for IPv4 alone:
+// net.Listen takes that for the addresses of both families.
+func Listen(address string) (net.Listener, error) {
+	network := "tcp"
+	if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().Is4() {
+		network = "tcp4"
+	}
+	return net.Listen(network, address)
 }
 
 // Serve serves the page at a listener, until the context ends; then it ends all

@@ -122,6 +122,19 @@ func TestOnlyItsOwnPagesMayAsk(t *testing.T) {
 	}
 }
 
+// The tour listens where it was asked to, and not on more addresses.
+func TestItListensWhereItWasAskedTo(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "[::]"} {
+		l, err := Listen(host + ":0")
+		proof.Must(t, err)
+		if got := l.Addr().String(); !strings.HasPrefix(got, host+":") {
+			t.Errorf("asked for %s, it listens on %s", host, got)
+		}
+		proof.Must(t, l.Close())
+	}
+}
+
 func TestEveryAnswerIsFencedIn(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{})
