@@ -40,39 +40,60 @@ var languages = map[string]func() *regexp.Regexp{
 	}),
 }
 
-// Highlight returns source code as HTML, line by line, with its words in spans. All
-// else is escaped. A language that is not in languages has no colours.
-func Highlight(language, code string) []string {
+// A Token is a part of a line of source code: the class of its colour, "" for none, and its
+// text.
+type Token [2]string
+
+// Tokens returns source code line by line. A language that is not in languages has no
+// colours.
+func Tokens(language, code string) [][]Token {
 	code = strings.TrimSuffix(code, "\n")
-	coloured, known := languages[language]
-	if !known {
-		return plainLines(code)
-	}
-	var b strings.Builder
-	done := 0
-	for _, match := range coloured().FindAllStringSubmatchIndex(code, -1) {
-		for group, class := range coloured().SubexpNames() {
-			from, to := match[2*group], match[2*group+1]
-			if class == "" || from < 0 {
-				continue
+	lines := [][]Token{{}}
+	add := func(class, text string) {
+		for i, part := range strings.Split(text, "\n") {
+			if i > 0 {
+				lines = append(lines, []Token{})
 			}
-			b.WriteString(html.EscapeString(code[done:from]))
-			mark(&b, class, code[from:to])
-			done = to
+			if part != "" {
+				last := len(lines) - 1
+				lines[last] = append(lines[last], Token{class, part})
+			}
 		}
 	}
-	b.WriteString(html.EscapeString(code[done:]))
-	return strings.Split(b.String(), "\n")
+	done := 0
+	if coloured, known := languages[language]; known {
+		for _, match := range coloured().FindAllStringSubmatchIndex(code, -1) {
+			for group, class := range coloured().SubexpNames() {
+				from, to := match[2*group], match[2*group+1]
+				if class == "" || from < 0 {
+					continue
+				}
+				add("", code[done:from])
+				add(class, code[from:to])
+				done = to
+			}
+		}
+	}
+	add("", code[done:])
+	return lines
 }
 
-// mark writes text in spans of a class, one on each line.
-func mark(b *strings.Builder, class, text string) {
-	for i, line := range plainLines(text) {
-		if i > 0 {
-			b.WriteString("\n")
+// Highlight returns Tokens as HTML, line by line: those with a class in spans, and all text
+// escaped.
+func Highlight(language, code string) []string {
+	var lines []string
+	for _, tokens := range Tokens(language, code) {
+		var b strings.Builder
+		for _, t := range tokens {
+			text := html.EscapeString(t[1])
+			if t[0] != "" {
+				text = `<span class="` + t[0] + `">` + text + `</span>`
+			}
+			b.WriteString(text)
 		}
-		b.WriteString(`<span class="` + class + `">` + line + `</span>`)
+		lines = append(lines, b.String())
 	}
+	return lines
 }
 
 func plainLines(code string) []string {

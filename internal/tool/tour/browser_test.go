@@ -777,7 +777,7 @@ func checkRecording(t *testing.T, file string) {
 }
 
 func pausedView(t *testing.T, b *chrome, url string) {
-	p := b.openTour(t, url, 1280, 900, "light")
+	p := b.openTour(t, url+"#%", 1280, 900, "light")
 	p.media("light", "no-preference")
 	p.badge("loop", "blocked in accept4")
 	p.click("#freeze")
@@ -997,7 +997,14 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 		proof.Must(t, err)
 		dir = site.Dir
 	}
-	host := httptest.NewServer(http.StripPrefix("/some/where/", http.FileServer(http.Dir(dir))))
+	site := http.NewServeMux()
+	site.Handle("/some/where/", http.StripPrefix("/some/where/", http.FileServer(http.Dir(dir))))
+	var asked atomic.Int64
+	site.HandleFunc("/other/", func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = io.WriteString(w, `{"lines": ["<b>"]}`) // the browser has gone
+	})
+	host := httptest.NewServer(site)
 	defer host.Close()
 	p := b.open(t, host.URL+"/some/where/", 1280, 900, "light")
 	p.until("the first recording is there", `!document.querySelector("#player").hidden`)
@@ -1009,10 +1016,21 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 	for _, name := range scenarios {
 		p.do(chromedp.SetValue(chromedp.CSS("#scenario"), name))
 		p.click("#scenario-play")
-		p.until(name+" plays, or has played", `document.querySelector("#player-play").textContent === "Pause" ||
-			document.querySelector("#player input").value !== "0"`)
+		p.until(name+" is the recording that plays", `document.querySelector("#player h2").textContent
+			=== "Recording " + document.querySelector("#scenario").selectedOptions[0].textContent`)
 		playToTheEnd(p)
 		p.until(name+" shows its servers", `document.querySelectorAll(".column .src.current").length > 0`)
 		p.until(name+" shows its clients", `document.querySelectorAll(".card .reactions li").length > 0`)
+	}
+
+	// The files of a recording are names that anybody may have written into it.
+	evil := filepath.Join(t.TempDir(), "evil.json")
+	proof.Must(t, os.WriteFile(evil, []byte(`{"version": 2, "log": [{"seq": 1, "at": 1, "type": "server",
+		"server": "s1", "lesson": "epoll", "state": "listening", "files": ["../../../../other/evil", "<b>.go"]}]}`), 0o600))
+	p.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{evil}))
+	p.until("a file of another site is not shown",
+		`document.querySelector(".column .src")?.textContent.includes("There is no source file ../../../../other/evil")`)
+	if n := asked.Load(); n > 0 {
+		t.Errorf("another site was asked %d times", n)
 	}
 }

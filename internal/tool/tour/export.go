@@ -69,7 +69,10 @@ func (t *Tour) exportPage(dir string) error {
 		}
 		to := filepath.Join(dir, "assets", name)
 		if name == "index.html" {
-			const live, static = `<meta name="tour" content="live">`, `<meta name="tour" content="static">`
+			// No program sends the policy with the page, so the page brings it.
+			const live = `<meta name="tour" content="live">`
+			const static = `<meta http-equiv="Content-Security-Policy" content="` + pagePolicy + `">
+<meta name="tour" content="static">`
 			if !bytes.Contains(text, []byte(live)) {
 				return fmt.Errorf("index.html has no %s", live)
 			}
@@ -106,7 +109,7 @@ func (t *Tour) exportBook(dir string) error {
 			return err
 		}
 		name := filepath.Join(data, "source", filepath.FromSlash(file)+".json")
-		if err := writeJSON(name, source{file, book.Highlight(languageOf(file), text)}); err != nil {
+		if err := writeJSON(name, source{file, book.Tokens(languageOf(file), text)}); err != nil {
 			return err
 		}
 	}

@@ -9,9 +9,12 @@ import (
 	"strings"
 )
 
-// policy is what a page may load and do: only what this program serves.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
-	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// pagePolicy allows a page to load and to do only what its own site serves.
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; " +
+	"img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+
+// policy also forbids other sites to frame the page, which a page cannot do by itself.
+const policy = pagePolicy + "; frame-ancestors 'none'"
 
 // A guard lets only the tour's own pages in.
 type guard struct {

@@ -116,10 +116,10 @@ func getChapter(r *http.Request) (any, error) {
 	return p.Render()
 }
 
-// A source is a file, line by line, as HTML.
+// A source is a file, line by line.
 type source struct {
-	File  string   `json:"file"`
-	Lines []string `json:"lines"`
+	File  string         `json:"file"`
+	Lines [][]book.Token `json:"lines"`
 }
 
 func (t *Tour) getSource(r *http.Request) (any, error) {
@@ -128,7 +128,7 @@ func (t *Tour) getSource(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, notFound("%v", err)
 	}
-	return source{file, book.Highlight(languageOf(file), text)}, nil
+	return source{file, book.Tokens(languageOf(file), text)}, nil
 }
 
 func (t *Tour) postSession(*http.Request) (any, error) {

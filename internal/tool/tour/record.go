@@ -3,6 +3,10 @@
 package tour
 
 import (
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"lesson/internal/book"
@@ -16,6 +20,7 @@ type contents struct {
 	Chapters  []book.Page     `json:"chapters"`
 	Lessons   []lesson.Lesson `json:"lessons"`
 	Exercises []named         `json:"exercises"`
+	Files     []string        `json:"files"` // all sources that can be shown
 	Scenarios []scenario      `json:"scenarios"`
 	Requests  requests        `json:"requests"`
 	Columns   []string        `json:"columns"` // the servers to begin with
@@ -66,6 +71,7 @@ func (t *Tour) contents() (contents, error) {
 	c := contents{
 		Chapters: book.Pages(), Lessons: lessons(), Scenarios: scenarios(),
 		Columns: t.options.Columns, Program: strings.Join(t.options.Program, " "),
+		Files:    slices.Concat(book.Files(), slices.Sorted(maps.Keys(t.sources))),
 		Limits:   limits{maxClients, maxColumns, maxBytes},
 		Requests: requests{play.Request, play.FirstLine, longRequest},
 	}
@@ -119,6 +125,9 @@ func (s *session) recording() (*recording, error) {
 		r.Servers = append(r.Servers, about)
 		for _, file := range about.Files {
 			text, err := s.tour.text(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it has been moved since the program was built
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -825,6 +825,9 @@ func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
 	if err != nil || !strings.Contains(string(index), `<meta name="tour" content="static">`) {
 		t.Errorf("index.html is not static: %v", err)
 	}
+	if want := `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self';`; !strings.Contains(string(index), want) {
+		t.Errorf("index.html has no %s", want)
+	}
 	var b contents
 	read("data/book.json", &b)
 	for _, c := range b.Chapters {
@@ -927,7 +930,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 	})
 	var s source
 	r.must("GET", "/api/source?file=program/mine/main.go", nil, &s)
-	if line := lastCall(p.all(), mine).Line; line < 1 || !strings.Contains(s.Lines[line-1], "Read") {
+	if line := lastCall(p.all(), mine).Line; line < 1 || !strings.Contains(fmt.Sprint(s.Lines[line-1]), "Read") {
 		t.Errorf("line %d of %d", line, len(s.Lines))
 	}
 	if status, _ := p.ask("GET", "/api/source?file=program/mine/go.mod", nil); status != http.StatusNotFound {
@@ -985,6 +988,30 @@ func serve(file *os.File) {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// A source file may have moved since its program was built.
+func TestARecordingIsSavedWithoutASourceThatHasMoved(t *testing.T) {
+	t.Parallel()
+	p := newRig(t, Options{}).open()
+	p.add("epoll")
+	p.tour.mu.Lock()
+	p.tour.sources = ownSources{"program/here.go": "tour_test.go", "program/gone.go": "/no/such/gone.go"}
+	p.tour.mu.Unlock()
+	s, err := p.tour.session(p.id)
+	proof.Must(t, err)
+	c := s.shown()[0]
+	c.mu.Lock()
+	c.about.Files = []string{"program/here.go", "program/gone.go"}
+	c.mu.Unlock()
+	var got struct {
+		Servers []serverEvent
+		Sources map[string]string
+	}
+	p.must("GET", p.base+"/recording", nil, &got)
+	if len(got.Servers) != 1 || len(got.Sources) != 1 || got.Sources["program/here.go"] == "" {
+		t.Errorf("%d servers, %d sources", len(got.Servers), len(got.Sources))
+	}
 }
 
 func TestAServerOfOnesOwnThatDoesNotStart(t *testing.T) {

@@ -28,9 +28,16 @@ export const chapter = (id) =>
   get(live ? `api/chapter/${encodePath(id)}` : `data/chapter/${encodePath(id)}.json`);
 
 const sources = new Map();
+const known = new Set(); // the files that can be asked for
 
-/** source is a file's lines as HTML of our own making, asked for once. */
+/** allow names the files that source may ask for. A recording may name any. */
+export function allow(files) {
+  for (const file of files) known.add(file);
+}
+
+/** source is a file's lines, each a list of [class, text], asked for once. */
 export function source(file) {
+  if (!known.has(file)) return Promise.reject(new Error(`There is no source file ${file}`));
   if (!sources.has(file)) {
     const url = live
       ? `api/source?file=${encodeURIComponent(file)}`

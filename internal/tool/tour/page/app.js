@@ -326,6 +326,7 @@ async function begin() {
   views.hint = new Hint(api.live);
   buildTools();
   const book = await api.book();
+  api.allow(book.files ?? []);
   Object.assign(requests, book.requests);
   views.columns.lessons = book.lessons;
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));

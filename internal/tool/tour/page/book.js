@@ -45,7 +45,7 @@ export class Book {
 
   /** fromHash opens what the address names: #04-level-triggered/the-loop. */
   fromHash() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    const name = decoded(location.hash.slice(1));
     const page = this.pages.filter((p) => name === p.id || name.startsWith(`${p.id}/`))
       .sort((a, b) => b.id.length - a.id.length)[0];
     if (page) return this.open(page.id, name.slice(page.id.length + 1));
@@ -234,6 +234,15 @@ export class Book {
     if (details) details.open = true;
     mark.scrollIntoView({ block: "center" });
     setText(byID("find-count"), `${this.at + 1} of ${this.hits.length}`);
+  }
+}
+
+/** decoded is what a fragment names; "" if it is none, such as "%". */
+function decoded(fragment) {
+  try {
+    return decodeURIComponent(fragment);
+  } catch {
+    return "";
   }
 }
 

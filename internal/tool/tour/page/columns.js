@@ -120,13 +120,10 @@ class Column {
 
   async makeRows(file) {
     const lines = await this.columns.sourceOf(file);
-    const rows = lines.map((html, i) => {
-      const code = h("code", {});
-      if (typeof html === "string") code.innerHTML = html || " "; // our program's own HTML
-      else code.textContent = html.text || " ";
-      return h("div", { class: "src", "data-line": i + 1 },
-        h("span", { class: "gutter" }), h("span", { class: "number" }, String(i + 1)), code);
-    });
+    const rows = lines.map((tokens, i) => h("div", { class: "src", "data-line": i + 1 },
+      h("span", { class: "gutter" }), h("span", { class: "number" }, String(i + 1)),
+      h("code", {}, ...(tokens.length ? tokens : [["", " "]]).map(([kind, text]) =>
+        (kind ? h("span", { class: kind }, text) : text)))));
     this.shownFiles.set(file, rows);
     return rows;
   }
@@ -346,14 +343,13 @@ export class Columns {
     try {
       lines = await source(file);
     } catch (error) {
-      if (recorded === undefined) return [{ text: `// ${error.message}` }];
+      if (recorded === undefined) return [[["", `// ${error.message}`]]];
     }
     if (recorded === undefined) return lines;
-    // A recording may be of other source than this program's. What comes out of
-    // a file that somebody has opened is text, never HTML.
+    // A recording may be of other source than this program's.
     const texts = String(recorded).replace(/\n$/, "").split("\n");
     if (lines && lines.length === texts.length && lines.every((l, i) => plain(l) === texts[i])) return lines;
-    return texts.map((text) => ({ text }));
+    return texts.map((text) => [["", text]]);
   }
 
   clear() {
@@ -424,8 +420,4 @@ export class Columns {
   }
 }
 
-function plain(html) {
-  const template = document.createElement("template");
-  template.innerHTML = html;
-  return template.content.textContent.replace(/\n$/, "");
-}
+const plain = (tokens) => tokens.map(([, text]) => text).join("");
