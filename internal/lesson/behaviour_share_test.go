@@ -109,7 +109,7 @@ func (w *turnWatch) over(l lesson.Lesson) func(kernel.Kernel) kernel.Kernel {
 			return k
 		}
 		w.waits = l.Waits
-		return &trace.Traced{Kernel: k, Observer: w}
+		return trace.Traced(k, w)
 	}
 }
 

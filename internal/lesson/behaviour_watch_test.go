@@ -196,7 +196,7 @@ func (w *watcher) at() string {
 
 // over is the wrap of a rig that lets w watch.
 func (w *watcher) over(k kernel.Kernel) kernel.Kernel {
-	return &trace.Traced{Kernel: k, Observer: w}
+	return trace.Traced(k, w)
 }
 
 // faulty is the wrap of a rig whose calls fail as planned.

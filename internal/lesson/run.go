@@ -79,7 +79,7 @@ func (r Run) Do() error {
 func (r Run) start(linux *kernel.Linux) ([]Server, error) {
 	var k kernel.Kernel = linux
 	if r.Trace != nil {
-		k = &trace.Traced{Kernel: linux, Observer: r.Trace}
+		k = trace.Traced(linux, r.Trace)
 	}
 	options := r.Options
 	loops := max(r.Loops, 1)

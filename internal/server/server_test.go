@@ -247,7 +247,7 @@ func TestStopEndsEveryWait(t *testing.T) {
 	}
 
 	entered := make(chan trace.Call, 10)
-	k := &trace.Traced{Kernel: linux, Observer: enterer(entered)}
+	k := trace.Traced(linux, enterer(entered))
 	b.Waiting(pair[0])
 	accept := start(func() (int, error) { return k.Accept4(b.Listener, unix.SOCK_CLOEXEC) })
 	read := start(func() (int, error) { return k.Read(pair[0], make([]byte, 1)) })
@@ -301,7 +301,7 @@ func TestListenOptions(t *testing.T) {
 	for _, test := range tests {
 		seen := new(names)
 		test.options.Backlog = 77
-		b := listen(t, &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}, test.options)
+		b := listen(t, trace.Traced(new(kernel.Linux), seen), test.options)
 		_, _, line, _ := runtime.Caller(0)
 		fd := b.Listener
 		want := []string{
@@ -405,7 +405,7 @@ func TestListenFails(t *testing.T) {
 	}
 	for _, test := range tests {
 		seen := new(names)
-		traced := &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}
+		traced := trace.Traced(new(kernel.Linux), seen)
 		faults := test.faults
 		if faults == nil {
 			faults = map[string][]kernel.Fault{}

@@ -132,6 +132,9 @@ func (c *Client) Read(n int) (p []byte, ended bool, err error) {
 	return nil, false, nil
 }
 
+// Arrived reports whether bytes of the server have arrived that the client has not read.
+func (c *Client) Arrived() bool { return len(c.unread) > 0 }
+
 // Ended reports whether the server's end of file or a reset has arrived.
 func (c *Client) Ended() bool { return c.end || c.reset }
 

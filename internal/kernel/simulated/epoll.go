@@ -127,7 +127,7 @@ func (e *entry) enqueue(cause string) {
 func (e *epoll) collect(events []unix.EpollEvent) int {
 	list := e.ready
 	e.ready = nil
-	e.kernel.Why = e.kernel.Why[:0]
+	e.kernel.Why, e.kernel.last = e.kernel.Why[:0], e.kernel.last[:0]
 	n := 0
 	for len(list) > 0 && n < len(events) {
 		i := list[0]
@@ -141,18 +141,30 @@ func (e *epoll) collect(events []unix.EpollEvent) int {
 		events[n].Events = mask
 		n++
 		e.kernel.Why = append(e.kernel.Why, Cause{i.fd, i.cause, i.since})
-		i.reported = e.kernel.stepNow()
+		e.kernel.last = append(e.kernel.last, i)
 		switch {
 		case i.events&unix.EPOLLONESHOT != 0:
 			i.events &= privateBits
 		case i.events&unix.EPOLLET == 0:
 			i.onReadyList = true
 			e.ready = append(e.ready, i)
-			i.cause, i.since = "still ready when it was last reported", i.reported
+			i.cause = "still ready when it was last reported"
 		}
 	}
 	e.ready = append(slices.Clone(list), e.ready...)
+	e.kernel.ReportedIn(e.kernel.stepNow())
 	return n
+}
+
+// ReportedIn says in which step the epoll_wait that has just reported events returns, if
+// not in the one that is being done: clients may have acted while it blocked.
+func (k *Kernel) ReportedIn(step int) {
+	for _, e := range k.last {
+		e.reported = step
+		if e.onReadyList {
+			e.since = step
+		}
+	}
 }
 
 // name returns the number under which the list is known.

@@ -88,9 +88,6 @@ func (k *Kernel) wakeOne() bool {
 		var err error
 		switch {
 		case w.ready():
-		case k.signal:
-			k.signal = false
-			err = unix.EINTR
 		case k.now >= w.deadline:
 			err = unix.EAGAIN
 		default:

@@ -53,6 +53,7 @@ type Kernel struct {
 	// Why has the cause of each event that epoll_wait returned last.
 	Why []Cause
 
+	last     []*entry // that it returned
 	options  Options
 	files    []*file // by descriptor; nil is free
 	sockets  []*socket
@@ -62,7 +63,6 @@ type Kernel struct {
 	calls    int
 	changed  int // counts changes of what a call can wait for
 	nextPort uint16
-	signal   bool // a signal waits to interrupt a call
 
 	scheduler *scheduler // of a program with goroutines; nil for one without
 }
@@ -137,9 +137,6 @@ func (k *Kernel) Open() int {
 	return n
 }
 
-// Interrupt delivers a signal: it ends a call that blocks, now or next, with EINTR.
-func (k *Kernel) Interrupt() { k.signal = true }
-
 // enter begins a system call, and returns the function that ends it.
 func (k *Kernel) enter(name string, fd int) (leave func()) {
 	leave = func() {}
@@ -208,17 +205,12 @@ func (k *Kernel) after(d time.Duration, do func()) {
 // never is later than every deadline.
 const never = time.Duration(1<<63 - 1)
 
-// block waits until ready returns true (nil), the deadline has come (EAGAIN), or a
-// signal arrives (EINTR).
+// block waits until ready returns true (nil), or the deadline has come (EAGAIN).
 func (k *Kernel) block(deadline time.Duration, ready func() bool) error {
 	if k.scheduler != nil {
 		return k.scheduler.block(deadline, ready)
 	}
 	for !ready() {
-		if k.signal {
-			k.signal = false
-			return unix.EINTR
-		}
 		if k.now >= deadline {
 			return unix.EAGAIN
 		}
@@ -575,20 +567,15 @@ func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int)
 		deadline = k.now + time.Duration(milliseconds)*time.Millisecond
 	}
 	n := 0
-	err = k.block(deadline, func() bool {
+	_ = k.block(deadline, func() bool { // EAGAIN: the time is over, and n is 0
 		n = e.collect(events)
 		return n > 0
 	})
-	if err == unix.EINTR {
-		return -1, err
-	}
-	return n, nil // 0 when the time is over
+	return n, nil
 }
 
 func (k *Kernel) Nanosleep(d time.Duration) error {
 	defer k.enter("nanosleep", -1)()
-	if err := k.block(k.now+d, func() bool { return false }); err != unix.EAGAIN {
-		return err
-	}
+	_ = k.block(k.now+d, func() bool { return false }) // EAGAIN: the time is over
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
 )
 
 // A State is what can be seen of the kernel between two steps.
@@ -57,27 +59,11 @@ func (k *Kernel) State() State {
 	return s
 }
 
-// EventNames writes events without "EPOLL": "IN|ET"; "0" for none.
-func EventNames(events uint32) string {
-	names := []struct {
-		bit  uint32
-		name string
-	}{
-		{unix.EPOLLIN, "IN"}, {unix.EPOLLOUT, "OUT"}, {unix.EPOLLERR, "ERR"}, {unix.EPOLLHUP, "HUP"},
-		{unix.EPOLLRDHUP, "RDHUP"}, {unix.EPOLLET, "ET"}, {unix.EPOLLONESHOT, "ONESHOT"},
-		{unix.EPOLLEXCLUSIVE, "EXCLUSIVE"},
-	}
-	var set []string
-	for _, n := range names {
-		if events&n.bit != 0 {
-			set = append(set, n.name)
-		}
-	}
-	if len(set) == 0 {
-		return "0"
-	}
-	return strings.Join(set, "|")
-}
+// EventNames writes events in short: "IN|ET"; "0" for none.
+func EventNames(events uint32) string { return Short(kernel.EventNames(events)) }
+
+// Short writes the names of events in a text without "EPOLL".
+func Short(text string) string { return strings.ReplaceAll(text, "EPOLL", "") }
 
 // Silence says why no event comes for a client that waits: what the server has not
 // taken, and what epoll has reported of it.

@@ -11,7 +11,6 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/observe/ptrace"
-	"lesson/internal/observe/trace"
 )
 
 // A shape describes how a system call is shown: as trace.Traced shows it, if a lesson
@@ -91,7 +90,7 @@ func spliceArgs(s ptrace.Stop) string {
 }
 
 func socketArgs(s ptrace.Stop) string {
-	return trace.SocketArgs(int(s.Args[0]), int(s.Args[1]))
+	return kernel.SocketArgs(int(s.Args[0]), int(s.Args[1]))
 }
 
 // addressArgs shows the address that the program gives, if it is one of IPv4 or IPv6.
@@ -108,7 +107,7 @@ func addressArgs(s ptrace.Stop) string {
 }
 
 func optionArgs(s ptrace.Stop) string {
-	text := fmt.Sprintf("%d, %s", int32(s.Args[0]), trace.OptionName(int(s.Args[1]), int(s.Args[2])))
+	text := fmt.Sprintf("%d, %s", int32(s.Args[0]), kernel.OptionName(int(s.Args[1]), int(s.Args[2])))
 	var value [4]byte
 	if s.Args[4] == uint64(len(value)) && ptrace.Peek(s.Thread, s.Args[3], value[:]) == nil {
 		text += fmt.Sprintf(", %d", int32(binary.NativeEndian.Uint32(value[:])))
@@ -131,7 +130,7 @@ func epollCtlArgs(s ptrace.Stop) string {
 	}
 	text := fmt.Sprintf("%d, %s, %d", int32(s.Args[0]), op, int32(s.Args[2]))
 	if e, err := peekEvents(s.Thread, s.Args[3], 1); err == nil && s.Args[1] != unix.EPOLL_CTL_DEL {
-		text += ", " + trace.EventNames(e[0].Events)
+		text += ", " + kernel.EventNames(e[0].Events)
 	}
 	return text
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
+	"lesson/internal/kernel"
 	"maps"
 	"net/netip"
 	"slices"
@@ -146,7 +147,7 @@ func (r *Recorder) Leave(c *Call) {
 	}
 	for _, ready := range c.Events {
 		fd := int(ready.Fd)
-		e.Ready = append(e.Ready, Ready{fd, EventNames(ready.Events), r.state.peers[fd]})
+		e.Ready = append(e.Ready, Ready{fd, kernel.EventNames(ready.Events), r.state.peers[fd]})
 	}
 	r.note(e)
 }

@@ -196,7 +196,7 @@ func TestTraced(t *testing.T) {
 		for _, failure := range []error{nil, unix.EINTR} {
 			t.Run(fmt.Sprintf("%s(%s)=%v", test.name, test.args, failure), func(t *testing.T) {
 				inner, seen := &proof.Kernel{N: test.n, Err: failure}, new(notes)
-				n, err := test.call(&trace.Traced{Kernel: inner, Observer: seen})
+				n, err := test.call(trace.Traced(inner, seen))
 
 				// The call goes through once, unchanged, and so does its result.
 				if !slices.Equal(inner.Asked, []string{test.asked}) {
@@ -247,32 +247,9 @@ func TestTraced(t *testing.T) {
 	}
 }
 
-func TestEventNames(t *testing.T) {
-	tests := []struct {
-		mask uint32
-		want string
-	}{
-		{0, "0"},
-		{unix.EPOLLIN, "EPOLLIN"},
-		{unix.EPOLLOUT, "EPOLLOUT"},
-		{unix.EPOLLHUP | unix.EPOLLIN, "EPOLLIN|EPOLLHUP"},
-		{unix.EPOLLERR | unix.EPOLLRDHUP, "EPOLLRDHUP|EPOLLERR"},
-		{unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, "EPOLLIN|EPOLLOUT|EPOLLET"},
-		{unix.EPOLLIN | unix.EPOLLONESHOT, "EPOLLIN|EPOLLONESHOT"},
-		{unix.EPOLLIN | unix.EPOLLEXCLUSIVE, "EPOLLIN|EPOLLEXCLUSIVE"},
-		{unix.EPOLLPRI, "0x2"},
-		{unix.EPOLLIN | unix.EPOLLPRI, "EPOLLIN|0x2"},
-	}
-	for _, test := range tests {
-		if got := trace.EventNames(test.mask); got != test.want {
-			t.Errorf("EventNames(%#x) = %q, want %q", test.mask, got, test.want)
-		}
-	}
-}
-
 func TestTracedNow(t *testing.T) {
 	inner, seen := new(proof.Kernel), new(notes)
-	k := &trace.Traced{Kernel: inner, Observer: seen}
+	k := trace.Traced(inner, seen)
 	if k.Now() != time.Second || len(seen.calls) != 0 {
 		t.Errorf("Now must be that of the Kernel inside and is no call: %q", seen.order)
 	}
@@ -293,7 +270,7 @@ func TestTracedOptionNames(t *testing.T) {
 		{unix.IPPROTO_TCP, 200, "level 6, option 200"},
 	} {
 		seen := new(notes)
-		k := &trace.Traced{Kernel: new(proof.Kernel), Observer: seen}
+		k := trace.Traced(new(proof.Kernel), seen)
 		proof.Must(t, k.SetsockoptInt(1, test.level, test.name, 0))
 		if got, want := seen.entered[0].Args, "1, "+test.want+", 0"; got != want {
 			t.Errorf("level %d, option %d: %q, want %q", test.level, test.name, got, want)
@@ -305,7 +282,7 @@ func TestTracedOptionNames(t *testing.T) {
 // floor.
 func TestTracedLine(t *testing.T) {
 	seen := new(notes)
-	k := &trace.Traced{Kernel: new(proof.Kernel), Observer: seen}
+	k := trace.Traced(new(proof.Kernel), seen)
 	var want []int
 
 	_, _ = k.Accept4(1, 0)
@@ -359,7 +336,7 @@ func TestTracedBlocked(t *testing.T) {
 	defer unix.Close(a)
 	defer unix.Close(b)
 	seen := hold{make(chan trace.Call, 10), make(chan trace.Call, 10)}
-	k := &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}
+	k := trace.Traced(new(kernel.Linux), seen)
 	threads := make(chan int, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -395,7 +372,7 @@ func TestTracedBlocked(t *testing.T) {
 // without an observer.
 func TestTracedForReal(t *testing.T) {
 	seen := new(notes)
-	k := &trace.Traced{Kernel: new(kernel.Linux), Observer: seen}
+	k := trace.Traced(new(kernel.Linux), seen)
 	listener, err := k.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	proof.Must(t, err)
 	defer unix.Close(listener)

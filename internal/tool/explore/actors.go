@@ -141,7 +141,11 @@ func (x *execution) send(a *actor, whole []byte) {
 	if a.left == nil {
 		a.left = whole
 	}
-	if !wholeRequest(a.sent) && a.conn.Readable() && !x.scenario.Unbounded {
+	switch {
+	case wholeRequest(a.sent) || !a.conn.Readable() || x.scenario.Unbounded:
+	case !a.conn.Arrived():
+		x.fail("closed", "the server ends the connection of %s in the middle of its request", a.Name)
+	default:
 		x.fail("early", "%s gets an answer before its request is complete: it has sent %s so far",
 			a.Name, quote(a.sent))
 	}
@@ -180,10 +184,12 @@ func (x *execution) read(a *actor, size int) {
 		a.err = err
 		x.note("%s reads: %v", a.Name, unix.Errno.Error(err.(unix.Errno)))
 		a.next++
+		x.judgeEnd(a)
 	case ended:
 		a.end = true
 		x.note("%s reads end of file", a.Name)
 		a.next++
+		x.judgeEnd(a)
 	default:
 		x.note("%s reads %d bytes", a.Name, len(p))
 		if size > 0 {

@@ -27,6 +27,11 @@ type Program func(k Kernel, started func(stop func()))
 // A Kernel is what a program runs on.
 type Kernel interface {
 	kernel.Kernel
+	Machine
+}
+
+// A Machine is what a program needs besides the system calls of a lesson.
+type Machine interface {
 	// Run runs main, which may use goroutines: see simulated.Kernel.
 	Run(main, wait func())
 	Dup(fd int) (int, error)
@@ -112,7 +117,7 @@ func (x *execution) play() {
 	}()
 	var k Kernel = x.wrapped()
 	if x.story != nil {
-		k = &told{k, x}
+		k = x.told(k)
 	}
 	x.program(k, func(stop func()) { x.stop = stop })
 	switch {

@@ -3,6 +3,7 @@
 package explore_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,9 @@ var found = map[int]string{
 	13: "reset", 14: "ended", 15: "unanswered", 16: "unbounded", 17: "early", 19: "queue",
 }
 
+// mostSteps is how long the story of an exercise may be.
+const mostSteps = 25
+
 // Every exercise that can fail in simulation does, and none that is repaired.
 func TestExercises(t *testing.T) {
 	ordinary := []int{6} // each has to be built
@@ -100,6 +104,10 @@ func TestExercises(t *testing.T) {
 				t.Errorf("nothing is found in %d orders", r.Executions)
 			case r.Failure.Kind != want:
 				t.Errorf("%s: %s; want %s", r.Failure.Kind, r.Failure.Text, want)
+			case e.Number == 6 && !strings.Contains(r.Failure.Text, reportedIn(r.Story, "[5 IN]")):
+				t.Errorf("%s; want the step that reported it", r.Failure.Text)
+			case len(r.Story.Steps) > mostSteps:
+				t.Errorf("a story of %d steps, want at most %d", len(r.Story.Steps), mostSteps)
 			default:
 				t.Logf("%s: %d orders, %d steps, %v", r.Failure.Kind, r.Executions, len(r.Story.Steps), r.Took)
 				again, err := broken.Replay(t.Context(), r.Replay)
@@ -120,6 +128,16 @@ func TestExercises(t *testing.T) {
 			passes(t, r)
 		})
 	}
+}
+
+// reportedIn names the last step that returned these events.
+func reportedIn(story *explore.Story, events string) string {
+	for _, step := range slices.Backward(story.Steps) {
+		if strings.Contains(step.Text, events) {
+			return fmt.Sprintf("reported in step %d,", step.Number)
+		}
+	}
+	return "no such step"
 }
 
 // unpacked returns an exercise as a target, broken or repaired.

@@ -16,23 +16,20 @@ type Faults struct {
 
 // wrapped is the simulated kernel, with the faults that are asked for in front of it.
 func (x *execution) wrapped() Kernel {
-	return &faulty{&kernel.Faulty{Kernel: x.kernel, Plan: x.plan}, x}
+	return &faulty{&kernel.Faulty{Kernel: x.kernel, Plan: x.plan}, x.kernel, x}
 }
 
 // faulty adds to kernel.Faulty what only an exploration can choose.
 type faulty struct {
 	*kernel.Faulty
+	Machine
 	x *execution
 }
 
-func (f *faulty) Dup(fd int) (int, error) { return f.x.kernel.Dup(fd) }
 func (f *faulty) Run(main, wait func()) {
 	f.x.alone = false
 	f.x.kernel.Run(main, wait)
 }
-func (f *faulty) Silent() (int, error)                   { return f.x.kernel.Silent() }
-func (f *faulty) SetNonblock(fd int, on bool) error      { return f.x.kernel.SetNonblock(fd, on) }
-func (f *faulty) SocketError(fd int) (unix.Errno, error) { return f.x.kernel.SocketError(fd) }
 
 // EpollWait may return one event where it could return more.
 func (f *faulty) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {

@@ -50,9 +50,9 @@ func (s *Story) print(w io.Writer, width int) {
 	state := width - 4 - happened - places - 4
 	beside := state >= 30
 	var before simulated.State
-	for i, step := range s.Steps {
+	for _, step := range s.Steps {
 		text := report.Fit(step.Text, happened)
-		line := fmt.Sprintf("%3d %s  %s", i+1, report.Pad(text, happened), report.Pad(step.place(), places))
+		line := fmt.Sprintf("%3d %s  %s", step.Number, report.Pad(text, happened), report.Pad(step.place(), places))
 		switch {
 		case same(step.State, before):
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
@@ -67,6 +67,9 @@ func (s *Story) print(w io.Writer, width int) {
 			fmt.Fprintf(w, "%s\n      %s\n", strings.TrimRight(line, " "), lists(step.State))
 		}
 		before = step.State
+		if step.Times > 1 {
+			fmt.Fprintf(w, "      %d times, up to step %d\n", step.Times, step.Number+step.Times-1)
+		}
 		for _, why := range step.Why {
 			fmt.Fprintf(w, "      because %s\n", why)
 		}

@@ -103,6 +103,8 @@ func Scenarios() []Scenario {
 			SendBuffer: 48, ClientBuffer: 40},
 		{Name: "two", Asks: "Are two clients answered, in any order?",
 			Clients: []Client{asks("a"), asks("b")}},
+		{Name: "another-silent", Asks: "Is a client answered after another has left without a word?",
+			Clients: []Client{a(connect, reset), asks("b")}},
 		{Name: "another", Asks: "Is a client answered after another has left early?",
 			Clients: []Client{a(connect, half, reset), asks("b")}},
 		{Name: "silent", Asks: "Is a client answered while another never finishes its request?",

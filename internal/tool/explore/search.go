@@ -182,8 +182,25 @@ func (s *search) try(scenario Scenario, c *chooser) bool {
 	return false
 }
 
-// found drops the deviations that the failure does not need, and tells the story.
+// found drops the deviations that the failure does not need, looks for a shorter story of
+// it, and tells it.
 func (s *search) found(scenario Scenario, failure *Failure, ds []deviation) {
+	ds, story, again := s.needed(scenario, failure, ds)
+	if again == nil {
+		again = failure
+		again.Text += " (once, but not when played again: the server does not do the same each time)"
+	} else if !scenario.Plain {
+		ds, story, again = s.shorter(scenario, ds, story, again)
+	}
+	s.report.Failure, s.report.Scenario, s.report.Story = again, scenario.Name, story
+	s.report.Replay = replayString(ds)
+}
+
+// needed drops the deviations without which there is a failure of the same kind, and
+// plays what is left.
+func (s *search) needed(
+	scenario Scenario, failure *Failure, ds []deviation,
+) ([]deviation, *Story, *Failure) {
 	for i := 0; i < len(ds); {
 		fewer := append(append([]deviation(nil), ds[:i]...), ds[i+1:]...)
 		again := run(s.program, scenario, s.options.Faults, &chooser{deviations: fewer}, nil)
@@ -194,14 +211,38 @@ func (s *search) found(scenario Scenario, failure *Failure, ds []deviation) {
 		}
 	}
 	story := &Story{}
-	s.report.Failure = run(s.program, scenario, s.options.Faults, &chooser{deviations: ds}, story)
-	if s.report.Failure == nil {
-		s.report.Failure = failure
-		s.report.Failure.Text += " (once, but not when played again: the server does not do the same each time)"
+	again := run(s.program, scenario, s.options.Faults, &chooser{deviations: ds}, story)
+	return ds, story, again
+}
+
+// A story of so many steps is short enough. For one that is longer, so many orders are
+// tried at random: few deviations do not always make a short story.
+const (
+	shortEnough = 25
+	shorterBy   = 2000
+)
+
+// shorter looks for a shorter story of a failure of the same kind.
+func (s *search) shorter(
+	scenario Scenario, ds []deviation, story *Story, failure *Failure,
+) ([]deviation, *Story, *Failure) {
+	for i := range uint64(shorterBy) {
+		if len(story.folded()) <= shortEnough || s.ctx.Err() != nil {
+			break
+		}
+		random := rand.New(rand.NewPCG(s.options.Seed, i))
+		c := &chooser{random: random, share: 0.02 + 0.3*random.Float64()}
+		s.report.Executions++
+		other := run(s.program, scenario, s.options.Faults, c, nil)
+		if other == nil || other.Kind != failure.Kind {
+			continue
+		}
+		less, told, again := s.needed(scenario, other, c.taken)
+		if again != nil && len(told.folded()) < len(story.folded()) {
+			ds, story, failure = less, told, again
+		}
 	}
-	s.report.Scenario = scenario.Name
-	s.report.Replay = replayString(ds)
-	s.report.Story = story
+	return ds, story, failure
 }
 
 // atRandom tries orders at random until the time is over.

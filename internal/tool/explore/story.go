@@ -5,6 +5,7 @@ package explore
 import (
 	"encoding/json"
 	"os"
+	"slices"
 
 	"lesson/internal/kernel/simulated"
 )
@@ -37,6 +38,11 @@ func (s *Story) begin(x *execution, key callKey) {
 // A Step is an act of a client or a system call of the server, with the state of the
 // kernel after it.
 type Step struct {
+	// Number counts the steps from 1: causes refer to it.
+	Number int `json:"number"`
+	// Times is how often a system call returned the same in a row, if more than once.
+	Times int `json:"times,omitempty"`
+
 	Who   string          `json:"who"` // "server", or "" for a client
 	Text  string          `json:"text"`
 	File  string          `json:"file,omitempty"` // of a system call: where it is made
@@ -52,8 +58,35 @@ const maxSteps = 400
 func (s *Story) full() bool { return len(s.Steps) >= maxSteps }
 
 func (s *Story) add(x *execution, who, text string) {
-	s.Steps = append(s.Steps, Step{Who: who, Text: text, State: x.kernel.State()})
+	step := Step{Number: len(s.Steps) + 1, Who: who, Text: text, State: x.kernel.State()}
+	s.Steps = append(s.Steps, step)
 	s.save()
+}
+
+// fold replaces the steps by the folded ones.
+func (s *Story) fold() {
+	if s != nil {
+		s.Steps = s.folded()
+	}
+}
+
+// folded returns the steps, in which a call that repeats the one before is part of it.
+func (s *Story) folded() []Step {
+	var steps []Step
+	for _, step := range s.Steps {
+		if n := len(steps); n > 0 && step.repeats(steps[n-1]) {
+			steps[n-1].Times = max(1, steps[n-1].Times) + 1
+			steps[n-1].State = step.State
+			continue
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+func (s Step) repeats(before Step) bool {
+	return s.Who != "" && s.Text == before.Text && s.File == before.File && s.Line == before.Line &&
+		slices.Equal(s.Why, before.Why)
 }
 
 // save writes down how far the story has come: the program may end the process.

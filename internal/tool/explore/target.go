@@ -86,6 +86,7 @@ func (t *Target) Explore(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	r.Target = t.Name
+	r.Story.fold()
 	if r.Failure != nil {
 		r.Replay = join(r.Scenario, o.Faults, r.Replay)
 	}
@@ -119,6 +120,7 @@ func (t *Target) Replay(ctx context.Context, text string) (*Report, error) {
 		return nil, err
 	}
 	r.Target, r.Replay = t.Name, text
+	r.Story.fold()
 	return r, nil
 }
 

@@ -185,10 +185,8 @@ func lessonColumn(id string, l lesson.Lesson, j *journal) *column {
 func startLesson(c *column, l lesson.Lesson) (running, error) {
 	var k kernel.Kernel = l.Kernel()
 	if !l.Untraced {
-		k = &trace.Traced{
-			Kernel:   &rationed{Kernel: k, left: maxOutsiders + maxClients},
-			Observer: trace.NewRecorder(c.call),
-		}
+		rationed := &rationed{Kernel: k, left: maxOutsiders + maxClients}
+		k = trace.Traced(rationed, trace.NewRecorder(c.call))
 	}
 	options := server.Options{
 		Addr: netip.AddrPortFrom(loopback, c.addr.Port()), Backlog: 4096,

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 
+	"lesson/internal/kernel"
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/observe/trace"
@@ -203,7 +204,7 @@ func interests(pid, epoll, listener int, clients map[int]string, byInode map[str
 	}
 	list := []interest{}
 	for _, entry := range entries {
-		i := interest{FD: entry.FD, Events: trace.EventNames(asked(entry.Events))}
+		i := interest{FD: entry.FD, Events: kernel.EventNames(asked(entry.Events))}
 		name, connected := clients[entry.FD]
 		switch {
 		case entry.FD == listener:
