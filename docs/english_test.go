@@ -225,7 +225,6 @@ var waiting = []string{
 	"docs/03-a-goroutine-each.md",
 	"docs/04-level-triggered.md",
 	"docs/06-level-or-edge.md",
-	"docs/11-many-cores-and-machines.md",
 	"docs/12-after-epoll.md",
 	"docs/14-every-order.md",
 	"docs/ARCHITECTURE.md",
