@@ -28,6 +28,9 @@ type checkFlags struct {
 
 	list, explain, watch, asJSON, verbose bool
 
+	stages bool
+	to     int
+
 	junit string
 }
 
@@ -49,12 +52,17 @@ the same user on this machine.
 
 A CASE is an address or a group, as --list shows them.
 
+With --stages, it judges a server that is being written: stage by stage, up to the
+first that does not hold, and shows that one's first failing case and a hint. The
+stages are in docs/13-write-your-own.md.
+
 Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 		Example: `  lesson check -- python3 my_server.py {port}
   lesson check --addr 127.0.0.1:8080
   lesson check --lesson epoll
   lesson check slow requests/whole -- ./server {addr}
   lesson check slow/short-write --explain
+  lesson check --stages -- python3 my_server.py {port}
   lesson check --watch -- go run ./server {addr}`,
 		ValidArgsFunction: completeCases,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,6 +88,8 @@ Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 	flags.IntVar(&f.options.Jobs, "jobs", 0, "judge `N` cases side by side; 0 is two for each processor")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "a line for every case, with the figures taken")
 	flags.BoolVar(&f.watch, "watch", false, "judge again whenever a file that the command names changes")
+	flags.BoolVar(&f.stages, "stages", false, "judge stage by stage, and stop at the first that fails")
+	flags.IntVar(&f.to, "to", len(check.Stages()), "with --stages: the last `stage` to judge")
 	flags.BoolVar(&f.list, "list", false, "list the cases")
 	flags.BoolVar(&f.explain, "explain", false, "print what the cases do, and do nothing")
 	flags.BoolVar(&f.asJSON, "json", false, "for machines")
@@ -118,8 +128,32 @@ func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 	if f.watch {
 		return f.watchOver(ctx, cmd, target, junit)
 	}
+	if f.stages {
+		return f.judgeStages(ctx, cmd, target)
+	}
 	result, err := check.Run(ctx, target, f.options)
 	return f.show(cmd, result, junit, err)
+}
+
+// judgeStages judges by the stages, once.
+func (f *checkFlags) judgeStages(ctx context.Context, cmd *cobra.Command, target check.Target) error {
+	result, err := check.RunStages(ctx, target, f.options, f.to)
+	if err != nil {
+		return cannotRun{err}
+	}
+	out := cmd.OutOrStdout()
+	if f.asJSON {
+		err = report.JSON(out, result)
+	} else {
+		result.Print(out, printOptions(out, f.verbose))
+	}
+	switch {
+	case err != nil:
+		return cannotRun{err}
+	case result.Reached < f.to:
+		return errFails
+	}
+	return nil
 }
 
 // target is the one server that was named, in one of the three ways.

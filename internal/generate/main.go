@@ -78,6 +78,9 @@ func generated(root string) (map[string][]byte, error) {
 	for section, vectors := range epollRules() {
 		texts["epoll:"+section] = vectors
 	}
+	for _, stage := range check.Stages() {
+		texts[fmt.Sprintf("stage:%d", stage.Number)] = stage.Markdown()
+	}
 	counts := map[string]string{
 		"cases":     strconv.Itoa(len(check.Cases())),
 		"exercises": strconv.Itoa(len(gallery.Exercises)),

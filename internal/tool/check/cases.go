@@ -27,6 +27,8 @@ const (
 	levelTriggered = "docs/04-level-triggered.md"
 	edgeTriggered  = "docs/05-edge-triggered.md"
 	levelOrEdge    = "docs/06-level-or-edge.md"
+	misbehave      = "docs/07-when-clients-misbehave.md"
+	runsOut        = "docs/08-when-the-machine-runs-out.md"
 )
 
 // Cases is all cases, group by group.

@@ -126,6 +126,7 @@ type Report struct {
 	Model   Model  `json:"model"`
 	Guessed bool   `json:"guessed"` // else the model was given
 	Seen    string `json:"seen"`    // what the server looks like, in words
+	Edge    bool   `json:"edge"`    // its connections are watched with EPOLLET
 	// Calls is the system calls of one request, by name, as counted over
 	// several; empty where they could not be counted.
 	Calls   map[string]float64 `json:"calls,omitempty"`

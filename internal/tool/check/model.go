@@ -27,6 +27,7 @@ type portrait struct {
 	answer  []byte // to a whole request
 	visible bool   // its process can be seen
 	seen    string // in words
+	edge    bool   // its connections are watched with EPOLLET
 	calls   map[string]float64
 }
 
@@ -58,6 +59,7 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 		return p, err
 	}
 	t.answer = p.answer
+	p.edge = slices.Contains(words, edgeTriggeredEpoll)
 	p.model = r.options.Model
 	if p.model == "" {
 		p.model = guess
@@ -185,7 +187,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	}
 
 	if how := t.watched(); how != "" {
-		return EventLoop, []string{"event loop, " + how + ", that stands still for a slow client"}, nil
+		return EventLoop, []string{"event loop, " + how + ", that a slow client blocks"}, nil
 	}
 
 	// One at a time. Is the first the only one?
@@ -263,6 +265,8 @@ func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
 	return EventLoop, []string{"event loop", threads, "without epoll (select or poll)"}
 }
 
+const edgeTriggeredEpoll = "edge-triggered epoll"
+
 // watched says how epoll watches the first client's connection, "" if it does
 // not.
 func (t *trial) watched() string {
@@ -276,7 +280,7 @@ func (t *trial) watched() string {
 			continue
 		}
 		if interest.Events&unix.EPOLLET != 0 {
-			return "edge-triggered epoll"
+			return edgeTriggeredEpoll
 		}
 		return "level-triggered epoll"
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lesson/internal/child"
+	"lesson/internal/lesson"
 	"lesson/internal/play"
 )
 
@@ -22,11 +23,25 @@ import (
 // server does not start, or nobody listens there. When ctx ends, what has been
 // decided so far is returned with its error.
 func Run(ctx context.Context, target Target, o Options) (*Report, error) {
-	began := time.Now()
 	cases, err := Select(o.Only)
 	if err != nil {
 		return nil, err
 	}
+	return run(ctx, target, o, plan{cases: cases})
+}
+
+// A plan is what to judge.
+type plan struct {
+	cases []Case
+	// skip, when not nil, is asked about each case before it begins: true leaves it out.
+	skip func(Case) bool
+	// least, when not nil, is the least model as which the case judges the server.
+	least func(Case) Model
+}
+
+// run judges what is planned, as Run does.
+func run(ctx context.Context, target Target, o Options, p plan) (*Report, error) {
+	began := time.Now()
 	if o.Timeout%time.Second != 0 && slices.ContainsFunc(target.Command, hasSeconds) {
 		return nil, fmt.Errorf("{seconds} cannot be %v: give a timeout of whole seconds", o.Timeout)
 	}
@@ -42,20 +57,21 @@ func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 	if len(target.Command) == 0 || target.program(0).ChoosesPort() {
 		o.Jobs = 1 // they share a server, or a port
 	}
-	r := &runner{target: target, options: o}
+	r := &runner{target: target, options: o, plan: p}
+	var err error
 	r.portrait, err = r.learn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	report := &Report{
 		Target: target.name(), Model: r.portrait.model, Guessed: o.Model == "",
-		Seen: r.portrait.seen, Calls: r.portrait.calls,
+		Seen: r.portrait.seen, Edge: r.portrait.edge, Calls: r.portrait.calls,
 	}
-	report.Results, err = r.judgeAll(ctx, cases)
-	report.Missing = len(cases) - len(report.Results)
+	report.Results, err = r.judgeAll(ctx, p.cases)
+	report.Missing = len(p.cases) - len(report.Results)
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted: %d of %d cases have not been judged: %w",
-			report.Missing, len(cases), err)
+			report.Missing, len(p.cases), err)
 	}
 	report.Took = time.Since(began)
 	return report, err
@@ -77,6 +93,7 @@ func (target Target) name() string {
 type runner struct {
 	target   Target
 	options  Options
+	plan     plan
 	portrait portrait
 	shared   *server // the one that runs already, if it is not ours to start
 	gone     string  // the case after which it was gone
@@ -164,7 +181,8 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 // judge plays one case. An error is one of ours: not the server's.
 func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	began := time.Now()
-	result := Result{Case: c, Script: c.Script(r.portrait.model)}
+	model := r.model(c)
+	result := Result{Case: c, Script: c.Script(model)}
 	if reason := r.notJudged(c); reason != "" {
 		result.Verdict, result.Reason = NotJudged, reason
 		return result, nil
@@ -178,6 +196,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		return result, err
 	}
 	t := r.trial(ctx, s)
+	t.model = model
 	step, err := t.play(c.script)
 	result.Took = time.Since(began)
 	result.Notes = t.notes
@@ -204,6 +223,21 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	}
 	return result, errors.Join(err, t.close())
 }
+
+// model returns as what the case judges the server.
+func (r *runner) model(c Case) Model {
+	model := r.portrait.model
+	if r.plan.least == nil {
+		return model
+	}
+	if least := r.plan.least(c); rank(model) < rank(least) {
+		return least
+	}
+	return model
+}
+
+// rank orders the models by what a server of each can do at the same time.
+func rank(m Model) int { return slices.Index(lesson.Models(), m) }
 
 func (r *runner) trial(ctx context.Context, s *server) *trial {
 	return &trial{
@@ -233,8 +267,10 @@ func (t *trial) play(script []step) (failed int, err error) {
 // notJudged says why a case is left out, if it is.
 func (r *runner) notJudged(c Case) string {
 	switch {
-	case !c.askedOf(r.portrait.model):
-		return fmt.Sprintf("not asked of a server of the model %s", r.portrait.model)
+	case r.plan.skip != nil && r.plan.skip(c):
+		return "an earlier stage does not hold"
+	case !c.askedOf(r.model(c)):
+		return fmt.Sprintf("not asked of a server of the model %s", r.model(c))
 	case c.needs == aTimeout && r.options.Timeout == 0:
 		return "give the server's own timeout for unfinished requests with --timeout"
 	case c.needs == toStart && len(r.target.Command) == 0:

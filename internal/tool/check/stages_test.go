@@ -1,0 +1,117 @@
+//go:build linux
+
+package check
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lesson/docs"
+	"lesson/internal/child"
+	"lesson/internal/proof"
+)
+
+func TestEveryCaseHasOneStage(t *testing.T) {
+	chapter, err := docs.Chapters.ReadFile("13-write-your-own.md")
+	proof.Must(t, err)
+	in := map[string]int{}
+	least := Blocking
+	for _, stage := range Stages() {
+		if rank(stage.Model) < rank(least) {
+			t.Errorf("stage %d asks for less than the one before it", stage.Number)
+		}
+		least = stage.Model
+		for what, text := range map[string]string{
+			"must": stage.Must, "why": stage.Why, "hint": stage.Hint,
+		} {
+			if !strings.HasSuffix(text, ".") {
+				t.Errorf("stage %d: %s is no sentence: %q", stage.Number, what, text)
+			}
+		}
+		if !bytes.Contains(chapter, []byte("\n### "+stage.Heading()+"\n")) {
+			t.Errorf("chapter 13 has no section %q", stage.Heading())
+		}
+		for _, address := range stage.Cases {
+			in[address]++
+		}
+	}
+	for _, c := range Cases() {
+		if in[c.Address] != 1 {
+			t.Errorf("%s is in %d stages; add it to one in stages.go", c.Address, in[c.Address])
+		}
+		delete(in, c.Address)
+	}
+	if len(in) > 0 {
+		t.Errorf("no cases: %v", in)
+	}
+}
+
+// A naive server is stopped at its first fault, and nothing is asked of it beyond.
+func TestStagesStopAtTheFirst(t *testing.T) {
+	t.Parallel()
+	report, err := RunStages(t.Context(), Target{Command: command(serveWrong, "CR LF only")},
+		Options{Patience: time.Second}, 3)
+	proof.Must(t, err)
+	if report.Reached != 1 || report.First == nil || report.First.Address != "requests/bare-newlines" {
+		t.Errorf("reached %d, first %+v", report.Reached, report.First)
+	}
+	var text bytes.Buffer
+	report.Print(&text, PrintOptions{})
+	if n := strings.Count(text.String(), "FAILS"); n != 2 { // its stage, and the case
+		t.Errorf("%d times FAILS:\n%s", n, &text)
+	}
+}
+
+// What docs/own says of its servers, and how far the lessons come.
+func TestStagesReached(t *testing.T) {
+	proof.OnlyExhaustive(t, "the stages of the servers in docs/own, and of the lessons")
+	own := filepath.Join(root, "docs/own")
+	compiled := t.TempDir()
+	for _, name := range []string{"start", "finished"} {
+		gcc := exec.Command("gcc", "-O1", "-Wall", "-Wextra", "-Werror",
+			"-o", filepath.Join(compiled, name), filepath.Join(own, name+".c"))
+		if out, err := gcc.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	startGo := filepath.Join(compiled, "start-go")
+	proof.Must(t, child.Build(t.Context(), filepath.Join(own, "start.go"), startGo))
+	all := len(stages)
+	for _, server := range []struct {
+		name    string
+		command []string
+		reached int
+		fails   string // the case that the next stage fails; "" where it is the stage itself
+	}{
+		{"start.py", []string{"python3", own + "/start.py", "{port}"}, 0, "requests/whole"},
+		{"start.c", []string{compiled + "/start", "{port}"}, 0, "requests/whole"},
+		{"start.js", []string{"node", own + "/start.js", "{port}"}, 0, "requests/whole"},
+		{"start.go", []string{startGo, "{addr}"}, 0, "requests/whole"},
+		{"finished.py", []string{"python3", own + "/finished.py", "{port}", "{seconds}"}, all, ""},
+		{"finished.c", []string{compiled + "/finished", "{port}", "{seconds}"}, all, ""},
+		{"finished.js", []string{"node", own + "/finished.js", "{port}", "{seconds}"}, all - 1, ""},
+		{"blocking", command(serveLesson, "blocking"), 2, "requests/no-leftovers"},
+		{"loop", command(serveLesson, "loop"), 5, "slow/half-request"},
+		{"threaded", command(serveLesson, "threaded"), all - 1, ""},
+		{"epoll", command(serveLesson, "epoll"), all - 1, ""},
+		{"edgetriggered", command(serveLesson, "edgetriggered"), all, ""},
+	} {
+		t.Run(server.name, func(t *testing.T) {
+			report, err := RunStages(t.Context(), Target{Command: server.command},
+				Options{Timeout: time.Second}, all)
+			proof.Must(t, err)
+			first := ""
+			if report.First != nil {
+				first = report.First.Address
+			}
+			if report.Reached != server.reached || first != server.fails {
+				t.Errorf("reached %d, then %q %s; want %d, then %q", report.Reached, first,
+					report.Reason, server.reached, server.fails)
+			}
+		})
+	}
+}
