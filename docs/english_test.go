@@ -223,7 +223,6 @@ func unconverted(file string) bool {
 var waiting = []string{
 	"cmd/lesson/",
 	"docs/04-level-triggered.md",
-	"docs/06-level-or-edge.md",
 	"docs/12-after-epoll.md",
 	"docs/14-every-order.md",
 	"docs/ARCHITECTURE.md",
