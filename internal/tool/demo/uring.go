@@ -133,8 +133,8 @@ func (u *uring) word(offset uint32) *uint32 {
 	return (*uint32)(unsafe.Pointer(&u.rings[offset]))
 }
 
-// read asks for a read into p, which belongs to the kernel until the completion.
-// It is no system call.
+// read submits a read into p, which belongs to the kernel until the completion.
+// It makes no system call.
 func (u *uring) read(fd int, p []byte, offset, userData uint64) {
 	u.pinned.Pin(&p[0])
 	tail := *u.word(u.offsets.sq.tail) // only we write it
@@ -144,13 +144,12 @@ func (u *uring) read(fd int, p []byte, offset, userData uint64) {
 		addr: uint64(uintptr(unsafe.Pointer(&p[0]))), length: uint32(len(p)), userData: userData,
 	}
 	*u.word(u.offsets.sq.array + 4*slot) = slot
-	atomic.StoreUint32(u.word(u.offsets.sq.tail), tail+1) // from here on the kernel may look
+	atomic.StoreUint32(u.word(u.offsets.sq.tail), tail+1) // from here on the kernel may use it
 	u.pending++
 	u.underWay++
 }
 
-// enter hands over what has been asked for, and waits until so many completions are
-// there.
+// enter submits the pending requests, and waits for that many completions.
 func (u *uring) enter(wait int) error {
 	flags := uintptr(0)
 	if wait > 0 {
@@ -168,7 +167,7 @@ func (u *uring) enter(wait int) error {
 	})
 }
 
-// completions takes what there is. It is no system call.
+// completions returns the completions that have arrived. It makes no system call.
 func (u *uring) completions() []completion {
 	var done []completion
 	head := *u.word(u.offsets.cq.head) // only we write it
