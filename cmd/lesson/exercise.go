@@ -18,8 +18,8 @@ func newExercise() *cobra.Command {
 Start one: you get a copy of your own, and read what its users say. Mend it, and
 check it. NAME is the name of an exercise, or its number.
 
-How far you have come is kept in $XDG_STATE_HOME/lesson/exercises.json
-(~/.local/state/lesson/exercises.json).`,
+How far you have come is kept in $XDG_STATE_HOME/lesson/progress.json
+(~/.local/state/lesson/progress.json).`,
 		Example: `  lesson exercise list
   lesson exercise start 6                 your copy: 06-one-read-per-edge
   lesson exercise watch 6                 judge it whenever you save

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"lesson/internal/child"
+	"lesson/internal/progress"
 	"lesson/internal/tool/check"
 )
 
@@ -127,7 +128,7 @@ func (e Exercise) restore(dir string) (kept string, err error) {
 			return "", err
 		}
 	}
-	return kept, replace(file, []byte(e.Source), 0o644)
+	return kept, progress.Replace(file, []byte(e.Source), 0o644)
 }
 
 // keep writes a file that was not there before.

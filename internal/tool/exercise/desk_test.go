@@ -251,11 +251,11 @@ func TestStart(t *testing.T) {
 // When the progress cannot be kept, nothing is begun.
 func TestStartNeedsTheRecord(t *testing.T) {
 	s := newScene(t)
-	if err := os.MkdirAll(filepath.Dir(s.Record.File), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.Record.File.Path), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "hello", s.Record.File)
-	wantsError(t, "start", s.Start("6", s.parent), s.Record.File, "cannot be understood")
+	write(t, "hello", s.Record.File.Path)
+	wantsError(t, "start", s.Start("6", s.parent), s.Record.File.Path, "cannot be understood")
 	if got := names(t, s.parent); got != "" {
 		t.Errorf("there is %s", got)
 	}
