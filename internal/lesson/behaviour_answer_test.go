@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"lesson/internal/lesson"
@@ -41,7 +39,7 @@ var answering = []behaviour{
 	{"B14 IPv6 works", every, ipv6},
 }
 
-func cutAnywhere(t *testing.T, l lesson.Lesson) {
+func cutAnywhere(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for _, whole := range []string{"GET /\n\n", "GET /\r\n\r\n"} {
 		for at := 1; at < len(whole); at++ {
@@ -54,7 +52,7 @@ func cutAnywhere(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func cutAtRandom(t *testing.T, l lesson.Lesson) {
+func cutAtRandom(t *T, l lesson.Lesson) {
 	const seed, streams, most = 1, 30, 400
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t, l)
@@ -95,7 +93,7 @@ func terminated(p []byte) bool {
 	return bytes.HasSuffix(p, []byte("\n\n")) || bytes.HasSuffix(p, []byte("\n\r\n"))
 }
 
-func followed(t *testing.T, l lesson.Lesson) {
+func followed(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for _, extra := range []string{"x", "\n", "\r\n\r\n", request, strings.Repeat("x", 9000)} {
 		for _, terminator := range []string{"\n\n", "\n\r\n"} {
@@ -107,7 +105,7 @@ func followed(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func noTerminator(t *testing.T, l lesson.Lesson) {
+func noTerminator(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	looks := []string{"\n", "\r\n", "\r\r", "\r\n\r", "\n \n", "\n\r\r\n", "\n\rx\n", "x\n\r"}
 	for _, like := range looks {
@@ -121,7 +119,7 @@ func noTerminator(t *testing.T, l lesson.Lesson) {
 	r.counted(counts{accepted: n, left: n})
 }
 
-func answer(t *testing.T, l lesson.Lesson) {
+func answer(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for range 3 {
 		r.asks()
@@ -129,7 +127,7 @@ func answer(t *testing.T, l lesson.Lesson) {
 	r.counted(counts{accepted: 3, served: 3})
 }
 
-func answerWithOptions(t *testing.T, l lesson.Lesson) {
+func answerWithOptions(t *T, l lesson.Lesson) {
 	sets := []func(*server.Options){
 		func(o *server.Options) { o.NoDelay = true },
 		func(o *server.Options) { o.Cork = true },
@@ -146,7 +144,7 @@ func answerWithOptions(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func corked(t *testing.T, l lesson.Lesson) {
+func corked(t *T, l lesson.Lesson) {
 	var w watcher
 	r := newRig(t, l)
 	r.options.Cork = true
@@ -161,7 +159,7 @@ func corked(t *testing.T, l lesson.Lesson) {
 
 // A reset would destroy what the client has not read yet. It is what close does
 // when something lies unread, or comes later: answered wants no reset.
-func body(t *testing.T, l lesson.Lesson) {
+func body(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	bodies := []string{
 		strings.Repeat("x", 100<<10),
@@ -180,7 +178,7 @@ func body(t *testing.T, l lesson.Lesson) {
 
 // The server reads on for a second only. Should this machine take longer than
 // that between two lines, the reset is in order: then once more.
-func sendsLater(t *testing.T, l lesson.Lesson) {
+func sendsLater(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for range 5 {
 		c := r.dial()
@@ -211,9 +209,9 @@ func sendsLater(t *testing.T, l lesson.Lesson) {
 	r.goesOn()
 }
 
-func slowReader(t *testing.T, l lesson.Lesson) {
+func slowReader(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
-	c, err := play.DialSmall(r.server().Addr())
+	c, err := t.machine.dial(r.server().Addr(), play.DialSmall)
 	proof.Must(t, err)
 	defer c.Close()
 	proof.Must(t, c.Send([]byte(request+strings.Repeat("x", 10000))))
@@ -224,7 +222,7 @@ func slowReader(t *testing.T, l lesson.Lesson) {
 }
 
 // The server closes, although the client neither closes nor sends.
-func lingerTime(t *testing.T, l lesson.Lesson) {
+func lingerTime(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c := r.dial()
 	asked := time.Now()
@@ -237,7 +235,7 @@ func lingerTime(t *testing.T, l lesson.Lesson) {
 }
 
 // The server closes, although the client goes on sending.
-func lingerBytes(t *testing.T, l lesson.Lesson) {
+func lingerBytes(t *T, l lesson.Lesson) {
 	const most = 64 << 20 // ample for every buffer on the way
 	r := newRig(t, l)
 	c := r.dial()
@@ -260,7 +258,7 @@ func sized(n int) []byte {
 	return append(bytes.Repeat([]byte("x"), n-2), "\n\n"...)
 }
 
-func largest(t *testing.T, l lesson.Lesson) {
+func largest(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for _, cuts := range [][]int{nil, {1}, {4096}, {maxRequest - 1}, {1000, 2000, 8000}} {
 		c := r.dial()
@@ -271,7 +269,7 @@ func largest(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func oversize(t *testing.T, l lesson.Lesson) {
+func oversize(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	pieces := [][][]byte{
 		{sized(maxRequest + 1)}, // the terminator comes one byte too late
@@ -305,7 +303,7 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func printed(t *testing.T, l lesson.Lesson) {
+func printed(t *T, l lesson.Lesson) {
 	const dashes = "----------------------------------------\n"
 	cases := []struct{ sent, want string }{
 		{"GET / HTTP/1.0\r\nHost: x\r\n\r\n", "GET / HTTP/1.0\nHost: x\n\n"},
@@ -338,12 +336,10 @@ func printed(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func ipv6(t *testing.T, l lesson.Lesson) {
-	probe, err := net.Listen("tcp", "[::1]:0")
-	if err != nil {
-		t.Skip("this machine has no IPv6:", err)
+func ipv6(t *T, l lesson.Lesson) {
+	if !t.machine.hasIPv6() {
+		t.Skip("this machine has no IPv6")
 	}
-	proof.Must(t, probe.Close())
 	r := newRig(t, l)
 	r.options.Addr = netip.MustParseAddrPort("[::1]:0")
 	r.asks()

@@ -22,7 +22,7 @@ func TestAServerGivesBackEveryDescriptorAndGoroutine(t *testing.T) {
 		t.Run(l.Name, func(t *testing.T) {
 			before := settled(t)
 			t.Run("serves", func(t *testing.T) {
-				r := newRig(t, l)
+				r := newRig(onLinux(t), l)
 				if r.onlyOne() {
 					r.asks()
 					return
@@ -44,10 +44,10 @@ func TestAServerGivesBackEveryDescriptorAndGoroutine(t *testing.T) {
 				proof.Must(t, lingers.Close())
 				half := r.dial() // still there at the end
 				proof.Must(t, half.Send([]byte("GET /")))
-				digested(t, half)
+				digested(r.t, half)
 			})
 			t.Run("lets the time run out", func(t *testing.T) {
-				r := newRig(t, l)
+				r := newRig(onLinux(t), l)
 				r.options.Timeout = short
 				unanswered(t, r.dial())
 			})
@@ -99,7 +99,7 @@ func TestARequestCostsNoAllocation(t *testing.T) {
 		}
 		for _, k := range cases {
 			t.Run(l.Name+"/"+k.name, func(t *testing.T) {
-				r := newRig(t, l)
+				r := newRig(onLinux(t), l)
 				r.options.Requests = k.to
 				// Without the rig's ledger, which is not part of the lesson.
 				s, err := l.Start(l.Kernel(), r.options)

@@ -4,7 +4,6 @@ package lesson_test
 
 import (
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ var ending = []behaviour{
 	{"B6 a timeout of 0 is forever", every, noTimeout},
 }
 
-func leaves(t *testing.T, l lesson.Lesson) {
+func leaves(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	starts := []string{"", "G", "GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\n\r"}
 	for _, start := range starts {
@@ -46,7 +45,7 @@ func leaves(t *testing.T, l lesson.Lesson) {
 	r.goesOn()
 }
 
-func halfCloses(t *testing.T, l lesson.Lesson) {
+func halfCloses(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for _, rest := range []string{"", "a body"} {
 		c := r.dial()
@@ -58,48 +57,48 @@ func halfCloses(t *testing.T, l lesson.Lesson) {
 	r.counted(counts{accepted: 2, served: 2})
 }
 
-func resets(t *testing.T, l lesson.Lesson) {
+func resets(t *T, l lesson.Lesson) {
 	moments := []struct {
 		name   string
-		before func(*testing.T, *rig, *play.Conn)
+		before func(*T, *rig, *play.Conn)
 	}{
-		{"before any byte", func(t *testing.T, r *rig, c *play.Conn) {
+		{"before any byte", func(t *T, r *rig, c *play.Conn) {
 			accepted(t, c)
 		}},
-		{"in mid-request", func(t *testing.T, r *rig, c *play.Conn) {
+		{"in mid-request", func(t *T, r *rig, c *play.Conn) {
 			proof.Must(t, c.Send([]byte("GET /")))
 			digested(t, c)
 		}},
-		{"with bytes of the request unread", func(t *testing.T, r *rig, c *play.Conn) {
+		{"with bytes of the request unread", func(t *T, r *rig, c *play.Conn) {
 			accepted(t, c)
 			proof.Must(t, c.Send([]byte("GET /")))
 		}},
-		{"after the request, before the answer", func(t *testing.T, r *rig, c *play.Conn) {
+		{"after the request, before the answer", func(t *T, r *rig, c *play.Conn) {
 			accepted(t, c)
 			proof.Must(t, c.Send([]byte(request)))
 		}},
-		{"before the answer was read", func(t *testing.T, r *rig, c *play.Conn) {
+		{"before the answer was read", func(t *T, r *rig, c *play.Conn) {
 			before := r.counts().served
 			proof.Must(t, c.Send([]byte(request)))
 			proof.Eventually(t, "it has been answered", func() bool { return r.counts().served > before })
 		}},
-		{"in the middle of the answer", func(t *testing.T, r *rig, c *play.Conn) {
+		{"in the middle of the answer", func(t *T, r *rig, c *play.Conn) {
 			proof.Must(t, c.Send([]byte(request)))
 			_, err := c.Read(10, patience)
 			proof.Must(t, err)
 		}},
-		{"after the answer", func(t *testing.T, r *rig, c *play.Conn) {
+		{"after the answer", func(t *T, r *rig, c *play.Conn) {
 			proof.Must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 		}},
-		{"after the answer, with a body unread", func(t *testing.T, r *rig, c *play.Conn) {
+		{"after the answer, with a body unread", func(t *T, r *rig, c *play.Conn) {
 			proof.Must(t, c.Send([]byte(request)))
 			answered(t, c, response)
 			proof.Must(t, c.Send([]byte(request)))
 		}},
 	}
 	for _, m := range moments {
-		t.Run(m.name, func(t *testing.T) {
+		t.Run(m.name, func(t *T) {
 			r := newRig(t, l)
 			for range 5 { // some of these are races, and any outcome is right
 				c := r.dial()
@@ -112,7 +111,7 @@ func resets(t *testing.T, l lesson.Lesson) {
 }
 
 // The connection is complete, and reset, before the server serves at all.
-func resetsInQueue(t *testing.T, l lesson.Lesson) {
+func resetsInQueue(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	s := r.listen()
 	for _, start := range []string{"", "GET /", request} {
@@ -145,7 +144,7 @@ func (r *rig) goesOnInTime() {
 	})
 }
 
-func silent(t *testing.T, l lesson.Lesson) {
+func silent(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.Timeout = short
 	starts := []string{"", "GET / HTTP/1.0\r\n"}
@@ -164,7 +163,7 @@ func silent(t *testing.T, l lesson.Lesson) {
 	r.goesOnInTime()
 }
 
-func drips(t *testing.T, l lesson.Lesson) {
+func drips(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.Timeout = short
 	began := time.Now()
@@ -185,7 +184,7 @@ func drips(t *testing.T, l lesson.Lesson) {
 	r.goesOnInTime()
 }
 
-func noTimeout(t *testing.T, l lesson.Lesson) {
+func noTimeout(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.Timeout = 0
 	c := r.dial()
@@ -224,7 +223,7 @@ func (r *rig) stopsWithin(bound time.Duration) {
 
 const stopBound = 2 * time.Second
 
-func stopIdle(t *testing.T, l lesson.Lesson) {
+func stopIdle(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	var w watcher
 	r.wrap = w.over
@@ -240,7 +239,7 @@ func stopIdle(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func stopFirst(t *testing.T, l lesson.Lesson) {
+func stopFirst(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	s := r.listen()
 	s.Stop()
@@ -248,7 +247,7 @@ func stopFirst(t *testing.T, l lesson.Lesson) {
 	r.stopsWithin(stopBound)
 }
 
-func stopAfterServing(t *testing.T, l lesson.Lesson) {
+func stopAfterServing(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	for range 3 {
 		r.asks()
@@ -259,7 +258,7 @@ func stopAfterServing(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func stopHalfRequest(t *testing.T, l lesson.Lesson) {
+func stopHalfRequest(t *T, l lesson.Lesson) {
 	for _, start := range []string{"", "GET / HTTP/1.0\r\n"} {
 		r := newRig(t, l)
 		c := r.dial()
@@ -276,7 +275,7 @@ func stopHalfRequest(t *testing.T, l lesson.Lesson) {
 // The request lies in the receive buffer, and the server has not read it yet. A
 // gate before read makes sure of that; netpoll has none, so there it is left
 // to chance, many times.
-func stopArrived(t *testing.T, l lesson.Lesson) {
+func stopArrived(t *T, l lesson.Lesson) {
 	rounds := 1
 	if l.Untraced {
 		rounds = 100
@@ -307,7 +306,7 @@ func stopArrived(t *testing.T, l lesson.Lesson) {
 
 // An event loop that has been told of the stop, and of nothing else, looks once
 // more at every connection before it closes it.
-func stopArriving(t *testing.T, l lesson.Lesson) {
+func stopArriving(t *T, l lesson.Lesson) {
 	told, gate := make(chan struct{}), make(chan struct{})
 	r := newRig(t, l)
 	var w watcher
@@ -333,13 +332,13 @@ func stopArriving(t *testing.T, l lesson.Lesson) {
 	r.stopsWithin(stopBound)
 }
 
-func stopLingering(t *testing.T, l lesson.Lesson) {
+func stopLingering(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c := r.dial()
 	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response) // and now the client does not close
 	r.stopsWithin(stopBound)
-	if _, theirs := ends(c); theirs >= 0 {
+	if theirs := t.machine.theirs(c); theirs >= 0 {
 		t.Error("Serve has returned while a client was still being served")
 	}
 	if got, want := r.counts(), (counts{accepted: 1, served: 1}); got != want {
@@ -349,7 +348,7 @@ func stopLingering(t *testing.T, l lesson.Lesson) {
 
 // The server knows that a client has come, or is about to ask, when it is
 // stopped: the accept that follows fails with EINVAL.
-func stopBeforeAccept(t *testing.T, l lesson.Lesson) {
+func stopBeforeAccept(t *T, l lesson.Lesson) {
 	at, gate := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	w := watcher{enter: func(c *trace.Call) {
@@ -373,7 +372,7 @@ func stopBeforeAccept(t *testing.T, l lesson.Lesson) {
 
 // Out of descriptors, a server leaves accept alone for a while. That must not
 // make it deaf, and not restless either while its last client lingers.
-func stopStarving(t *testing.T, l lesson.Lesson) {
+func stopStarving(t *T, l lesson.Lesson) {
 	const mostCalls = 50
 	var starving atomic.Bool
 	var failed atomic.Int64
@@ -388,7 +387,7 @@ func stopStarving(t *testing.T, l lesson.Lesson) {
 	s := r.listen()
 	if many(l) {
 		s.serve()
-		lingers := dial(t, s.Addr())
+		lingers := r.dialTo(s.Addr())
 		proof.Must(t, lingers.Send([]byte(request)))
 		answered(t, lingers, response)
 		starving.Store(true)
@@ -396,16 +395,16 @@ func stopStarving(t *testing.T, l lesson.Lesson) {
 		starving.Store(true)
 		s.serve()
 	}
-	waits := dial(t, s.Addr())
+	waits := r.dialTo(s.Addr())
 	if blocks(l) && many(l) { // waits in accept4 already, which will succeed
 		accepted(t, waits)
-		waits = dial(t, s.Addr())
+		waits = r.dialTo(s.Addr())
 	}
 	proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
-	calls := s.linux.Calls()
+	calls := s.calls()
 	r.stopsWithin(stopBound)
 	ended(t, waits)
-	if calls = s.linux.Calls() - calls; calls > mostCalls {
+	if calls = s.calls() - calls; calls > mostCalls {
 		t.Errorf("made %d system calls to stop, want at most %d", calls, mostCalls)
 	}
 }

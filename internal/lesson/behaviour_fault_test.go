@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +55,7 @@ func after(n int, errs ...error) []kernel.Fault {
 
 type script = map[string][]kernel.Fault
 
-func failures(t *testing.T, l lesson.Lesson) {
+func failures(t *T, l lesson.Lesson) {
 	eintr := []error{unix.EINTR, unix.EINTR, unix.EINTR}
 	fine := counts{accepted: 1, served: 1}
 	cases := []struct {
@@ -115,7 +114,7 @@ func failures(t *testing.T, l lesson.Lesson) {
 			script{"accept4": fail(unix.EMFILE), "epoll_ctl": after(2, unix.ENOMEM)},
 			response, fine},
 	}
-	t.Run("the client has gone after the answer: read", func(t *testing.T) {
+	t.Run("the client has gone after the answer: read", func(t *T) {
 		r := newRig(t, l)
 		r.wrap = faulty(onceSent(kernel.Script(script{"read": fail(unix.ECONNRESET)})))
 		conn := r.dial()
@@ -132,7 +131,7 @@ func failures(t *testing.T, l lesson.Lesson) {
 		if !c.who(l) {
 			continue
 		}
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.name, func(t *T) {
 			r := newRig(t, l)
 			r.options.Cork = true
 			r.wrap = faulty(kernel.Script(c.faults))
@@ -170,14 +169,14 @@ func onceSent(
 // lingersOn: what comes after the answer is read to its end, although the reads
 // are interrupted or bring one byte each. The server lingers for a second; a
 // test that was too slow for that tries again.
-func lingersOn(t *testing.T, l lesson.Lesson) {
+func lingersOn(t *T, l lesson.Lesson) {
 	faults := map[string][]kernel.Fault{
 		"interrupted":     after(1, unix.EINTR, unix.EINTR, unix.EINTR),
 		"of one byte":     append(after(1), atMost(1, 50)...),
 		"both, and again": slices.Concat(after(2, unix.EINTR), atMost(1, 9), fail(unix.EINTR)),
 	}
 	for name, reads := range faults {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t *T) {
 			for range 5 {
 				if lingersOnOnce(t, l, slices.Clone(reads)) {
 					return
@@ -188,7 +187,7 @@ func lingersOn(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func lingersOnOnce(t *testing.T, l lesson.Lesson, reads []kernel.Fault) bool {
+func lingersOnOnce(t *T, l lesson.Lesson, reads []kernel.Fault) bool {
 	r := newRig(t, l)
 	r.wrap = faulty(kernel.Script(script{"read": reads}))
 	c := r.dial()
@@ -199,7 +198,7 @@ func lingersOnOnce(t *testing.T, l lesson.Lesson, reads []kernel.Fault) bool {
 	}
 	var read bool
 	proof.Eventually(t, "the server has read everything, or closed", func() bool {
-		unread, onTheirWay, ok := queued(c)
+		unread, onTheirWay, ok := t.machine.queued(c)
 		read = ok && unread == 0 && onTheirWay == 0
 		return read || r.servers[0].ledger.connections() == 0
 	})
@@ -248,7 +247,7 @@ func (k *narrowKernel) Close(fd int) error {
 	return k.Kernel.Close(fd)
 }
 
-func littleRoom(t *testing.T, l lesson.Lesson) {
+func littleRoom(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.wrap = func(k kernel.Kernel) kernel.Kernel {
 		return &narrowKernel{Kernel: k, interest: make(map[int]uint32), full: make(map[int]bool)}
@@ -276,7 +275,7 @@ func (k *failingTimeval) SetsockoptTimeval(fd, level, name int, d time.Duration)
 }
 
 // A read that cannot be bounded is not made.
-func noReceiveTimeout(t *testing.T, l lesson.Lesson) {
+func noReceiveTimeout(t *T, l lesson.Lesson) {
 	cases := []struct {
 		name   string
 		good   int64
@@ -287,7 +286,7 @@ func noReceiveTimeout(t *testing.T, l lesson.Lesson) {
 		{"after the answer", 1, response, counts{accepted: 1, served: 1}},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.name, func(t *T) {
 			r := newRig(t, l)
 			r.wrap = func(k kernel.Kernel) kernel.Kernel {
 				f := &failingTimeval{Kernel: k}
@@ -308,7 +307,7 @@ func noReceiveTimeout(t *testing.T, l lesson.Lesson) {
 }
 
 // Some clients send in pieces and with a body, so that there is more to fail.
-func failuresAtRandom(t *testing.T, l lesson.Lesson) {
+func failuresAtRandom(t *T, l lesson.Lesson) {
 	const share = 0.15
 	clients := 100
 	if !many(l) { // here every pause of accept is waited for, one after the other
@@ -318,7 +317,7 @@ func failuresAtRandom(t *testing.T, l lesson.Lesson) {
 	// promise of an event: only a level-triggered loop takes it lightly.
 	again := level(l)
 	for _, seed := range []uint64{1, 2, 3} {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *T) {
 			t.Parallel()
 			r := newRig(t, l)
 			r.wrap = faulty(kernel.Seeded(seed, share, again))
@@ -352,7 +351,7 @@ func failuresAtRandom(t *testing.T, l lesson.Lesson) {
 
 // fatalAccept: accept4 fails, if the structure allows it while a client is in
 // mid-request. That one is closed, and Serve says what went wrong.
-func fatalAccept(t *testing.T, l lesson.Lesson) {
+func fatalAccept(t *T, l lesson.Lesson) {
 	var broken atomic.Bool
 	r := newRig(t, l)
 	r.fails = unix.EBADF
@@ -374,7 +373,7 @@ func fatalAccept(t *testing.T, l lesson.Lesson) {
 	broken.Store(true)
 	// A blocked accept4 takes the next client, and fails at the one after. The
 	// others fail so soon that not even the client's connect need succeed.
-	if last, err := play.Dial(r.servers[0].Addr()); err == nil {
+	if last, err := r.connect(r.servers[0].Addr()); err == nil {
 		defer last.Close()
 		defer ended(t, last)
 	}
@@ -398,7 +397,7 @@ func (r *rig) endsByItself() {
 
 // fatalWait: the call in which it waits fails, with one client in mid-request, one that
 // lingers, and accept paused.
-func fatalWait(t *testing.T, l lesson.Lesson) {
+func fatalWait(t *T, l lesson.Lesson) {
 	var broken, starving atomic.Bool
 	var starved atomic.Int64
 	r := newRig(t, l)
@@ -449,7 +448,7 @@ func (k *failingSetup) Getsockname(fd int) (netip.AddrPort, error) {
 	return k.Kernel.Getsockname(fd)
 }
 
-func failsToStart(t *testing.T, l lesson.Lesson) {
+func failsToStart(t *T, l lesson.Lesson) {
 	cases := []struct {
 		call string
 		err  error
@@ -467,7 +466,7 @@ func failsToStart(t *testing.T, l lesson.Lesson) {
 		if !c.who(l) {
 			continue
 		}
-		books := &ledger{Kernel: new(kernel.Linux), open: make(map[int]string)}
+		books := &ledger{Kernel: t.machine.kernel(l), open: make(map[int]string)}
 		k := faulty(kernel.Script(script{c.call: fail(c.err)}))(
 			&failingSetup{Kernel: books, name: c.call})
 		_, err := l.Start(k, newRig(t, l).options)
@@ -481,17 +480,17 @@ func failsToStart(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func portInUse(t *testing.T, l lesson.Lesson) {
+func portInUse(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	s := r.listen()
 	s.serve()
-	books := &ledger{Kernel: new(kernel.Linux), open: make(map[int]string)}
+	books := &ledger{Kernel: t.machine.kernel(l), open: make(map[int]string)}
 	options := server.Options{Addr: s.Addr(), Backlog: 1, MaxConns: 1}
 	if _, err := l.Start(books, options); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("Start on a port in use: %v, want %v", err, unix.EADDRINUSE)
 	}
 	books.settle(t)
-	c := dial(t, s.Addr()) // the other one has not noticed
+	c := r.dialTo(s.Addr()) // the other one has not noticed
 	proof.Must(t, c.Send([]byte(request)))
 	answered(t, c, response)
 }

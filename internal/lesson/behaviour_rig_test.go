@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 // dials and stops it when the test ends. Step 1 serves one client and is done:
 // there, each client gets a server of its own.
 type rig struct {
-	t       testing.TB
+	t       *T
 	lesson  lesson.Lesson
 	options server.Options
 	// wrap, if any, puts decorators between the lesson and the kernel.
@@ -38,12 +38,12 @@ type rig struct {
 // running is one server of a rig.
 type running struct {
 	lesson.Server
-	linux  *kernel.Linux
+	calls  func() int64 // system calls so far
 	ledger *ledger
 	ended  chan error // what Serve returned
 }
 
-func newRig(t testing.TB, l lesson.Lesson) *rig {
+func newRig(t *T, l lesson.Lesson) *rig {
 	r := &rig{t: t, lesson: l, options: server.Options{
 		Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
 		Backlog:  128,
@@ -58,10 +58,11 @@ func newRig(t testing.TB, l lesson.Lesson) *rig {
 func (r *rig) listen() *running {
 	r.t.Helper()
 	s := &running{
-		linux: r.lesson.Kernel(),
 		ended: make(chan error, 1),
 	}
-	s.ledger = &ledger{Kernel: s.linux, open: make(map[int]string)}
+	below := r.t.machine.kernel(r.lesson)
+	s.calls = below.Calls
+	s.ledger = &ledger{Kernel: below, open: make(map[int]string)}
 	var k kernel.Kernel = s.ledger
 	if r.wrap != nil {
 		k = r.wrap(k)
@@ -98,15 +99,20 @@ func (r *rig) server() *running {
 // dial connects a client, which is closed when the test ends.
 func (r *rig) dial() *play.Conn {
 	r.t.Helper()
-	return dial(r.t, r.server().Addr())
+	return r.dialTo(r.server().Addr())
 }
 
-func dial(t testing.TB, addr netip.AddrPort) *play.Conn {
-	t.Helper()
-	c, err := play.Dial(addr)
-	proof.Must(t, err)
-	t.Cleanup(func() { _ = c.Close() })
+func (r *rig) dialTo(addr netip.AddrPort) *play.Conn {
+	r.t.Helper()
+	c, err := r.connect(addr)
+	proof.Must(r.t, err)
+	r.t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// connect is dialTo for a client that may fail, and that the test closes itself.
+func (r *rig) connect(addr netip.AddrPort) (*play.Conn, error) {
+	return r.t.machine.dial(addr, play.Dial)
 }
 
 // stop stops every server, waits for it, and looks at what it leaves behind.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +28,7 @@ var sharing = []behaviour{
 	{"B17 two servers share a port", eventLoop, twoServers},
 }
 
-func silentNeighbour(t *testing.T, l lesson.Lesson) {
+func silentNeighbour(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	var silent []*play.Conn
 	for i := range 6 {
@@ -51,7 +50,7 @@ func silentNeighbour(t *testing.T, l lesson.Lesson) {
 // The same in step 2 is the lesson: head-of-line blocking. The quick one has
 // its own time from the moment when it is accepted; should this machine need all
 // of it to serve a client, the test tries again.
-func headOfLine(t *testing.T, l lesson.Lesson) {
+func headOfLine(t *T, l lesson.Lesson) {
 	for range 10 {
 		r := newRig(t, l)
 		r.options.Timeout = short
@@ -116,7 +115,7 @@ func (w *turnWatch) over(l lesson.Lesson) func(kernel.Kernel) kernel.Kernel {
 // bounded wants few calls per turn: a few reads per connection, so many
 // accepts. Edge-triggered, a connection may have two turns in one, and end its
 // request in between.
-func (w *turnWatch) bounded(t *testing.T) {
+func (w *turnWatch) bounded(t *T) {
 	t.Helper()
 	const mostReads, mostAccepts = 12, 64
 	if n := w.mostReads.Load(); n > mostReads {
@@ -129,7 +128,7 @@ func (w *turnWatch) bounded(t *testing.T) {
 
 // flood: clients that send as fast as they can, with a terminator and without,
 // and come again when they are closed.
-func flood(t *testing.T, l lesson.Lesson) {
+func flood(t *T, l lesson.Lesson) {
 	const flooders, mostBlocks = 3, 400_000
 	var turns turnWatch
 	r := newRig(t, l)
@@ -147,7 +146,7 @@ func flood(t *testing.T, l lesson.Lesson) {
 				copy(block, request)
 			}
 			for !stop.Load() && blocks.Load() < mostBlocks {
-				c, err := play.Dial(addr)
+				c, err := r.connect(addr)
 				if err != nil {
 					t.Error(err)
 					return
@@ -170,7 +169,7 @@ func flood(t *testing.T, l lesson.Lesson) {
 
 // crowd: they are all there before the server looks. Edge-triggered, all of
 // them together are one event.
-func crowd(t *testing.T, l lesson.Lesson) {
+func crowd(t *T, l lesson.Lesson) {
 	const clients = 100
 	var turns turnWatch
 	r := newRig(t, l)
@@ -178,7 +177,7 @@ func crowd(t *testing.T, l lesson.Lesson) {
 	s := r.listen()
 	var conns []*play.Conn
 	for range clients {
-		c := dial(t, s.Addr())
+		c := r.dialTo(s.Addr())
 		proof.Must(t, c.Send([]byte(request)))
 		conns = append(conns, c)
 	}
@@ -288,7 +287,7 @@ func (k *staleKernel) Close(fd int) error {
 	return k.Kernel.Close(fd)
 }
 
-func reused(t *testing.T, l lesson.Lesson) {
+func reused(t *T, l lesson.Lesson) {
 	for _, order := range []string{"clc", "ccl", "lcc", "lclclc"} {
 		for _, sent := range []string{"GET /", request} { // closed while reading, while lingering
 			// Other tests in this process take descriptors too, so the number
@@ -303,7 +302,7 @@ func reused(t *testing.T, l lesson.Lesson) {
 	}
 }
 
-func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
+func reusedOnce(t *T, l lesson.Lesson, order, sent string) bool {
 	stale := &staleKernel{listener: -1, target: -1, order: order}
 	r := newRig(t, l)
 	r.wrap = func(k kernel.Kernel) kernel.Kernel {
@@ -317,7 +316,7 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	} else {
 		digested(t, old)
 	}
-	_, theirs := ends(old)
+	theirs := t.machine.theirs(old)
 	proof.Eventually(t, "the server waits for the client's end", func() bool {
 		stale.mu.Lock()
 		defer stale.mu.Unlock()
@@ -332,7 +331,7 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	stale.target = theirs
 	stale.arrive = func() {
 		defer close(arrived)
-		next, failed = play.Dial(addr)
+		next, failed = r.connect(addr)
 		if failed == nil {
 			failed = next.Send([]byte(request[:5]))
 		}
@@ -365,7 +364,7 @@ func reusedOnce(t *testing.T, l lesson.Lesson, order, sent string) bool {
 	return stale.reused
 }
 
-func twoServers(t *testing.T, l lesson.Lesson) {
+func twoServers(t *T, l lesson.Lesson) {
 	const clients = 64 // all of them by chance at one server: once in 2^63 runs
 	r := newRig(t, l)
 	r.options.ReusePort = true

@@ -28,13 +28,13 @@ var starving = []behaviour{
 
 // acceptFails: the clients are in the accept queue before the server looks. The
 // errors take the event that announced them, and no further client comes.
-func acceptFails(t *testing.T, l lesson.Lesson) {
+func acceptFails(t *T, l lesson.Lesson) {
 	passing := []error{
 		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM,
 		unix.ECONNABORTED, unix.EPERM, unix.EPROTO, unix.ENETDOWN, unix.EHOSTUNREACH, unix.EINTR,
 	}
 	for _, err := range passing {
-		t.Run(err.(unix.Errno).Error(), func(t *testing.T) {
+		t.Run(err.(unix.Errno).Error(), func(t *T) {
 			r := newRig(t, l)
 			r.wrap = faulty(kernel.Script(script{"accept4": fail(err, err)}))
 			s := r.listen()
@@ -44,7 +44,7 @@ func acceptFails(t *testing.T, l lesson.Lesson) {
 			}
 			var conns []*play.Conn
 			for range waiting {
-				c := dial(t, s.Addr())
+				c := r.dialTo(s.Addr())
 				proof.Must(t, c.Send([]byte(request)))
 				conns = append(conns, c)
 			}
@@ -67,7 +67,7 @@ func starvedCalls(in time.Duration) int64 {
 
 const starvedFor = 300 * time.Millisecond
 
-func starvesCalmly(t *testing.T, l lesson.Lesson) {
+func starvesCalmly(t *T, l lesson.Lesson) {
 	var starving atomic.Bool
 	var failed atomic.Int64
 	starving.Store(true)
@@ -80,14 +80,14 @@ func starvesCalmly(t *testing.T, l lesson.Lesson) {
 		return kernel.Fault{Err: unix.EMFILE}, true
 	})
 	s := r.listen()
-	c := dial(t, s.Addr())
+	c := r.dialTo(s.Addr())
 	proof.Must(t, c.Send([]byte(request)))
 	s.serve()
 	proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
 	began := time.Now()
-	calls := s.linux.Calls() + failed.Load() // a failed one is not made
+	calls := s.calls() + failed.Load() // a failed one is not made
 	time.Sleep(starvedFor)
-	calls = s.linux.Calls() + failed.Load() - calls
+	calls = s.calls() + failed.Load() - calls
 	took := time.Since(began)
 	if most := starvedCalls(took); calls > most {
 		t.Errorf("made %d system calls in %v, want at most %d", calls, took, most)
@@ -131,10 +131,10 @@ func TestStarvedChild(t *testing.T) {
 			failed.Add(1)
 		}
 	}}
-	r := newRig(t, l)
+	r := newRig(onLinux(t), l)
 	r.wrap = w.over
 	s := r.listen()
-	c := dial(t, s.Addr())
+	c := r.dialTo(s.Addr())
 	proof.Must(t, c.Send([]byte(request)))
 	taken := takeAll(t)
 	s.serve()
@@ -143,9 +143,9 @@ func TestStarvedChild(t *testing.T) {
 	}
 
 	began := time.Now()
-	calls, busy := s.linux.Calls(), processorTime(t)
+	calls, busy := s.calls(), processorTime(t)
 	time.Sleep(starvedFor)
-	calls, busy = s.linux.Calls()-calls, processorTime(t)-busy
+	calls, busy = s.calls()-calls, processorTime(t)-busy
 	took := time.Since(began)
 	if most := starvedCalls(took); calls > most {
 		t.Errorf("made %d system calls in %v, want at most %d", calls, took, most)

@@ -40,7 +40,7 @@ const (
 type behaviour struct {
 	name string
 	who  func(lesson.Lesson) bool
-	test func(*testing.T, lesson.Lesson)
+	test func(*T, lesson.Lesson)
 }
 
 // every selects all lessons.
@@ -92,7 +92,7 @@ func TestBehaviour(t *testing.T) {
 				}
 				t.Run(b.name, func(t *testing.T) {
 					t.Parallel()
-					b.test(t, l)
+					b.test(onLinux(t), l)
 				})
 			}
 		})

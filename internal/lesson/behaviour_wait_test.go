@@ -34,15 +34,15 @@ var waiting = []behaviour{
 func (s *running) atRest(t testing.TB) {
 	t.Helper()
 	const watched, allowed = 500 * time.Millisecond, 4
-	calls := s.linux.Calls()
+	calls := s.calls()
 	time.Sleep(watched)
-	if calls = s.linux.Calls() - calls; calls > allowed {
+	if calls = s.calls() - calls; calls > allowed {
 		t.Errorf("made %d system calls in %v with nothing to do, want at most %d",
 			calls, watched, allowed)
 	}
 }
 
-func idle(t *testing.T, l lesson.Lesson) {
+func idle(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	pending := 1
 	if many(l) {
@@ -76,7 +76,7 @@ func idle(t *testing.T, l lesson.Lesson) {
 	s.atRest(t)
 }
 
-func idleAfterLinger(t *testing.T, l lesson.Lesson) {
+func idleAfterLinger(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	c := r.dial()
 	proof.Must(t, c.Send([]byte(request)))
@@ -86,7 +86,7 @@ func idleAfterLinger(t *testing.T, l lesson.Lesson) {
 }
 
 // fullHouse: the fourth client waits, at no cost, until one of three leaves.
-func fullHouse(t *testing.T, l lesson.Lesson) {
+func fullHouse(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.MaxConns = 3
 	var stuck []*play.Conn
@@ -126,7 +126,7 @@ func fullHouse(t *testing.T, l lesson.Lesson) {
 }
 
 // stopFullHouse: the server waits neither in accept4 nor in read.
-func stopFullHouse(t *testing.T, l lesson.Lesson) {
+func stopFullHouse(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	r.options.MaxConns = 2
 	for range 2 {
@@ -140,7 +140,7 @@ func stopFullHouse(t *testing.T, l lesson.Lesson) {
 
 // systemCalls serves one client after the other, from connect to close, that never
 // hurry the server.
-func systemCalls(t *testing.T, l lesson.Lesson) {
+func systemCalls(t *T, l lesson.Lesson) {
 	if len(l.Calls) == 0 {
 		t.Fatal("the registry has no system calls for this lesson")
 	}
@@ -154,7 +154,7 @@ func systemCalls(t *testing.T, l lesson.Lesson) {
 
 // systemCallsOf returns false when a client took so long that the server may
 // have given up lingering.
-func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
+func systemCallsOf(t *T, l lesson.Lesson) bool {
 	waitsIn := "read"
 	if eventLoop(l) {
 		waitsIn = l.Waits
@@ -189,7 +189,7 @@ func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
 	for range clients {
 		began = time.Now()
 		before := w.entered(waitsIn)
-		c := dial(t, s.Addr())
+		c := r.dialTo(s.Addr())
 		waits(before + 1)
 		proof.Must(t, c.Send([]byte(request)))
 		answered(t, c, response)
@@ -225,7 +225,7 @@ func systemCallsOf(t *testing.T, l lesson.Lesson) bool {
 }
 
 // The five are compared: they must not differ in the kind of their sockets.
-func plainTCP(t *testing.T, l lesson.Lesson) {
+func plainTCP(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	s := r.listen()
 	found := 0

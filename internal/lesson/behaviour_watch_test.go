@@ -204,87 +204,37 @@ func faulty(plan func(name string, fd int) (kernel.Fault, bool)) func(kernel.Ker
 	return func(k kernel.Kernel) kernel.Kernel { return &kernel.Faulty{Kernel: k, Plan: plan} }
 }
 
-// mostDescriptors is more than the tests have open at a time.
-const mostDescriptors = 1024
-
-// ends finds both ends of a client's connection among this process's own
-// descriptors, for server and client are one process here; -1 for an end that
-// is not there: not accepted yet, or closed.
-func ends(c *play.Conn) (ours, theirs int) {
-	ours, theirs = -1, -1
-	for fd := range mostDescriptors {
-		peer, err := unix.Getpeername(fd)
-		if err != nil {
-			continue // no descriptor, no socket, or not connected
-		}
-		own, err := unix.Getsockname(fd)
-		if err != nil {
-			continue
-		}
-		local, _ := kernel.AddrPort(own) // none of another family is a client's
-		remote, _ := kernel.AddrPort(peer)
-		switch {
-		case local == c.LocalAddr() && remote == c.RemoteAddr():
-			ours = fd
-		case local == c.RemoteAddr() && remote == c.LocalAddr():
-			theirs = fd
-		}
-		if ours >= 0 && theirs >= 0 {
-			break
-		}
-	}
-	return ours, theirs
-}
-
 // accepted waits until the server has taken c from the accept queue.
-func accepted(t testing.TB, c *play.Conn) {
+func accepted(t *T, c *play.Conn) {
 	t.Helper()
 	proof.Eventually(t, "the server has accepted the client", func() bool {
-		_, theirs := ends(c)
-		return theirs >= 0
+		return t.machine.theirs(c) >= 0
 	})
 }
 
 // gone waits until the server has closed its end. c itself must be open.
-func gone(t testing.TB, c *play.Conn) {
+func gone(t *T, c *play.Conn) {
 	t.Helper()
 	proof.Eventually(t, "the server has closed the connection", func() bool {
-		_, theirs := ends(c)
-		return theirs < 0
+		return t.machine.theirs(c) < 0
 	})
 }
 
-// queued looks at both ends of c's connection: how many bytes the server has
-// not read, and how many are not even known to have reached its kernel. ok is
-// false when an end is not there.
-func queued(c *play.Conn) (unread, onTheirWay int, ok bool) {
-	ours, theirs := ends(c)
-	if ours < 0 || theirs < 0 {
-		return 0, 0, false
-	}
-	onTheirWay, err := unix.IoctlGetInt(ours, unix.SIOCOUTQ)
-	if err != nil {
-		return 0, 0, false
-	}
-	unread, err = unix.IoctlGetInt(theirs, unix.SIOCINQ)
-	return unread, onTheirWay, err == nil
-}
-
 // digested waits until the server has read everything that c has sent.
-func digested(t testing.TB, c *play.Conn) {
+func digested(t *T, c *play.Conn) {
 	t.Helper()
 	proof.Eventually(t, "the server has read what was sent", func() bool {
-		unread, onTheirWay, ok := queued(c)
+		unread, onTheirWay, ok := t.machine.queued(c)
 		return ok && unread == 0 && onTheirWay == 0
 	})
 }
 
 // arrived waits until the last bytes that c has sent are in the server's
 // receive buffer, or have been read from it.
-func arrived(t testing.TB, c *play.Conn) {
+func arrived(t *T, c *play.Conn) {
 	t.Helper()
 	proof.Eventually(t, "what was sent has arrived", func() bool {
-		unread, onTheirWay, ok := queued(c)
+		unread, onTheirWay, ok := t.machine.queued(c)
 		return ok && (unread > 0 || onTheirWay == 0)
 	})
 }

@@ -35,7 +35,18 @@ var (
 //
 // A Conn never waits forever. One goroutine may send while another reads, and a third
 // may close it.
-type Conn struct{ conn *net.TCPConn }
+type Conn struct{ conn Socket }
+
+// A Socket is what a Conn sends and reads through: a *net.TCPConn, or the client's end of
+// a connection to a simulated kernel, whose addresses are *net.TCPAddr as well.
+type Socket interface {
+	net.Conn
+	CloseWrite() error
+	SetLinger(seconds int) error
+}
+
+// Over returns a Conn that sends and reads through s.
+func Over(s Socket) *Conn { return &Conn{s} }
 
 // Dial connects to addr. It returns as soon as the server's kernel has put the
 // connection into the accept queue; the server need not have accepted it.

@@ -57,6 +57,18 @@ func (c *Client) connect(port uint16, again time.Duration) {
 // server has accepted it.
 func (c *Client) Connected() bool { return c.conn != nil }
 
+// Refused reports whether nothing listened where it connected.
+func (c *Client) Refused() bool { return c.refused }
+
+// Descriptor returns the server's descriptor of the connection: -1 before accept, and
+// after close.
+func (c *Client) Descriptor() int {
+	if c.conn == nil || c.conn.file == nil {
+		return -1
+	}
+	return c.kernel.number(c.conn.file)
+}
+
 // Retried reports whether the accept queue was full when it connected.
 func (c *Client) Retried() bool { return c.retried }
 

@@ -25,6 +25,9 @@ type scheduler struct {
 	calls   int           // since Run has done something
 	ended   bool          // main has returned
 	dead    bool          // Run has ended: goroutines that are left end as well
+
+	shared *Kernel   // by Share; nil if Run runs the program
+	began  time.Time // of a shared Kernel
 }
 
 // A waiter is a call that blocks.
@@ -130,12 +133,40 @@ func (k *Kernel) proceed() {
 // long is how much time a program may let pass until it does something by itself.
 const long = time.Minute
 
+// Share lets any number of goroutines use the Kernel from now on: servers, and clients
+// through Act and Await. Its time is that of package time, which is virtual in a bubble
+// of testing/synctest.
+func (k *Kernel) Share() {
+	s := &scheduler{turn: make(chan struct{}, 1), poke: make(chan struct{}, 1), shared: k, began: time.Now()}
+	s.turn <- struct{}{}
+	k.scheduler = s
+}
+
+// Act lets a client of a shared Kernel act.
+func (k *Kernel) Act(do func()) {
+	k.scheduler.take()
+	defer k.scheduler.give()
+	do()
+}
+
+// Await lets a client of a shared Kernel wait until ready returns true. It returns false
+// if that has not happened within d.
+func (k *Kernel) Await(d time.Duration, ready func() bool) bool {
+	k.scheduler.take()
+	defer k.scheduler.give()
+	return k.block(k.now+d, ready) == nil
+}
+
 // take waits until no other goroutine uses the Kernel.
 func (s *scheduler) take() {
 	if s.dead {
 		runtime.Goexit()
 	}
 	<-s.turn
+	if s.shared != nil {
+		s.shared.pass(begin + time.Since(s.began))
+		return
+	}
 	s.calls++
 	select {
 	case s.poke <- struct{}{}:
@@ -143,7 +174,13 @@ func (s *scheduler) take() {
 	}
 }
 
-func (s *scheduler) give() { s.turn <- struct{}{} }
+// give lets another goroutine use the Kernel. One that is shared first lets every call
+// continue that can: Run does that for other programs.
+func (s *scheduler) give() {
+	for s.shared != nil && s.shared.wakeOne() {
+	}
+	s.turn <- struct{}{}
+}
 
 // block is Kernel.block for a program with a scheduler.
 func (s *scheduler) block(deadline time.Duration, ready func() bool) error {
@@ -153,11 +190,22 @@ func (s *scheduler) block(deadline time.Duration, ready func() bool) error {
 	w := &waiter{deadline, ready, make(chan error, 1)}
 	s.waiting = append(s.waiting, w)
 	s.give()
-	err := <-w.done
+	err := s.await(w)
 	<-s.turn
 	if s.dead {
 		s.give()
 		runtime.Goexit()
 	}
 	return err
+}
+
+// await waits for the end of a call that blocks. In a shared Kernel nobody else looks at
+// the deadline.
+func (s *scheduler) await(w *waiter) error {
+	if s.shared == nil || w.deadline == never {
+		return <-w.done
+	}
+	over := time.AfterFunc(w.deadline-s.shared.Now(), func() { s.shared.Act(func() {}) })
+	defer over.Stop()
+	return <-w.done
 }

@@ -124,7 +124,12 @@ func (k *Kernel) stepNow() int {
 }
 
 // Now returns the virtual time.
-func (k *Kernel) Now() time.Duration { return k.now }
+func (k *Kernel) Now() time.Duration {
+	if k.scheduler != nil && k.scheduler.shared != nil {
+		return begin + time.Since(k.scheduler.began)
+	}
+	return k.now
+}
 
 // Open returns how many descriptors are open, besides 0, 1 and 2.
 func (k *Kernel) Open() int {
@@ -192,6 +197,10 @@ func (k *Kernel) socket(fd int) (*socket, *file, error) {
 
 // after calls do when that much time has passed.
 func (k *Kernel) after(d time.Duration, do func()) {
+	if k.scheduler != nil && k.scheduler.shared != nil {
+		time.AfterFunc(d, func() { k.Act(do) })
+		return
+	}
 	t := timer{k.now + d, do}
 	at, _ := slices.BinarySearchFunc(k.timers, t, func(a, b timer) int {
 		if a.at <= b.at {
@@ -253,14 +262,25 @@ func (k *Kernel) stuck() {
 	k.options.World.Stuck()
 }
 
-// listener returns the socket that listens on a port, nil if none does.
-func (k *Kernel) listener(port uint16) *socket {
+// listeners returns the sockets that listen on a port: several with SO_REUSEPORT.
+func (k *Kernel) listeners(port uint16) []*socket {
+	var all []*socket
 	for _, s := range k.sockets {
 		if s.state == listening && s.local.Port() == port {
-			return s
+			all = append(all, s)
 		}
 	}
-	return nil
+	return all
+}
+
+// listener returns the one that gets the next connection, nil if none listens. Linux
+// chooses by a hash of the addresses; here they take turns.
+func (k *Kernel) listener(port uint16) *socket {
+	all := k.listeners(port)
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(k.clients)%len(all)]
 }
 
 func (k *Kernel) forget(l *socket) {
@@ -302,7 +322,7 @@ func (k *Kernel) Bind(fd int, addr netip.AddrPort) error {
 		k.nextPort++
 		addr = netip.AddrPortFrom(addr.Addr(), k.nextPort)
 	}
-	if k.listener(addr.Port()) != nil {
+	if others := k.listeners(addr.Port()); len(others) > 0 && !(s.reusePort && others[0].reusePort) {
 		return unix.EADDRINUSE
 	}
 	s.local = addr
@@ -335,7 +355,7 @@ func (k *Kernel) Getsockname(fd int) (netip.AddrPort, error) {
 	return s.local, nil
 }
 
-// SetsockoptInt knows SO_RCVLOWAT. It accepts the other options of the lessons, which
+// SetsockoptInt knows SO_RCVLOWAT and SO_REUSEPORT. It accepts the other options of the lessons, which
 // change when segments leave: here every byte leaves at once.
 func (k *Kernel) SetsockoptInt(fd, level, name, value int) error {
 	defer k.enter("setsockopt", fd)()
@@ -343,7 +363,11 @@ func (k *Kernel) SetsockoptInt(fd, level, name, value int) error {
 	if err != nil {
 		return err
 	}
-	if level == unix.SOL_SOCKET && name == unix.SO_RCVLOWAT {
+	switch {
+	case level != unix.SOL_SOCKET:
+	case name == unix.SO_REUSEPORT:
+		s.reusePort = value != 0
+	case name == unix.SO_RCVLOWAT:
 		s.lowWater = value
 		s.wakeIfReadable()
 	}
@@ -375,7 +399,7 @@ func (k *Kernel) Accept4(fd, flags int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if s.state == listening && len(s.queue) == 0 {
+	for s.state == listening && len(s.queue) == 0 { // another goroutine may be faster
 		if f.nonblocking {
 			return -1, unix.EAGAIN
 		}

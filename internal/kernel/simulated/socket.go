@@ -33,6 +33,8 @@ type socket struct {
 	queue   []*socket
 	backlog int
 
+	reusePort bool // SO_REUSEPORT
+
 	client     *Client
 	unread     []byte // arrived, and not read by the server
 	unsent     []byte // sent by the server, and not arrived: the client's buffer is full

@@ -70,7 +70,7 @@ func Short(text string) string { return strings.ReplaceAll(text, "EPOLL", "") }
 func (k *Kernel) Silence(c *Client) string {
 	switch {
 	case c == nil || c.conn == nil:
-		return "it is not connected"
+		return ""
 	case k.queued(c.conn):
 		return "its connection is in the accept queue" + k.silenceOf(k.listenerOf(c.conn))
 	case c.conn.file == nil:

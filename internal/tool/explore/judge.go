@@ -12,6 +12,8 @@ func (x *execution) judge() {
 	for _, a := range x.actors {
 		whole := wholeRequest(a.sent)
 		switch {
+		case a.conn != nil && a.conn.Refused():
+			x.fail("unconnected", "%s is refused: the server has stopped to listen", a.Name)
 		case a.conn == nil || !a.conn.Connected() && !a.gone:
 			x.fail("unconnected", "%s cannot connect", a.Name)
 		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0 && x.kernel.Unread(a.conn) > 0:

@@ -1,0 +1,137 @@
+//go:build linux
+
+package lesson_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel"
+	"lesson/internal/lesson"
+	"lesson/internal/play"
+)
+
+// A machine is where a behaviour is tested: this one, or a simulated kernel.
+type machine interface {
+	// kernel returns what a server of the lesson is to make its calls on.
+	kernel(l lesson.Lesson) countingKernel
+	// dial connects a client. On Linux it is connected by that function.
+	dial(addr netip.AddrPort, on func(netip.AddrPort) (*play.Conn, error)) (*play.Conn, error)
+	// theirs returns the server's descriptor of c's connection, -1 if it has none: not
+	// accepted yet, or closed.
+	theirs(c *play.Conn) int
+	// queued returns how many bytes of c the server has not read, and how many are not
+	// even known to have reached its kernel. ok is false when an end is not there.
+	queued(c *play.Conn) (unread, onTheirWay int, ok bool)
+	hasIPv6() bool
+}
+
+// A countingKernel counts the system calls that have been made.
+type countingKernel interface {
+	kernel.Kernel
+	Calls() int64
+}
+
+// A T is a test of a behaviour on a machine.
+type T struct {
+	*testing.T
+	machine machine
+	// alone reports that nothing but this test is on the machine, whose time is virtual:
+	// a part of it is not a test of its own.
+	alone bool
+}
+
+func onLinux(t *testing.T) *T { return &T{T: t, machine: linux{}} }
+
+// Run runs a part of the test.
+func (t *T) Run(name string, part func(t *T)) {
+	t.Helper()
+	if !t.alone {
+		t.T.Run(name, func(inner *testing.T) { part(onLinux(inner)) })
+		return
+	}
+	failed := t.Failed()
+	part(t)
+	if t.Failed() && !failed {
+		t.Logf("it was %q that failed", name)
+	}
+}
+
+// Parallel lets this part run beside others, where it is a test of its own.
+func (t *T) Parallel() {
+	if !t.alone {
+		t.T.Parallel()
+	}
+}
+
+// linux is the machine that the tests run on.
+type linux struct{}
+
+func (linux) kernel(l lesson.Lesson) countingKernel { return l.Kernel() }
+
+func (linux) dial(
+	addr netip.AddrPort, on func(netip.AddrPort) (*play.Conn, error),
+) (*play.Conn, error) {
+	return on(addr)
+}
+
+func (linux) hasIPv6() bool {
+	probe, err := net.Listen("tcp", "[::1]:0")
+	return err == nil && probe.Close() == nil
+}
+
+func (linux) theirs(c *play.Conn) int {
+	_, theirs := ends(c)
+	return theirs
+}
+
+// queued looks at both ends of c's connection: how many bytes the server has
+// not read, and how many are not even known to have reached its kernel. ok is
+// false when an end is not there.
+func (linux) queued(c *play.Conn) (unread, onTheirWay int, ok bool) {
+	ours, theirs := ends(c)
+	if ours < 0 || theirs < 0 {
+		return 0, 0, false
+	}
+	onTheirWay, err := unix.IoctlGetInt(ours, unix.SIOCOUTQ)
+	if err != nil {
+		return 0, 0, false
+	}
+	unread, err = unix.IoctlGetInt(theirs, unix.SIOCINQ)
+	return unread, onTheirWay, err == nil
+}
+
+// mostDescriptors is more than the tests have open at a time.
+const mostDescriptors = 1024
+
+// ends finds both ends of a client's connection among this process's own
+// descriptors, for server and client are one process here; -1 for an end that
+// is not there: not accepted yet, or closed.
+func ends(c *play.Conn) (ours, theirs int) {
+	ours, theirs = -1, -1
+	for fd := range mostDescriptors {
+		peer, err := unix.Getpeername(fd)
+		if err != nil {
+			continue // no descriptor, no socket, or not connected
+		}
+		own, err := unix.Getsockname(fd)
+		if err != nil {
+			continue
+		}
+		local, _ := kernel.AddrPort(own) // none of another family is a client's
+		remote, _ := kernel.AddrPort(peer)
+		switch {
+		case local == c.LocalAddr() && remote == c.RemoteAddr():
+			ours = fd
+		case local == c.RemoteAddr() && remote == c.LocalAddr():
+			theirs = fd
+		}
+		if ours >= 0 && theirs >= 0 {
+			break
+		}
+	}
+	return ours, theirs
+}
