@@ -1,14 +1,14 @@
 //go:build linux
 
-// Package blocking is steps 1 and 2: blocking sockets, one client at a time.
+// Package blocking implements steps 1 and 2: blocking sockets, one client at a time.
 //
 // It teaches the life of a connection: accept, read, send, shut down, close. It
 // shows the three calls in which a blocking server blocks: accept4 until a
 // client connects, read until the client sends, send until there is room in the
 // send buffer.
 //
-// What it cannot do: serve a second client while the first one is slow. Steps 3
-// to 5 are three ways out.
+// It cannot serve a second client while the first one is slow. Steps 3 to 5 can,
+// in three ways.
 //
 // Its chapters are docs/01-one-client.md (this file) and docs/02-a-loop.md
 // (loop.go).
@@ -94,15 +94,15 @@ func (s *Server) ServeClient(fd int) {
 // readRequest reads until the request is complete, or too large. If it returns
 // Incomplete, no client is left to answer.
 func (s *Server) readRequest(fd int) protocol.Status {
-	s.Waiting(fd) // lets Stop end a read that blocks
+	s.Waiting(fd) // lets Stop end a blocked read
 	defer s.NotWaiting(fd)
 
 	var request protocol.Request
 	var buffer [1024]byte
 	accepted := s.Kernel.Now()
 	for {
-		// The time counts from accept, not from the last byte: a client that
-		// drips bytes gets no more of it.
+		// The time counts from accept, not from the last byte: a client gains
+		// none by sending a byte at a time.
 		if !s.waitAtMost(fd, accepted, s.Options.Timeout) {
 			s.Stats.TimedOut.Add(1)
 			return protocol.Incomplete
@@ -110,7 +110,7 @@ func (s *Server) readRequest(fd int) protocol.Status {
 		n, err := s.Kernel.Read(fd, buffer[:])
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
-			continue // EAGAIN: SO_RCVTIMEO has run out; waitAtMost returns false
+			continue // EAGAIN: the time of SO_RCVTIMEO is over; waitAtMost returns false
 		case err != nil: // ECONNRESET
 			s.Stats.Reset.Add(1)
 			return protocol.Incomplete
@@ -128,9 +128,9 @@ func (s *Server) readRequest(fd int) protocol.Status {
 	}
 }
 
-// waitAtMost lets reads on fd block for what is left of limit, counted from
+// waitAtMost lets reads on fd block for the rest of limit, which counts from
 // since; a read that gets nothing in that time fails with EAGAIN. It returns
-// false if nothing is left, or if the read cannot be bounded. A limit of 0 means
+// false if no time is left, or if the read cannot be bounded. A limit of 0 means
 // forever.
 func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
 	if limit == 0 {
@@ -147,7 +147,7 @@ func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
 }
 
 // send sends everything, or returns false. One call may send fewer bytes than it
-// is given. It blocks while the send buffer is full; that of a new connection has
+// is given. It blocks while the send buffer is full. A new connection's buffer has
 // room for the response many times over, so here it never blocks.
 //
 // MSG_MORE: more is coming, namely the end of file, which linger sends. The last
@@ -196,7 +196,7 @@ func (s *Server) linger(fd int) {
 }
 
 // cork makes the kernel hold back partial segments (1) or send them (0): the
-// tutorial's example 5. If it fails, the response is just not corked.
+// tutorial's example 5. If it fails, the response is sent without it.
 func (s *Server) cork(fd, on int) {
 	if s.Options.Cork {
 		_ = s.Kernel.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)

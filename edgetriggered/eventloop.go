@@ -1,14 +1,14 @@
 //go:build linux
 
-// Package edgetriggered is step 5: one event loop, edge-triggered.
+// Package edgetriggered implements step 5: one event loop, edge-triggered.
 //
 // It teaches what changes when epoll reports each change once, instead of
 // reporting a state for as long as it lasts. After a report the server must
 // continue until the kernel returns EAGAIN, or remember by itself that it has
 // not: there will be no second report.
 //
-// What it cannot do is what package epoll cannot do either: use a second
-// processor, or do anything slow between two events.
+// Like package epoll, it cannot use a second processor, or do anything slow
+// between two events.
 //
 // Its chapter is docs/05-edge-triggered.md. Package epoll is the same program,
 // function by function; `lesson diff epoll edgetriggered` shows what
@@ -43,8 +43,8 @@ const (
 	lingering
 )
 
-// interest returns the events that epoll is to report in this state. EPOLLHUP
-// and EPOLLERR it reports in any case: see epoll_ctl(2).
+// interest returns the events that epoll is to report in this state. It always
+// reports EPOLLHUP and EPOLLERR as well: see epoll_ctl(2).
 func (s state) interest() uint32 {
 	if s == sending {
 		return unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET
@@ -52,8 +52,8 @@ func (s state) interest() uint32 {
 	return unix.EPOLLIN | unix.EPOLLET
 }
 
-// A conn is everything the server keeps for one connection. Its size is what an
-// idle connection costs here: 80 bytes, which is why small fields are small.
+// A conn holds everything that the server keeps for one connection. An idle
+// connection costs its size, 80 bytes, so small fields have small types.
 type conn struct {
 	fd        int
 	discarded int32 // bytes read while lingering
@@ -65,8 +65,8 @@ type conn struct {
 	deadline  server.Deadline[conn]
 }
 
-// The work of one turn is bounded: so many reads for a connection, so many
-// accepted connections. A client that sends without end cannot starve the rest.
+// These bound the work of one turn: the reads of each connection, and the accepted
+// connections. So a client that sends without end cannot starve the others.
 const (
 	readsPerTurn   = 4
 	acceptsPerTurn = 64
@@ -90,8 +90,8 @@ type Server struct {
 	unread, spare []*conn // connections to continue with; the list before it
 	unaccepted    bool    // there may be more in the accept queue
 
-	paused   bool          // accept has run out of descriptors or memory
-	resumeAt time.Duration // when to try again
+	paused   bool          // the process has run out of descriptors or memory
+	resumeAt time.Duration // when to accept again
 }
 
 // New makes the listener, and an interest list that holds only the listener.
@@ -189,7 +189,7 @@ func (s *Server) accept() error {
 			s.unaccepted = false
 			return nil
 		case kernel.IsConnectionError(err):
-			continue // that connection is gone; the next may be fine
+			continue // that connection is gone: accept the next
 		case kernel.IsExhausted(err):
 			s.pause()
 			return nil
@@ -268,7 +268,7 @@ func (s *Server) enter(c *conn, next state) {
 		err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, c.fd,
 			watch(c.fd, next.interest()))
 		if err != nil {
-			next = closed // not watched, it would never be served
+			next = closed // epoll would never report it again
 		}
 	}
 	if c.state == reading { // the request has ended, and so has its deadline
@@ -406,8 +406,8 @@ func (s *Server) discard(c *conn) state {
 	return lingering
 }
 
-// later keeps c for the next turn: for the bytes it has left unread there will
-// be no event.
+// later keeps c for the next turn: epoll will not report the bytes that are left
+// unread.
 func (s *Server) later(c *conn) {
 	if !c.unread {
 		c.unread = true
@@ -485,7 +485,7 @@ func watch(fd int, interest uint32) unix.EpollEvent {
 }
 
 // cork makes the kernel hold back partial segments (1) or send them (0): the
-// tutorial's example 5. If it fails, the response is just not corked.
+// tutorial's example 5. If it fails, the response is sent without it.
 func (s *Server) cork(c *conn, on int) {
 	if s.Options.Cork {
 		_ = s.Kernel.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)

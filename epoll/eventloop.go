@@ -1,13 +1,13 @@
 //go:build linux
 
-// Package epoll is step 4: one event loop, level-triggered.
+// Package epoll implements step 4: one event loop, level-triggered.
 //
 // It teaches how one thread waits for every client at once. Only epoll_wait
 // ever blocks. Each connection has a state; an event lets it continue from that
 // state, as far as that is possible without blocking.
 //
-// What it cannot do: use a second processor (chapter 11 adds --loops), or do
-// anything slow between two events, because every client waits meanwhile.
+// It cannot use a second processor (chapter 11 adds --loops), or do anything
+// slow between two events, because every client waits meanwhile.
 //
 // Its chapter is docs/04-level-triggered.md. Package edgetriggered is the same
 // program, function by function; `lesson diff epoll edgetriggered` shows what
@@ -42,8 +42,8 @@ const (
 	lingering
 )
 
-// interest returns the events that epoll is to report in this state. EPOLLHUP
-// and EPOLLERR it reports in any case: see epoll_ctl(2).
+// interest returns the events that epoll is to report in this state. It always
+// reports EPOLLHUP and EPOLLERR as well: see epoll_ctl(2).
 func (s state) interest() uint32 {
 	if s == sending {
 		return unix.EPOLLOUT
@@ -51,8 +51,8 @@ func (s state) interest() uint32 {
 	return unix.EPOLLIN
 }
 
-// A conn is everything the server keeps for one connection. Its size is what an
-// idle connection costs here: 80 bytes, which is why small fields are small.
+// A conn holds everything that the server keeps for one connection. An idle
+// connection costs its size, 80 bytes, so small fields have small types.
 type conn struct {
 	fd        int
 	discarded int32 // bytes read while lingering
@@ -76,8 +76,8 @@ type Server struct {
 	incomplete server.Deadlines[conn] // connections in state reading
 	ending     server.Deadlines[conn] // connections sending or lingering
 
-	paused   bool          // accept has run out of descriptors or memory
-	resumeAt time.Duration // when to try again
+	paused   bool          // the process has run out of descriptors or memory
+	resumeAt time.Duration // when to accept again
 }
 
 // New makes the listener, and an interest list that holds only the listener.
@@ -166,7 +166,7 @@ func (s *Server) accept() error {
 	case err == unix.EINVAL && s.Stopping():
 		return nil // shut down since the event; the next event is EPOLLHUP
 	case err == unix.EAGAIN || kernel.IsConnectionError(err):
-		return nil // that connection is gone; the next event is the next try
+		return nil // that connection is gone; accept again after the next event
 	case kernel.IsExhausted(err):
 		s.pause()
 		return nil
@@ -253,7 +253,7 @@ func (s *Server) enter(c *conn, next state) {
 		err := s.Kernel.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, c.fd,
 			watch(c.fd, next.interest()))
 		if err != nil {
-			next = closed // not watched, it would never be served
+			next = closed // epoll would never report it again
 		}
 	}
 	if c.state == reading { // the request has ended, and so has its deadline
@@ -433,7 +433,7 @@ func watch(fd int, interest uint32) unix.EpollEvent {
 }
 
 // cork makes the kernel hold back partial segments (1) or send them (0): the
-// tutorial's example 5. If it fails, the response is just not corked.
+// tutorial's example 5. If it fails, the response is sent without it.
 func (s *Server) cork(c *conn, on int) {
 	if s.Options.Cork {
 		_ = s.Kernel.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_CORK, on)

@@ -20,10 +20,10 @@ import (
 	"lesson/internal/server"
 )
 
-// A Netpoll is the same server through package net. It reads like blocking code
-// and blocks no thread: package net makes every socket non-blocking, adds it to
-// one interest list of the Go runtime, edge-triggered, and parks the goroutine
-// until an event for it arrives.
+// A Netpoll serves each client on a goroutine of its own, through package net. Its
+// code looks like blocking code and blocks no thread: package net makes every socket
+// non-blocking, adds it to one interest list of the Go runtime, edge-triggered, and
+// parks the goroutine until an event for it arrives.
 type Netpoll struct {
 	*server.Base // without a listener: package net has its own
 
@@ -41,7 +41,7 @@ func NewNetpoll(k kernel.Kernel, options server.Options) (*Netpoll, error) {
 		waiting: make(map[*net.TCPConn]bool),
 	}
 	config := net.ListenConfig{
-		KeepAlive: -1, // four calls a connection, for connections that live a moment
+		KeepAlive: -1, // it would cost four calls for each connection
 		Control: func(_, _ string, c syscall.RawConn) error {
 			return withDescriptor(c, s.SetListenerOptions)
 		},
@@ -53,8 +53,8 @@ func NewNetpoll(k kernel.Kernel, options server.Options) (*Netpoll, error) {
 	}
 	s.listener = listener.(*net.TCPListener)
 
-	// Package net always asks for the longest queue it may have. listen(2) on a
-	// socket that listens already changes the length.
+	// Package net always asks for the longest queue that the kernel allows. Calling
+	// listen(2) on a listener changes the length of its queue.
 	raw, err := s.listener.SyscallConn()
 	if err == nil {
 		err = withDescriptor(raw, func(fd int) error { return k.Listen(fd, options.Backlog) })
@@ -95,10 +95,10 @@ func (s *Netpoll) Serve() error {
 		case errors.As(err, &errno) && kernel.IsExhausted(errno):
 			time.Sleep(server.AcceptPause) // an immediate retry would fail
 		case errors.As(err, &errno) && kernel.IsConnectionError(errno):
-			// that client is gone; the next may be fine
+			// that client is gone: accept the next
 		case errors.As(err, &errno) && errno == unix.ENOSPC:
-			// Accepted, and closed again: the runtime's epoll_ctl found that this
-			// user watches as many descriptors as it may.
+			// Accepted, and closed again: the runtime's epoll_ctl has failed, because
+			// the user watches as many descriptors as fs.epoll.max_user_watches allows.
 			s.Stats.Accepted.Add(1)
 			s.Stats.Refused.Add(1)
 		default:
@@ -180,7 +180,7 @@ func (s *Netpoll) startWaiting(conn *net.TCPConn) {
 		_ = conn.CloseRead()
 	}
 	if s.Options.Timeout > 0 {
-		// Fails only on a closed connection; then Read fails, too.
+		// It fails only on a closed connection, and then Read fails too.
 		_ = conn.SetReadDeadline(time.Now().Add(s.Options.Timeout))
 	}
 }

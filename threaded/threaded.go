@@ -1,17 +1,17 @@
 //go:build linux
 
-// Package threaded is step 3: a goroutine for each connection.
+// Package threaded implements step 3: a goroutine for each connection.
 //
 // It teaches the simplest way to wait for many clients: one goroutine waits for
 // each. The code for one client is that of step 1, unchanged, and it still
 // blocks in read; but now it blocks only its own goroutine, and with it one OS
 // thread, which a blocking system call occupies for as long as it blocks.
 //
-// What it cannot do: keep many idle clients cheaply. Each costs a thread and two
-// stacks, and Go ends a program that needs more than 10,000 threads. Serve
-// therefore bounds them.
+// It cannot keep many idle clients cheaply. Each costs a thread and two stacks,
+// and Go ends a program that needs more than 10,000 threads. So Serve bounds
+// them.
 //
-// netpoll.go is the same server through package net: a goroutine for each
+// netpoll.go has the same server through package net: a goroutine for each
 // connection, and only a few threads.
 //
 // Its chapters are docs/03-a-goroutine-each.md and docs/10-go-already-does-this.md.

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Small is the small server of chapter 4, edge-triggered. Chapter 5 begins with it
+// Small runs the small server of chapter 4, edge-triggered. Chapter 5 begins with it
 // (docs/05-edge-triggered.md). To see what the mode changes, compare the two:
 //
 //	diff -u epoll/small/main.go edgetriggered/small/main.go

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Small is a whole server on one event loop, level-triggered, without anything that can
-// be left out. Chapter 4 begins with it (docs/04-level-triggered.md), and grows it into
+// Small runs a whole server on one event loop, level-triggered, in as few lines as
+// possible. Chapter 4 (docs/04-level-triggered.md) begins with it, and turns it into
 // package epoll.
 //
 // A comment that begins with "shortcut" names the cases of `lesson check` that fail

@@ -19,10 +19,10 @@ import (
 // RawSyscall does not and is cheaper, but while a raw call blocks, no goroutine
 // runs on this processor, and the garbage collector has to wait as well.
 type Linux struct {
-	// Nonblocking is the caller's promise that every descriptor it accepts
-	// on, reads and writes is non-blocking. Then none of these calls can
-	// block, and all may be raw. EpollWait may still block; it decides for
-	// itself.
+	// Nonblocking states that every descriptor on which the caller accepts,
+	// reads and writes is non-blocking. Then none of these calls can block,
+	// and all may be raw. EpollWait may still block, so it does not depend
+	// on this.
 	Nonblocking bool
 
 	calls atomic.Int64
@@ -166,8 +166,8 @@ const rawWait = 4
 // and handing the processor over and back costs more than such a short wait: so
 // EpollWait first waits raw, for at most rawWait. Only if no event has come by
 // then does it make a second call, through the scheduler, for the rest of the
-// time. It also does so if the raw wait is interrupted: the Go runtime takes a
-// raw call for a goroutine that has run too long, and wants the processor.
+// time. It also does so if the raw wait is interrupted: the Go runtime interrupts a
+// raw call, like a goroutine that has run too long, when it needs the processor.
 // strace(1) shows both calls.
 func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	first := milliseconds

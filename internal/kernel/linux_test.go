@@ -110,7 +110,7 @@ func TestLinuxAccept(t *testing.T) {
 	kernels(t, func(t *testing.T, k *kernel.Linux) {
 		listener, addr := listen(t, k, unix.SOCK_NONBLOCK)
 		fd, err := k.Accept4(listener, unix.SOCK_CLOEXEC)
-		want(t, "accept4 of nobody", fd, err, -1, unix.EAGAIN)
+		want(t, "accept4 of an empty queue", fd, err, -1, unix.EAGAIN)
 
 		for _, test := range []struct {
 			flags           int

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PeerOf returns the client at the other end of a connection of this process:
-// getpeername(2). One that has left already has no address any more (ENOTCONN).
+// PeerOf returns the address of the client of a connection of this process:
+// getpeername(2). It returns false when the client has already left (ENOTCONN).
 func PeerOf(fd int) (netip.AddrPort, bool) {
 	sockaddr, err := unix.Getpeername(fd)
 	if err != nil {
@@ -65,7 +65,7 @@ const (
 	ip6At = 8 // after the flow, which is 0
 )
 
-// RawAddrPort is AddrPort for the bytes that the kernel reads, and false when they are
+// RawAddrPort returns the address in the bytes of a sockaddr, and false when they are
 // too few.
 func RawAddrPort(raw []byte) (netip.AddrPort, bool) {
 	if len(raw) < unix.SizeofSockaddrInet4 {
@@ -81,8 +81,8 @@ func RawAddrPort(raw []byte) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// RawSockaddr is Sockaddr as the kernel reads it, for a call that must not allocate. An
-// address with a zone is not understood.
+// RawSockaddr returns the bytes of a sockaddr, as the kernel reads them. The zone of an
+// address is ignored.
 func RawSockaddr(addr netip.AddrPort) []byte {
 	raw, ipAt := make([]byte, unix.SizeofSockaddrInet4), ip4At
 	if !addr.Addr().Is4() {

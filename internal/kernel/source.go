@@ -2,7 +2,7 @@ package kernel
 
 import "embed"
 
-// Sources is the package's source: a program that is explored is built with it.
+// Sources holds the source of the package, for the build of a program that is explored.
 //
 //go:embed described.go faulty.go kernel.go names.go
 var Sources embed.FS

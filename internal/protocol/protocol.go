@@ -5,12 +5,12 @@
 // only in how they wait.
 package protocol
 
-// MaxRequest is the most bytes a request may have, its terminator included.
+// MaxRequest bounds the size of a request in bytes, its terminator included.
 // A request with one byte more and no terminator is refused.
 const MaxRequest = 8 << 10
 
-// Response is the answer to every request, byte for byte that of the tutorial.
-// It must not be changed.
+// Response answers every request. It has the bytes of the tutorial's response, and
+// must not be changed.
 var Response = []byte("HTTP/1.0 200 OK\r\n" +
 	"Date: Mon, 1 Jan 1996 01:01:01 GMT\r\n" +
 	"Content-Type: text/plain\r\n" +
@@ -18,8 +18,8 @@ var Response = []byte("HTTP/1.0 200 OK\r\n" +
 	"\r\n" +
 	"Hello, world!")
 
-// TooLarge is the answer to a request over MaxRequest: status 431 of RFC 6585,
-// section 5. It must not be changed either.
+// TooLarge answers a request over MaxRequest: status 431 of RFC 6585, section 5. It
+// must not be changed either.
 var TooLarge = []byte("HTTP/1.0 431 Request Header Fields Too Large\r\n" +
 	"Content-Type: text/plain\r\n" +
 	"Content-Length: 23\r\n" +

@@ -13,8 +13,8 @@ const (
 	LingerBytes = 1 << 20
 )
 
-// AcceptPause is how long a server that ran out of descriptors or memory does not
-// call accept, unless one of its own connections ends earlier.
+// AcceptPause is how long a server waits before it calls accept again after it has run
+// out of descriptors or memory, unless one of its own connections ends earlier.
 const AcceptPause = 100 * time.Millisecond
 
 // Deadlines holds connections in the order of their deadlines. All of them get

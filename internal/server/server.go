@@ -21,7 +21,7 @@ import (
 	"lesson/internal/protocol"
 )
 
-// Options say how to start a server.
+// Options configure a server.
 type Options struct {
 	Addr     netip.AddrPort // where to listen; port 0 lets the kernel choose
 	Backlog  int            // length of the accept queue; at most net.core.somaxconn
@@ -50,7 +50,7 @@ type Stats struct {
 	Reset    atomic.Int64 // reset the connection
 }
 
-// A Base holds what all lessons' servers share. Each embeds it.
+// A Base holds what the servers of all lessons share. Each of them embeds it.
 type Base struct {
 	Kernel   kernel.Kernel
 	Options  Options
@@ -61,7 +61,7 @@ type Base struct {
 	addr netip.AddrPort
 
 	mu      sync.Mutex
-	open    bool         // the listener is
+	open    bool         // the listener is open
 	waiting map[int]bool // see Waiting
 
 	printing sync.Mutex
@@ -182,8 +182,8 @@ func (b *Base) Stopping() bool {
 	}
 }
 
-// CloseListener closes the listener, once. The lock keeps Stop from shutting down
-// a number that has been closed and belongs to another socket since.
+// CloseListener closes the listener, once. Because of the lock, Stop never shuts down
+// a number that has been closed and now belongs to another socket.
 func (b *Base) CloseListener() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -214,9 +214,9 @@ func (b *Base) NotWaiting(fd int) {
 
 var dashes = bytes.Repeat([]byte("-"), 40)
 
-// Print prints a request after a line of dashes, escaped, in one write. A
-// server with a terminal that does not scroll on waits here: the shortcut that
-// real servers avoid by giving their log to somebody else.
+// Print prints a request after a line of dashes, escaped, in one write. It blocks
+// while the terminal does not read. Real servers avoid this shortcut: they pass
+// their log to another thread or process.
 func (b *Base) Print(request []byte) {
 	if b.Options.Requests == nil {
 		return
@@ -225,6 +225,6 @@ func (b *Base) Print(request []byte) {
 	defer b.printing.Unlock()
 	b.page = append(append(b.page[:0], dashes...), '\n')
 	b.page = protocol.AppendPrintable(b.page, request)
-	// That a request cannot be printed is no reason not to answer it.
+	// An error does not matter: the request is answered even if it was not printed.
 	_, _ = b.Options.Requests.Write(b.page)
 }

@@ -71,7 +71,7 @@ func TestStop(t *testing.T) {
 		{"close", "close L"},
 		{"close close", "close L"},
 		{"stop close", "shutdown L 0, close L"},
-		// Once closed, its number may be somebody else's.
+		// Once closed, its number may be another socket's.
 		{"close stop", "close L"},
 		{"close stop close", "close L"},
 
@@ -469,7 +469,7 @@ func TestPrint(t *testing.T) {
 		}
 	}
 
-	// Nowhere to print to, or nobody to read it: serving goes on.
+	// No writer, or a writer that fails: the server continues.
 	server.New(new(kernel.Linux), server.Options{}).Print([]byte("x"))
 	broken := &writes{err: io.ErrClosedPipe}
 	b = server.New(new(kernel.Linux), server.Options{Requests: broken})
