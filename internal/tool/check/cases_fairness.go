@@ -22,7 +22,7 @@ var fairness = []Case{
 		Must:   "Clients whose request never ends do not starve the others.",
 		Why:    "They are read before there is anything to answer, by the loop that reads for all.",
 		Cause:  "No bound on the request, or on what is read in one turn.",
-		script: []step{flooding("send a request that never ends", pour("GET /")), othersServed()},
+		script: []step{flooding("send a request that never ends", pour(endlessRequest)), othersServed()},
 	},
 	{
 		Address: "fairness/connector", Severity: Must, Models: concurrent,

@@ -113,19 +113,18 @@ var slow = []Case{
 		Why:        "That is the attack called slowloris: a byte before each deadline holds a connection forever.",
 		Cause:      "The deadline is counted from the last byte, and not from the first.",
 		script: []step{
-			connect("a"), own("a sends a byte ten times in each time limit, and must still read end of"+
-				" file before two of them are over", timesOutDripping), next(),
+			connect("a"), send("a", half), own("a sends a byte ten times in each time limit, and must"+
+				" still read end of file before two of them are over", timesOutDripping), next(),
 		},
 	},
 }
 
 func drips(t *trial) error {
-	const request = "GET /\n\n"
-	for i := range len(request) {
-		if err := t.clients["a"].Send([]byte{request[i]}); err != nil {
+	for i := range len(short) {
+		if err := t.clients["a"].Send([]byte{short[i]}); err != nil {
 			return sending(err)
 		}
-		if i == len(request)-1 {
+		if i == len(short)-1 {
 			return nil
 		}
 		if err := taken("a").do(t); err != nil {

@@ -301,7 +301,7 @@ func TestASendBufferTakesAPart(t *testing.T) {
 	must(t, err)
 	r := &runner{
 		options:  Options{Patience: DefaultPatience},
-		portrait: portrait{answer: protocol.Response},
+		portrait: portrait{answer: answer{bytes: protocol.Response}},
 	}
 	tr := r.trial(t.Context(), s)
 	defer func() { must(t, tr.close()) }()

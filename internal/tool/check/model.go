@@ -24,7 +24,7 @@ import (
 // A portrait is what a server looks like from outside.
 type portrait struct {
 	model   Model
-	answer  []byte // to a whole request
+	answer  answer // to a whole request
 	visible bool   // its process can be seen
 	seen    string // in words
 	edge    bool   // its connections are watched with EPOLLET
@@ -51,15 +51,18 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 	t := r.trial(ctx, s)
 	defer func() { err = errors.Join(err, t.close()) }()
 	p.visible = s.visible()
-	p.answer = protocol.Response
+	p.answer.bytes = protocol.Response
 
 	var words []string
 	guess, words, err := t.guess(&p)
 	if err != nil {
 		return p, err
 	}
-	t.answer = p.answer
+	t.answer = &p.answer
 	p.edge = slices.Contains(words, edgeTriggeredEpoll)
+	if guess != Blocking {
+		t.learnAnswer()
+	}
 	p.model = r.options.Model
 	if p.model == "" {
 		p.model = guess
@@ -76,15 +79,31 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 	return p, nil
 }
 
+// learnAnswer asks once more, to learn what varies in the answer. If it does not come,
+// the cases will say so.
+func (t *trial) learnAnswer() {
+	for _, c := range t.crowd { // or a server that takes one at a time waits for them
+		_ = c.Close()
+	}
+	c, err := t.dial()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	if err := c.Send([]byte(whole)); err != nil {
+		return
+	}
+	if got, end := t.readWithin(c, secondWithin); end == nil {
+		t.answer.learn(got)
+	}
+}
+
 // counted is how many requests the system calls are counted over.
 const counted = 100
 
 // countCalls counts the system calls of a request, by name. Those of a thousand
 // waiting clients are others than those of one: here they come one by one.
 func (t *trial) countCalls() (map[string]float64, error) {
-	for _, c := range t.crowd {
-		_ = c.Close()
-	}
 	counter, err := ptrace.Count(t.server.Pids()...)
 	if err != nil {
 		return nil, err
@@ -180,7 +199,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	got, end := t.readWithin(second, secondWithin)
 	if len(got) > 0 || end == nil { // answered, or at least noticed
 		if len(got) > 0 {
-			p.answer = got
+			p.answer.bytes = got
 		}
 		model, words := t.concurrency(idle)
 		return model, words, nil
@@ -194,7 +213,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	model, words := Loop, []string{"one client at a time"}
 	if err := first.Send([]byte(rest)); err == nil {
 		if got, _ := t.readAll(first); len(got) > 0 {
-			p.answer = got
+			p.answer.bytes = got
 		}
 	}
 	if err := first.Close(); err != nil {

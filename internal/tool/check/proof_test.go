@@ -47,7 +47,7 @@ func TestFaultsFailTheirCases(t *testing.T) {
 			options: Options{
 				Jobs: len(fails[fault]), Patience: 2 * time.Second, Timeout: time.Second,
 			},
-			portrait: portrait{model: EventLoop, answer: protocol.Response, visible: true},
+			portrait: portrait{model: EventLoop, answer: answer{bytes: protocol.Response}, visible: true},
 		}
 		results, err := r.judgeAll(t.Context(), fails[fault])
 		must(t, err)

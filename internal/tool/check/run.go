@@ -242,7 +242,7 @@ func rank(m Model) int { return slices.Index(lesson.Models(), m) }
 func (r *runner) trial(ctx context.Context, s *server) *trial {
 	return &trial{
 		ctx: ctx, server: s, model: r.portrait.model,
-		patience: r.options.Patience, timeout: r.options.Timeout, answer: r.portrait.answer,
+		patience: r.options.Patience, timeout: r.options.Timeout, answer: &r.portrait.answer,
 		clients: map[string]*play.Conn{}, filled: map[string]int{},
 		restart: func() (*server, error) { return r.target.startAt(ctx, s.Addr.Port(), elsewhere) },
 	}

@@ -26,6 +26,7 @@ const (
 	half  = "GET / HTTP/1.0\r\nHost: "
 	rest  = "check\r\n\r\n"
 	whole = half + rest
+	short = "GET / HTTP/1.0\r\n\r\n" // where each byte has a segment of its own
 )
 
 // connect connects clients, one after the other.
@@ -174,38 +175,40 @@ func named(names []string, name string, err error) error {
 	return err
 }
 
-// dropped demands end of file, and nothing before it.
+// dropped demands end of file, and no answer before it. A refusal is none.
 func dropped(name string) step {
-	text := name + " must read end of file, and no answer"
+	text := name + " must read end of file, and no answer; a refusal (4xx) may come before it"
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
-		if len(got) == 0 && (end == nil || errors.Is(end, play.ErrReset)) {
+		closed := end == nil || errors.Is(end, play.ErrReset)
+		if closed && len(got) > 0 && isRefusal(got) {
+			t.note("refused with %s", t.words(got, end))
 			return nil
 		}
-		words := t.words(got, end)
-		if errors.Is(end, play.ErrTimeout) {
-			words += t.evidence(t.clients[name])
+		if closed && len(got) == 0 {
+			return nil
 		}
-		return fails(words, "no answer, and the connection closed")
+		return fails(t.wordsOf(t.clients[name], got, end), "no answer, and the connection closed")
 	}}
 }
 
-// refused demands that the connection is closed and the request not granted.
-// Which words say so, and whether any do, is the server's business.
+// refused demands that the connection is closed and the request not granted. Which words
+// say so, and whether any do, is the server's business. A server that answers before the
+// end of the request is what other cases are about.
 func refused(name string) step {
 	text := name + " must be refused: no 200, and the connection closed"
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
-		granted := bytes.HasPrefix(got, []byte("HTTP/1.")) && bytes.Contains(firstLine(got), []byte(" 200"))
-		if !granted && (end == nil || errors.Is(end, play.ErrReset)) {
+		closed := end == nil || errors.Is(end, play.ErrReset)
+		switch {
+		case closed && status(got) == 200:
+			return unable{"the server answers before the end of the request has come"}
+		case closed:
 			t.note("refused with %s", t.words(got, end))
 			return nil
 		}
-		words := t.words(got, end)
-		if errors.Is(end, play.ErrTimeout) {
-			words += t.evidence(t.clients[name])
-		}
-		return fails(words, "a refusal, such as 431, or just the end of the connection")
+		return fails(t.wordsOf(t.clients[name], got, end),
+			"a refusal, such as 431, or just the end of the connection")
 	}}
 }
 
@@ -214,12 +217,32 @@ func firstLine(p []byte) []byte {
 	return line
 }
 
-// unanswered demands that nothing has come, long after the server has read.
-func unanswered(name string) step {
-	const long = 200 * time.Millisecond
-	text := fmt.Sprintf("%s must hear nothing for %v", name, long)
+// answeredOrRefused demands an answer of the lessons. A server that answers in its own
+// words may refuse the request, if that does not destroy what it says.
+func answeredOrRefused(name string) step {
+	text := name + " must be answered, and then read end of file; a server that is no lesson may" +
+		" refuse (4xx, or end of file)"
 	return step{text: text, do: func(t *trial) error {
-		got, err := t.clients[name].Read(1, long)
+		got, end := t.read(name)
+		orderly := end == nil && (len(got) == 0 || isRefusal(got))
+		if !t.answer.lessons() && orderly {
+			t.note("%s: refused with %s", name, t.words(got, end))
+		} else if err := t.judgeAnswer(t.clients[name], got, end); err != nil {
+			return err
+		}
+		_ = t.clients[name].Close()
+		return nil
+	}}
+}
+
+// silence is long after the server has read.
+const silence = 200 * time.Millisecond
+
+// unanswered demands that nothing comes.
+func unanswered(name string) step {
+	text := fmt.Sprintf("%s must hear nothing for %v", name, silence)
+	return step{text: text, do: func(t *trial) error {
+		got, err := t.clients[name].Read(1, silence)
 		switch {
 		case errors.Is(err, play.ErrTimeout):
 			return nil
@@ -228,6 +251,27 @@ func unanswered(name string) step {
 		default:
 			return fails(t.words(got, ignoreEOF(err)), "nothing: the request is not complete")
 		}
+	}}
+}
+
+// unansweredOrRefused is unanswered for what is not valid HTTP: a server that answers in
+// its own words may refuse it.
+func unansweredOrRefused(name string) step {
+	demand := unanswered(name)
+	text := demand.text + "; a server that is no lesson may refuse (4xx, or end of file)"
+	return step{text: text, do: func(t *trial) error {
+		if t.answer.lessons() {
+			return demand.do(t)
+		}
+		got, end := t.clients[name].ReadAll(silence)
+		switch {
+		case len(got) == 0 && errors.Is(end, play.ErrTimeout):
+			return nil
+		case end == nil && (len(got) == 0 || isRefusal(got)):
+			t.note("%s: refused with %s", name, t.words(got, end))
+			return nil
+		}
+		return fails(t.words(got, end), "nothing, or a refusal: the request is not complete")
 	}}
 }
 
@@ -339,15 +383,11 @@ func resets(names ...string) step {
 // reads reads the answer, but not the end.
 func reads(name string) step {
 	return step{text: name + " must receive the answer", do: func(t *trial) error {
-		got, err := t.readN(t.clients[name], len(t.answer))
-		if err != nil || !bytes.Equal(got, t.answer) {
-			words := t.words(got, err)
-			if errors.Is(err, play.ErrTimeout) {
-				words += t.evidence(t.clients[name])
-			}
-			return fails(words, fmt.Sprintf("the answer (%d bytes)", len(t.answer)))
+		got, err := t.readAnswer(t.clients[name])
+		if t.answer.equal(got) {
+			return nil
 		}
-		return nil
+		return fails(t.wordsOf(t.clients[name], got, ignoreEOF(err)), t.answer.String())
 	}}
 }
 
@@ -476,7 +516,7 @@ func crowdAnswered() step {
 		errs := make([]error, len(t.crowd))
 		t.sideBySide(len(t.crowd), func(i int) {
 			got, end := t.readAll(t.crowd[i])
-			if end == nil && bytes.Equal(got, t.answer) {
+			if end == nil && t.answer.equal(got) {
 				_ = t.crowd[i].Close() // or a server that takes one at a time waits for us
 				return
 			}
@@ -522,7 +562,7 @@ func (t *trial) converse(request string) error {
 		return sending(err)
 	}
 	got, end := t.readAll(c)
-	if end != nil || !bytes.Equal(got, t.answer) {
+	if end != nil || !t.answer.equal(got) {
 		return fails(t.words(got, end), "the answer, then end of file")
 	}
 	return nil

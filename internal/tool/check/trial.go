@@ -3,7 +3,6 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +47,7 @@ type trial struct {
 	model    Model
 	patience time.Duration
 	timeout  time.Duration // the server's own for unfinished requests
-	answer   []byte        // what this server answers to a whole request
+	answer   *answer       // what this server answers to a whole request
 
 	vigil   vigil
 	clients map[string]*play.Conn
@@ -140,13 +139,13 @@ func (t *trial) words(got []byte, end error) string {
 	switch {
 	case len(got) == 0:
 		what = "not a byte"
-	case bytes.Equal(got, t.answer):
+	case t.answer.equal(got):
 		what = "the answer"
-	case bytes.HasPrefix(t.answer, got):
-		what = fmt.Sprintf("%d of the answer's %d bytes", len(got), len(t.answer))
-	case bytes.HasPrefix(got, t.answer):
-		what = fmt.Sprintf("the answer and %d bytes more: %s",
-			len(got)-len(t.answer), quote(got[len(t.answer):]))
+	case t.answer.begins(got):
+		what = fmt.Sprintf("%d of the answer's %d bytes", len(got), len(t.answer.bytes))
+	case t.answer.more(got) != nil:
+		more := t.answer.more(got)
+		what = fmt.Sprintf("the answer and %d bytes more: %s", len(more), quote(more))
 	default:
 		what = fmt.Sprintf("%d bytes: %s", len(got), quote(got))
 	}
@@ -160,6 +159,15 @@ func (t *trial) words(got []byte, end error) string {
 	default:
 		return fmt.Sprintf("%s, then: %v", what, end)
 	}
+}
+
+// wordsOf is words, with what the kernel shows of the connection if nothing more came.
+func (t *trial) wordsOf(c *play.Conn, got []byte, end error) string {
+	words := t.words(got, end)
+	if errors.Is(end, play.ErrTimeout) {
+		words += t.evidence(c)
+	}
+	return words
 }
 
 // quotedBytes bounds what a report shows of what was sent or received.
@@ -200,14 +208,10 @@ func (t *trial) expectAnswer(name string) error {
 }
 
 func (t *trial) judgeAnswer(c *play.Conn, got []byte, end error) error {
-	if end == nil && bytes.Equal(got, t.answer) {
+	if end == nil && t.answer.equal(got) {
 		return nil
 	}
-	words := t.words(got, end)
-	if errors.Is(end, play.ErrTimeout) {
-		words += t.evidence(c)
-	}
-	return fails(words, fmt.Sprintf("the answer (%d bytes), then end of file", len(t.answer)))
+	return fails(t.wordsOf(c, got, end), fmt.Sprintf("%v, then end of file", t.answer))
 }
 
 // close ends whatever the trial has begun.

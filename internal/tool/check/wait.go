@@ -325,11 +325,22 @@ func (t *trial) readWithin(c *play.Conn, within time.Duration) ([]byte, error) {
 	})
 }
 
-// readN reads n bytes, for as long as a client would wait.
-func (t *trial) readN(c *play.Conn, n int) ([]byte, error) {
-	return t.reading(t.patience, func(got int, within time.Duration) ([]byte, error) {
-		return c.Read(n-got, within)
+// readAnswer reads the answer but not the end of file that follows, for as long as a
+// client would wait.
+func (t *trial) readAnswer(c *play.Conn) ([]byte, error) {
+	const most = 4096
+	var got []byte
+	_, err := t.reading(t.patience, func(_ int, within time.Duration) ([]byte, error) {
+		for deadline := time.Now().Add(within); !t.answer.equal(got); {
+			more, err := c.Some(most, time.Until(deadline))
+			got = append(got, more...)
+			if err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
 	})
+	return got, err
 }
 
 // reading calls read until it ends with something else than a timeout, or the wait is
