@@ -707,8 +707,8 @@ var listening = regexp.MustCompile(`^listening on (\S+)`)
 var foreign = []string{"DATA", "EPYC", "ESTAB", "NULL", "RACE", "RECV", "TIME", "USER", "VIRT",
 	"WAIT", "WARNING"}
 
-// A word in capitals that no program prints is a placeholder for output that somebody
-// meant to fill in.
+// A word in capitals that no program prints is a placeholder for output that is still
+// to be filled in.
 func TestNoPlaceholders(t *testing.T) {
 	var known strings.Builder
 	for _, pattern := range []string{"*/*.go", "internal/*/*.go", "internal/*/*/*.go"} {

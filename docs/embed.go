@@ -15,8 +15,8 @@ import "embed"
 //go:embed *.md
 var Chapters embed.FS
 
-// Exercises is the folder exercises: servers that are wrong on purpose. What
-// somebody has built or recorded there stays out.
+// Exercises holds the folder exercises: servers that are broken on purpose. What has
+// been built or recorded there stays out.
 //
 //go:embed exercises/*.txt exercises/*/main.go exercises/*/README.md
 //go:embed exercises/*/cases.txt exercises/*/solution.patch

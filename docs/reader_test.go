@@ -488,7 +488,7 @@ func within(patience time.Duration, holds func() bool) bool {
 }
 
 // calm waits until no process on this machine runs, for two seconds at the most: a
-// reader types more slowly than programs do what they are told.
+// reader types more slowly than programs react.
 func calm() {
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		before := runtimes()

@@ -92,7 +92,7 @@ func sourceMakesCall(file, text string, line int, call string) error {
 	return fmt.Errorf("%s:%d does not call %s: %q%s", file, line, call, source, hint)
 }
 
-// nearest says which line near by does make the call, for whoever mends a page.
+// nearest names the line near by that does make the call, for the author of a page.
 func nearest(lines []string, line int, names []string, ends map[int]bool) string {
 	for distance := 1; distance < len(lines); distance++ {
 		for _, n := range []int{line - distance, line + distance} {

@@ -10,7 +10,7 @@
 # stop (SIGTERM), and HAProxy tries again only where it could not connect; the same,
 # and HAProxy also tries again where a connection has ended without a byte of an
 # answer; that, with a lesson that is killed (SIGKILL); and, without any trying again,
-# a lesson that HAProxy sends nobody to any more before it is asked to stop.
+# a lesson to which HAProxy sends no more clients before it is asked to stop.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,7 +80,7 @@ listening() {
     [ -z "$(ip netns exec "$net-$1" ss -ltnH "sport = :$2")" ] || return 0
     sleep 0.01
   done
-  die "nobody listens on $1, port $2: $(cat "$work"/*.log)"
+  die "no process listens on $1, port $2: $(cat "$work"/*.log)"
 }
 
 configure() {
@@ -114,7 +114,7 @@ counter() {
     END { print sum + 0 }'
 }
 
-# drain lets HAProxy send nobody to server2 any more, and waits for those it has there.
+# drain lets HAProxy send no more clients to server2, and waits for those it has there.
 drain() {
   echo "set server lessons/server2 state drain" | nc -U -N "$work/admin" > /dev/null
   for _ in $(seq 500); do

@@ -20,7 +20,7 @@ bench() {
     --also 'edgetriggered --defer-accept=exec lesson edgetriggered --quiet --defer-accept --addr {addr}'
 }
 
-# A server that stands still for 200 ms of each second, seen by an open loop.
+# A server that stalls for 200 ms of each second, seen by an open loop.
 stall() {
   lesson bench --only epoll --rate 1000 --conns 8 --rounds 3 --duration 2s -o docs/results/stall.json \
     --also 'stalls=lesson epoll --quiet --addr {addr} & while sleep 0.8; do kill -STOP $!; sleep 0.2; kill -CONT $!; done'

@@ -16,7 +16,7 @@ func (e *BuildError) Error() string { return "it does not build" }
 // output does. The error is a *BuildError, or says why there is no go command to run, or
 // is that of ctx: the compilers end with it.
 func Build(ctx context.Context, dir, output string, packages ...string) error {
-	// Whether dir lies in somebody's repository, or beside a go.work that does not name
+	// Whether dir lies in another repository, or beside a go.work that does not name
 	// it, makes no difference.
 	command := append([]string{"go", "build", "-buildvcs=false", "-o", output}, packages...)
 	p, err := Start(command, dir, "GOWORK=off")

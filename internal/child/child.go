@@ -178,7 +178,7 @@ func (s *Server) awaitListener(ctx context.Context, anyPort bool) error {
 		case elsewhere.IsZero():
 			elsewhere = time.Now()
 		case time.Since(elsewhere) > elsewhereWithin:
-			return fmt.Errorf("listens on port %d, and not on %d as it was told", at.Port(), given)
+			return fmt.Errorf("listens on port %d, and not on %d as its command asks", at.Port(), given)
 		}
 		select {
 		case <-ctx.Done():

@@ -273,7 +273,7 @@ func TestWhatDoesNotStart(t *testing.T) {
 
 func TestAnotherPortThanTold(t *testing.T) {
 	command := []string{"sh", "-c", fmt.Sprintf("exec %s listen 127.0.0.1:0 # {port}", os.Args[0])}
-	if _, err := (Program{Command: command}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "as it was told") {
+	if _, err := (Program{Command: command}).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "as its command asks") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"lesson/internal/report"
 )
 
-// Named is the program of a text 'NAME=COMMAND {addr}', as a flag --also takes it. The
-// command is one for sh(1).
+// Named returns the program that a text 'NAME=COMMAND {addr}' describes, as a flag --also
+// takes it. The command is run by sh(1).
 func Named(text string) (Program, error) {
 	name, command, found := strings.Cut(text, "=")
 	name, command = strings.TrimSpace(name), strings.TrimSpace(command)
@@ -20,8 +20,8 @@ func Named(text string) (Program, error) {
 	}
 	p := Program{Name: report.Printable(name), Command: []string{"sh", "-c", command}}
 	if p.ChoosesPort() {
-		return Program{}, fmt.Errorf("%q must be told where to listen: write {addr} or {port}"+
-			" in its command%s", name, example)
+		return Program{}, fmt.Errorf("%q does not get an address to listen on: write {addr} or"+
+			" {port} in its command%s", name, example)
 	}
 	return p, nil
 }

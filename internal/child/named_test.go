@@ -17,7 +17,7 @@ func TestNamed(t *testing.T) {
 		{"=python3 {port}", "", "", "is not NAME=COMMAND"},
 		{"mine=", "", "", "is not NAME=COMMAND"},
 		{"", "", "", "is not NAME=COMMAND"},
-		{"mine=python3 server.py", "", "", `"mine" must be told where to listen`},
+		{"mine=python3 server.py", "", "", `"mine" does not get an address to listen on`},
 	} {
 		p, err := Named(test.text)
 		switch {

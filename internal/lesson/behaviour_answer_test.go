@@ -19,7 +19,7 @@ import (
 	"lesson/internal/server"
 )
 
-// answering is what a server says to whom: B1, B2, B3, B6 by size, B13, B14.
+// answering holds the rules about requests and their answers: B1, B2, B3, B6 by size, B13, B14.
 var answering = []behaviour{
 	{"B1 a terminator counts wherever it is cut", every, cutAnywhere},
 	{"B1 a terminator counts in any stream of segments", every, cutAtRandom},
@@ -330,7 +330,7 @@ func printed(t *T, l lesson.Lesson) {
 			want = append(want, dashes+c.want)
 		}
 	}
-	r.stop() // now nobody writes any more
+	r.stop() // from now on nothing writes to out
 	if fmt.Sprintf("%q", out.all) != fmt.Sprintf("%q", want) {
 		t.Errorf("printed %q\nwant %q", out.all, want)
 	}

@@ -200,7 +200,7 @@ func noTimeout(t *T, l lesson.Lesson) {
 
 // stopping is what Stop does: B12.
 var stopping = []behaviour{
-	{"B12 a stop ends a server that nobody has called", every, stopIdle},
+	{"B12 a stop ends a server without clients", every, stopIdle},
 	{"B12 a stop before serving ends it at once", every, stopFirst},
 	{"B12 a stop ends a server that has served", again, stopAfterServing},
 	{"B12 a stop closes a request that is not complete", every, stopHalfRequest},
@@ -304,8 +304,8 @@ func stopArrived(t *T, l lesson.Lesson) {
 	}
 }
 
-// An event loop that has been told of the stop, and of nothing else, looks once
-// more at every connection before it closes it.
+// An event loop to which epoll reports only the stop looks once more at every
+// connection before it closes it.
 func stopArriving(t *T, l lesson.Lesson) {
 	told, gate := make(chan struct{}), make(chan struct{})
 	r := newRig(t, l)

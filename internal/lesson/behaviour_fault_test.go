@@ -207,8 +207,8 @@ func lingersOnOnce(t *T, l lesson.Lesson, reads []kernel.Fault) bool {
 }
 
 // A narrowKernel has send buffers of ten bytes. Once one is full, send fails
-// with EAGAIN until epoll_wait has reported EPOLLOUT, which it does to whom has
-// asked for it.
+// with EAGAIN until epoll_wait has reported EPOLLOUT, which it does only if the server
+// has asked for it.
 type narrowKernel struct {
 	kernel.Kernel
 	interest map[int]uint32 // of every descriptor

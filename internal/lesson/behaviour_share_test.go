@@ -18,12 +18,12 @@ import (
 	"lesson/internal/proof"
 )
 
-// sharing is how one client's doings touch the others: B10, B11, B17.
+// sharing holds the rules about what one client can do to the others: B10, B11, B17.
 var sharing = []behaviour{
-	{"B10 a silent client delays nobody", many, silentNeighbour},
-	{"B10 a silent client delays everybody until its timeout", oneByOne, headOfLine},
-	{"B10 a client that floods delays nobody for long", many, flood},
-	{"B10 who waits in the accept queue is served without a further client", again, crowd},
+	{"B10 a silent client delays no other", many, silentNeighbour},
+	{"B10 a silent client delays all others until its timeout", oneByOne, headOfLine},
+	{"B10 a client that floods delays no other for long", many, flood},
+	{"B10 a client in the accept queue is served without a further client", again, crowd},
 	{"B11 a reused descriptor gets no event of its predecessor", epolls, reused},
 	{"B17 two servers share a port", eventLoop, twoServers},
 }
@@ -375,7 +375,7 @@ func twoServers(t *T, l lesson.Lesson) {
 	}
 	for _, s := range r.servers {
 		if s.Counts().Accepted.Load() == 0 {
-			t.Error("one of the two has accepted nobody")
+			t.Error("one of the two has accepted no client")
 		}
 	}
 	r.counted(counts{accepted: clients, served: clients})

@@ -22,7 +22,7 @@ import (
 
 // starving is what a server does when accept4 fails for a while: B8.
 var starving = []behaviour{
-	{"B8 an error of accept4 that passes costs nobody the answer", traced, acceptFails},
+	{"B8 an error of accept4 that passes costs no client its answer", traced, acceptFails},
 	{"B8 out of descriptors it neither spins nor needs a further client", traced, starvesCalmly},
 }
 
@@ -160,7 +160,7 @@ func TestStarvedChild(t *testing.T) {
 	for _, fd := range taken {
 		proof.Must(t, unix.Close(fd))
 	}
-	answered(t, c, response) // and nobody else has come
+	answered(t, c, response) // without a further client
 	proof.Must(t, c.Close())
 	r.counted(counts{accepted: 1, served: 1})
 

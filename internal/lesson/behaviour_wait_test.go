@@ -180,7 +180,7 @@ func systemCallsOf(t *T, l lesson.Lesson) bool {
 	}
 	if eventLoop(l) {
 		waits(1)
-		atFirst = w.all() // the first wait is nobody's
+		atFirst = w.all() // the first wait belongs to no client
 	}
 	clients := 5
 	if r.onlyOne() {
@@ -207,13 +207,13 @@ func systemCallsOf(t *T, l lesson.Lesson) bool {
 	}
 	if r.onlyOne() {
 		r.endsByItself()
-	} else if !eventLoop(l) { // the last accept4 is nobody's
+	} else if !eventLoop(l) { // the last accept4 belongs to no client
 		proof.Eventually(t, "the server waits for the next client", func() bool {
 			return w.entered("accept4") == clients+1
 		})
 		atFirst["accept4"]++
 	}
-	if blocks(l) { // after an interrupted read, the time for the next is set anew
+	if blocks(l) { // after an interrupted read, the time for the next is set again
 		atFirst["setsockopt"] += w.interrupted["read"]
 	}
 	for name, n := range w.all() {

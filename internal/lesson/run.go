@@ -21,8 +21,8 @@ import (
 	"lesson/internal/server"
 )
 
-// stopWithin bounds a stop. No lesson needs so long; a terminal that nobody
-// scrolls on can keep one from ending at all.
+// stopWithin bounds a stop. No lesson needs so long, but a terminal that does not
+// read can keep one from ending at all.
 const stopWithin = 2 * time.Second
 
 // A Run is one run of a lesson as a program.
@@ -131,7 +131,8 @@ func (r Run) wait(
 			stop()
 			go func() { late <- k.Nanosleep(stopWithin) }() // no timer: see Nanosleep
 		case <-late:
-			err := fmt.Errorf("not stopped after %v: is anybody reading the output?", stopWithin)
+			err := fmt.Errorf("not stopped after %v: standard output may be blocked;"+
+				" is its reader still running?", stopWithin)
 			return errors.Join(failed, err)
 		}
 	}

@@ -257,7 +257,7 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-	t.Run("until the play is over, though nobody reads", func(t *testing.T) {
+	t.Run("until the play is over, though no client reads", func(t *testing.T) {
 		over := make(chan bool)
 		p, do := on(t, serve(t, func(*net.TCPConn) { <-over }))
 		defer close(over)
@@ -298,7 +298,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 	proof.Must(t, l.Close())
 	p := at(t, addr)
 	if err := p.Do(Act{Client: "c", Do: Connect}); err == nil {
-		t.Error("connected to nobody")
+		t.Error("connected without a server")
 	}
 	if got := c(p); got.How != Unconnected || got.Acts[0].Err == "" {
 		t.Errorf("%+v", got)
@@ -355,7 +355,7 @@ func TestABoundOnWhatIsSent(t *testing.T) {
 	}
 }
 
-// Every change is told of, in order; the acts that are kept are bounded.
+// Every change is reported, in order; the acts that are kept are bounded.
 func TestChangesOfAClientThatReads(t *testing.T) {
 	addr := serve(t, answers)
 	changes := make(chan Seen, 100)

@@ -82,12 +82,12 @@ func halfRequests() Scenario {
 
 func slowReader() Scenario {
 	s := Scenario{
-		Name: "slow-reader", Title: "two who do not read their answer",
+		Name: "slow-reader", Title: "two clients that do not read their answer",
 		Question: "The answer is on its way. Is the server done with the client?",
-		Text: "The answer has 114 bytes and always fits into the send buffer, so nobody can read so" +
-			" slowly that send stands still. But a client that neither reads nor closes is not over" +
-			" for the server: it waits for the end, a second at the most (lingering close). Two such" +
-			" clients come first, and begin to read after two and a half seconds, a byte at a time.",
+		Text: "The answer has 114 bytes and always fits into the send buffer, so no client can" +
+			" read so slowly that send blocks. But while a client neither reads nor closes, the server" +
+			" is not done with it: it waits for end of file, for at most a second (lingering close). Two" +
+			" such clients come first. They begin to read after two and a half seconds, a byte at a time.",
 		Chapter: "docs/02-a-loop.md",
 		Lasts:   6 * time.Second,
 	}
@@ -103,7 +103,7 @@ func slowReader() Scenario {
 func burst() Scenario {
 	s := Scenario{
 		Name: "burst", Title: "two hundred connections in one edge",
-		Question: "The kernel tells of them once. Are all of them served?",
+		Question: "epoll reports them once. Are all of them served?",
 		Text: "The server is stopped (SIGSTOP) while two hundred clients connect and ask. When it goes" +
 			" on, it finds all of them in its accept queue: for an edge-triggered server, one event.",
 		Chapter: "docs/05-edge-triggered.md",
@@ -116,8 +116,8 @@ func burst() Scenario {
 
 func flooder() Scenario {
 	s := Scenario{
-		Name: "flooder", Title: "two who never stop sending",
-		Question: "Does anybody else get a turn?",
+		Name: "flooder", Title: "two clients that never stop sending",
+		Question: "Does any other client get a turn?",
 		Text: "Two clients send 4 KiB every two milliseconds, without end and without an empty line." +
 			" The server refuses what is over 8 KiB (431), and takes up to a mebibyte more, so that the" +
 			" refusal arrives. Eight quick ones come meanwhile.",

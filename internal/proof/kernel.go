@@ -110,7 +110,7 @@ func Asleep(thread int) bool {
 	if err != nil {
 		return false
 	}
-	// The state comes after the name, which stands in parentheses.
+	// The state comes after the name, which is in parentheses.
 	_, rest, _ := strings.Cut(string(text), ") ")
 	return strings.HasPrefix(rest, "S")
 }

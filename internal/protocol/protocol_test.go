@@ -320,16 +320,16 @@ var quotable = strings.NewReplacer("\n", `\n`, `"`, `\"`)
 
 func TestPool(t *testing.T) {
 	var p Pool
-	lent := make(map[*Request]bool)
+	given := make(map[*Request]bool)
 	for range 3 * maxSpare {
 		r := p.Get()
-		if lent[r] {
-			t.Fatal("lent the same request twice")
+		if given[r] {
+			t.Fatal("got the same request twice")
 		}
-		lent[r] = true
+		given[r] = true
 		feed(r, []byte("unfinished\n"))
 	}
-	for r := range lent {
+	for r := range given {
 		p.Put(r)
 	}
 	if len(p.spare) != maxSpare {
@@ -338,15 +338,15 @@ func TestPool(t *testing.T) {
 	again := make(map[*Request]bool)
 	for range maxSpare {
 		r := p.Get()
-		if !lent[r] || again[r] {
-			t.Fatal("what was put back is not lent again, once each")
+		if !given[r] || again[r] {
+			t.Fatal("what was put back is not returned again, once each")
 		}
 		again[r] = true
 		if status, got := feed(r, []byte("\n")); status != Incomplete || string(got) != "\n" {
-			t.Fatalf("lent with something in it: %s, %q", statusNames[status], got)
+			t.Fatalf("got a request with something in it: %s, %q", statusNames[status], got)
 		}
 	}
-	if r := p.Get(); lent[r] || len(r.Bytes()) != 0 {
+	if r := p.Get(); given[r] || len(r.Bytes()) != 0 {
 		t.Error("an empty pool must make a new request")
 	}
 }

@@ -165,7 +165,7 @@ func TestSideBySideColour(t *testing.T) {
 	}
 }
 
-// Whatever the width, no line is wider, and the marks stand in one column. A
+// Whatever the width, no line is wider, and the marks are in one column. A
 // width that has no room for two columns is not refused either.
 func TestSideBySideWidth(t *testing.T) {
 	long := strings.Repeat("a long line of text ", 20)

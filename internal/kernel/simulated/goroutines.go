@@ -199,7 +199,7 @@ func (s *scheduler) block(deadline time.Duration, ready func() bool) error {
 	return err
 }
 
-// await waits for the end of a call that blocks. In a shared Kernel nobody else looks at
+// await waits for the end of a call that blocks. In a shared Kernel nothing else looks at
 // the deadline.
 func (s *scheduler) await(w *waiter) error {
 	if s.shared == nil || w.deadline == never {

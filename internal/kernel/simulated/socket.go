@@ -139,7 +139,7 @@ func (s *socket) takeErr() unix.Errno {
 // and the FIN after it.
 func (s *socket) flush() {
 	c := s.client
-	if c.gone && len(s.unsent) > 0 { // nobody is there: the client's kernel resets
+	if c.gone && len(s.unsent) > 0 { // no socket is there: the client's kernel resets
 		s.receiveReset("the client had closed before this")
 		return
 	}
@@ -156,7 +156,7 @@ func (s *socket) flush() {
 	}
 }
 
-// shutdown does what shutdown(2) does. It wakes whoever polls in any case:
+// shutdown does what shutdown(2) does. It always wakes the threads that poll:
 // inet_shutdown in net/ipv4/af_inet.c.
 func (s *socket) shutdown(how int) unix.Errno {
 	var err unix.Errno

@@ -143,7 +143,7 @@ func (k *Kernel) number(f *file) int {
 // Unread returns how many bytes of a client the server has not read.
 func (k *Kernel) Unread(c *Client) int { return len(c.conn.unread) }
 
-// Changes counts what has changed for anybody who could wait for it.
+// Changes counts the changes for which a thread could wait.
 func (k *Kernel) Changes() int { return k.changed }
 
 // Skip counts a call that a decorator has answered in the kernel's place.

@@ -196,7 +196,7 @@ func TestBusy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for began := time.Now(); ; { // this loop, or somebody else, makes a processor work
+	for began := time.Now(); ; { // this loop, or another process, makes a processor work
 		now, err := ReadBusy(m.CPUs...)
 		if err != nil {
 			t.Fatal(err)

@@ -23,7 +23,7 @@ import (
 	"lesson/internal/observe/proc"
 )
 
-// The calls that a child makes when it is told to. The Go runtime makes neither.
+// The calls that a child makes on request. The Go runtime makes neither.
 const (
 	byThreads  = unix.SYS_GETPRIORITY
 	byChildren = unix.SYS_GETPGID
@@ -192,8 +192,8 @@ type child struct {
 	waitOnly sync.Once
 }
 
-// start starts a child. If somebody is to wait for it at once, it is done as
-// proc.AwaitEnd says; otherwise by end, at the latest.
+// start starts a child. With waitAtOnce, a goroutine waits for it, as
+// proc.AwaitEnd describes; otherwise end does, at the latest.
 func start(t *testing.T, waitAtOnce bool) *child {
 	t.Helper()
 	inside, in, err := os.Pipe()
@@ -275,8 +275,8 @@ func (c *child) answer(order string) string {
 	return strings.TrimSpace(line)
 }
 
-// threads is a line for each thread of the child: its state, its tracer, how
-// often it has stopped to run, and the call that it stands in.
+// threads returns a line for each thread of the child: its state, its tracer, how
+// often it has stopped to run, and the call in which it is blocked.
 func (c *child) threads() string {
 	var lines strings.Builder
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", c.pid))
@@ -300,9 +300,9 @@ func (c *child) reading() bool {
 	return strings.Contains(c.threads(), fmt.Sprintf("call %d 0x0 ", unix.SYS_READ))
 }
 
-// standing says whether all threads of the child are stopped by a signal. When
-// they are traced, that is not to be told from the stop in a call by looking at
-// their state: but waitid has news of such a stop, and none of PTRACE_LISTEN.
+// standing reports whether a signal has stopped all threads of the child. When they
+// are traced, their state does not show whether they are stopped by a signal or in a
+// call: but waitid reports a stop by a signal, and none of PTRACE_LISTEN.
 func (c *child) standing() bool {
 	before := c.threads()
 	for line := range strings.Lines(before) {

@@ -267,8 +267,8 @@ func ended(pid int) bool {
 	return err != nil || s.Ended()
 }
 
-// A process that was started by one that is counted is counted on when that has
-// ended, whether or not somebody has waited for it. It is not our own child.
+// When a counted process ends, the processes that it has started are still counted,
+// whether or not a wait has reaped it. They are not our own children.
 func TestOrphan(t *testing.T) {
 	for _, waitAtOnce := range []bool{true, false} {
 		c := start(t, waitAtOnce)
@@ -299,7 +299,7 @@ func TestOrphan(t *testing.T) {
 }
 
 // The status of children that are not counted, or by another Counter, goes to
-// whom it belongs.
+// the goroutine that waits for it.
 func TestOtherChildren(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {

@@ -65,7 +65,7 @@ type Tracer struct {
 // name of restart_syscall; some, like epoll_wait, fail with EINTR (signal(7),
 // "Interruption of system calls and library functions by stop signals").
 //
-// ptrace(2), "Ptrace access mode checking", says who may: root, and whoever runs the
+// ptrace(2), "Ptrace access mode checking", describes who may: root, and the user of the
 // processes; where Yama is in force, only for children of this program, and theirs. A
 // process has one tracer at a time. The error is an EPERM that tries to say why, or ESRCH
 // when a process has ended. It takes Linux 5.3.
@@ -145,7 +145,7 @@ func refused(tid int, err error) error {
 	scope, unread := os.ReadFile(yama)
 	if mode := strings.TrimSpace(string(scope)); unread == nil && mode != "0" {
 		hint = fmt.Sprintf("%s is %s: 1 allows it for one's own children only, 2 for root only,"+
-			" 3 for nobody; or %s", yama, mode, hint)
+			" 3 not at all; or %s", yama, mode, hint)
 	}
 	return fmt.Errorf("%w: %s", err, hint)
 }

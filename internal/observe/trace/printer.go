@@ -93,8 +93,8 @@ func readyList(ready []Ready) string {
 	return "  [" + strings.Join(parts, ", ") + "]"
 }
 
-// excerpt returns the first bytes of p, quoted: "\r" and "\n", which end a request, are
-// told apart, and no control character reaches the terminal.
+// excerpt returns the first bytes of p, quoted: "\r" and "\n", which end a request, look
+// different, and no control character reaches the terminal.
 func excerpt(p []byte) string {
 	if len(p) > preview {
 		return strconv.QuoteToASCII(string(p[:preview])) + "…"

@@ -413,7 +413,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// Nobody reads the trace any more: the server goes on.
+// The reader of the trace has gone: the server continues.
 func TestBrokenPipe(t *testing.T) {
 	p := NewRecorder(Print(&writes{err: errors.New("broken pipe")}, false))
 	c := call(0, "close", 7, "7")
