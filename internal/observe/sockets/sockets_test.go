@@ -111,7 +111,9 @@ func TestOpenIsTheListenerAndItsConnections(t *testing.T) {
 	proof.Must(t, err)
 	defer c.Close()
 	for name, open := range map[string]func(uint16) ([]sockets.Socket, error){
-		"Open": sockets.Open, "OpenIPv4": sockets.OpenIPv4,
+		"Open": sockets.Open, "OpenAt": func(port uint16) ([]sockets.Socket, error) {
+			return sockets.OpenAt(1, port, 2)
+		},
 	} {
 		proof.Eventually(t, name+" has a listener and a connection", func() bool {
 			open, err := open(at.Port())
@@ -147,6 +149,10 @@ func TestListenersThatAClientReaches(t *testing.T) {
 		} {
 			at, err := sockets.ListenersAt(netip.AddrPortFrom(client.addr, port))
 			proof.Must(t, err)
+			one, err := sockets.ListenerAt(netip.AddrPortFrom(client.addr, port))
+			if (err == nil) != client.reaches || err == nil && one.Inode != at[0].Inode {
+				t.Errorf("%s on %s: from %v, %+v, %v", test.listens, test.network, client.addr, one, err)
+			}
 			if (len(at) == 1) != client.reaches || client.reaches && at[0].OnlyIPv6 != test.only6 {
 				t.Errorf("%s on %s: from %v, %+v", test.listens, test.network, client.addr, at)
 			}

@@ -100,6 +100,7 @@ func (s *session) clientsOf(c *column) *play.Clients {
 		Changed: func(seen play.Seen) {
 			if seen.Addr.IsValid() {
 				s.peers.meet(seen.Addr, seen.Name)
+				c.meet(seen.Name, seen.Addr)
 			}
 			newClientEvent(c.id, seen).tell(s.journal)
 		},
@@ -140,11 +141,27 @@ func (s *session) hand(a play.Act, by string, done func(error)) (int, error) {
 		return 0, tooMany("there are %d clients already", maxClients).
 			hint("use one of them again")
 	}
+	size := len(a.Bytes) * len(s.columns)
+	if s.waiting+size > maxWaiting {
+		return 0, tooMany("acts with %d bytes are waiting already", s.waiting).
+			hint("let a server read, or remove one")
+	}
 	s.clients[a.Client] = true
 	s.journal.tell("", "act", &actEvent{Act: a, Text: a.String(), By: by})
 	acting := 0
 	for _, c := range s.columns {
-		switch err := c.clients.Queue(a, done); {
+		s.waiting += len(a.Bytes)
+		over := func(err error) {
+			s.mu.Lock()
+			s.waiting -= len(a.Bytes)
+			s.mu.Unlock()
+			done(err)
+		}
+		err := c.clients.Queue(a, over)
+		if err != nil {
+			s.waiting -= len(a.Bytes)
+		}
+		switch {
 		case err == nil:
 			acting++
 		case errors.Is(err, play.ErrTooMany):

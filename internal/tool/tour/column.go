@@ -58,6 +58,9 @@ type column struct {
 	start   func(*column) (running, error)
 	clients *play.Clients // those that act here; guarded by the session's mu
 
+	nearMu sync.Mutex
+	near   map[string]netip.AddrPort // the clients that act here, where they connected from last
+
 	ctx    context.Context // ends when it is asked to end
 	cancel context.CancelFunc
 
@@ -70,7 +73,7 @@ type column struct {
 }
 
 func newColumn(id, name, title string, files []string, j *journal) *column {
-	c := &column{id: id, journal: j}
+	c := &column{id: id, journal: j, near: map[string]netip.AddrPort{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.about = serverEvent{Server: id, Lesson: name, Title: title, Files: files, Lines: true}
 	return c
@@ -157,6 +160,20 @@ func (c *column) cannotBeTraced() {
 	c.about.Untraced, c.about.Lines = true, false
 }
 
+// meet notes where a client has connected from.
+func (c *column) meet(name string, addr netip.AddrPort) {
+	c.nearMu.Lock()
+	defer c.nearMu.Unlock()
+	c.near[name] = addr
+}
+
+// where returns where the server listens, or has listened.
+func (c *column) where() netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addr
+}
+
 // address is where the server listens; not valid when it does not run.
 func (c *column) address() netip.AddrPort {
 	c.mu.Lock()
@@ -170,19 +187,24 @@ func (c *column) address() netip.AddrPort {
 // A lessonRun is a lesson that runs in this process.
 type lessonRun struct {
 	lesson.Server
-	column *column
-	ended  chan error
+	column      *column
+	ended       chan error
+	giveThreads func() // back
 }
 
 // lessonColumn is a column with one of the lessons.
-func lessonColumn(id string, l lesson.Lesson, j *journal) *column {
+func (t *Tour) lessonColumn(id string, l lesson.Lesson, j *journal) *column {
 	c := newColumn(id, l.Name, l.Title, l.Files, j)
 	c.about.Untraced, c.about.Parked, c.about.Lines = l.Untraced, l.Untraced, !l.Untraced
-	c.start = func(c *column) (running, error) { return startLesson(c, l) }
+	c.start = func(c *column) (running, error) { return startLesson(c, l, &t.threads) }
 	return c
 }
 
-func startLesson(c *column, l lesson.Lesson) (running, error) {
+func startLesson(c *column, l lesson.Lesson, all *threads) (running, error) {
+	giveThreads, err := all.take(threadsOf(l))
+	if err != nil {
+		return nil, err
+	}
 	var k kernel.Kernel = l.Kernel()
 	if !l.Untraced {
 		rationed := &rationed{Kernel: k, left: maxOutsiders + maxClients}
@@ -198,9 +220,10 @@ func startLesson(c *column, l lesson.Lesson) (running, error) {
 		s, err = l.Start(k, options)
 	}
 	if err != nil {
+		giveThreads()
 		return nil, fmt.Errorf("cannot start %s: %w", l.Name, err)
 	}
-	run := &lessonRun{Server: s, column: c, ended: make(chan error, 1)}
+	run := &lessonRun{Server: s, column: c, ended: make(chan error, 1), giveThreads: giveThreads}
 	go func() { run.ended <- s.Serve() }()
 	return run, nil
 }
@@ -210,7 +233,11 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 func (r *lessonRun) addr() netip.AddrPort { return r.Addr() }
 func (r *lessonRun) pid() int             { return self }
 func (r *lessonRun) stop()                { r.Stop() }
-func (r *lessonRun) end() error           { return <-r.ended }
+
+func (r *lessonRun) end() error {
+	defer r.giveThreads()
+	return <-r.ended
+}
 
 // threads returns in how many threads the server has an open call: the process has many
 // servers, and Go keeps more threads than it needs.

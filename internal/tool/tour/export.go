@@ -39,11 +39,8 @@ func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) er
 		playing.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			recording, failed := t.record(ctx, scenario)
-			if failed == nil {
-				name := filepath.Join(dir, "data", "recording", scenario.Name+".json")
-				failed = writeJSON(name, recording)
-			}
+			name := filepath.Join(dir, "data", "recording", scenario.Name+".json")
+			failed := t.record(ctx, scenario, name)
 			mu.Lock()
 			defer mu.Unlock()
 			if failed != nil {
@@ -116,24 +113,29 @@ func (t *Tour) exportBook(dir string) error {
 	return nil
 }
 
-// record plays a scenario to the columns, in a session of its own.
-func (t *Tour) record(ctx context.Context, s play.Scenario) (*recording, error) {
+// record plays a scenario to the columns, in a session of its own, and saves it as a file
+// of that name.
+func (t *Tour) record(ctx context.Context, s play.Scenario, name string) error {
 	session, err := t.begin()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		session.end()
 		<-session.ended
 	}()
-	defer session.follow()() // else it would end by itself
+	done, err := session.follow() // else it would end by itself
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, name := range t.options.Columns {
 		if _, err := session.add(name); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := session.direct(scenarioOrder{Name: s.Name, Speed: t.speed}); err != nil {
-		return nil, err
+		return err
 	}
 	session.mu.Lock()
 	performed := session.performed
@@ -141,14 +143,18 @@ func (t *Tour) record(ctx context.Context, s play.Scenario) (*recording, error) 
 	select {
 	case <-performed.Over():
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	select {
 	case <-time.After(time.Duration(float64(settle) / t.speed)):
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	return session.recording()
+	var text bytes.Buffer
+	if err := session.save(&text); err != nil {
+		return err
+	}
+	return write(name, text.Bytes())
 }
 
 func writeJSON(name string, value any) error {

@@ -3,6 +3,8 @@
 package tour
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +47,7 @@ func (t *Tour) Handler(host string, addr net.Addr) http.Handler {
 	api("POST /api/sessions/{id}/servers", t.postServer)
 	api("POST /api/sessions/{id}/acts", t.postAct)
 	api("POST /api/sessions/{id}/scenario", t.postScenario)
-	api("GET /api/sessions/{id}/recording", t.getRecording)
+	mux.HandleFunc("GET /api/sessions/{id}/recording", t.save)
 	mux.HandleFunc("GET /api/sessions/{id}/events", t.stream)
 	g := newGuard(host, addr)
 	return g.around(mux)
@@ -54,8 +56,15 @@ func (t *Tour) Handler(host string, addr net.Addr) http.Handler {
 // answer makes JSON of what f returns.
 func answer(f func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		sent, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			refuse(w, badRequest("not what was expected: %v", err))
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+		answered := asks(r.Context())
 		result, err := f(r)
+		answered()
 		if err != nil {
 			refuse(w, err)
 			return
@@ -204,13 +213,58 @@ func (t *Tour) postScenario(r *http.Request) (any, error) {
 	return nothing{}, s.direct(order)
 }
 
-func (t *Tour) getRecording(r *http.Request) (any, error) {
+// save answers with the recording of a session.
+func (t *Tour) save(w http.ResponseWriter, r *http.Request) {
 	s, err := t.session(r.PathValue("id"))
 	if err != nil {
-		return nil, err
+		refuse(w, err)
+		return
 	}
-	return s.recording()
+	defer asks(r.Context())()
+	page := newReadingPage(w, s.ctx)
+	defer page.release()
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if err := s.save(page); err != nil && !page.begun {
+		refuse(w, err) // else the page has gone, or does not read
+	}
 }
+
+// A readingPage is a page that is written to, as long as it reads and the session lasts.
+type readingPage struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	session context.Context
+	begun   bool // something has been written
+	release func()
+}
+
+// newReadingPage returns a page whose release must be called at the end.
+func newReadingPage(w http.ResponseWriter, session context.Context) *readingPage {
+	p := &readingPage{w: w, control: http.NewResponseController(w), session: session}
+	// A page that does not read must not keep what an ended session had.
+	stop := context.AfterFunc(session, func() { _ = p.control.SetWriteDeadline(time.Now()) })
+	p.release = func() {
+		if stop() {
+			_ = p.control.SetWriteDeadline(time.Time{}) // for the next request
+		}
+	}
+	return p
+}
+
+// Write writes to the page. It fails when the page has not read for writeWithin.
+func (p *readingPage) Write(text []byte) (int, error) {
+	p.begun = true
+	if err := p.control.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		return 0, err
+	}
+	if err := p.session.Err(); err != nil {
+		return 0, err
+	}
+	return p.w.Write(text)
+}
+
+// Flush sends what has been written.
+func (p *readingPage) Flush() error { return p.control.Flush() }
 
 // Bounds of a stream.
 const (
@@ -224,6 +278,21 @@ const (
 // A nowEvent says what time it is.
 type nowEvent struct{ header }
 
+// message sends a page events, one after the other. It fails when the page has gone, or
+// does not read.
+func (p *readingPage) message(seq int64, batch []event) error {
+	if _, err := fmt.Fprintf(p, "id: %d\ndata: ", seq); err != nil {
+		return err
+	}
+	if err := writeList(p, batch); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(p, "\n\n"); err != nil {
+		return err
+	}
+	return p.Flush()
+}
+
 // stream tells a page what happens, as server-sent events.
 func (t *Tour) stream(w http.ResponseWriter, r *http.Request) {
 	s, err := t.session(r.PathValue("id"))
@@ -231,18 +300,25 @@ func (t *Tour) stream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	defer s.follow()()
+	done, err := s.follow()
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer done()
+	defer asks(r.Context())()
 	// 0 when there is none, or nonsense: from the beginning.
 	after, _ := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
 	events := s.journal.newReader(after)
 	defer events.close()
 
 	w.Header().Set("Content-Type", "text/event-stream")
-	control := http.NewResponseController(w)
+	page := newReadingPage(w, s.ctx)
+	defer page.release()
 	// The bound on reading the request is not one on how long it is answered. A
 	// connection that has no deadlines (a test's) has nothing to take back.
-	_ = control.SetReadDeadline(time.Time{})
-	if control.Flush() != nil { // the page learns that it is connected
+	_ = page.control.SetReadDeadline(time.Time{})
+	if page.Flush() != nil { // the page learns that it is connected
 		return
 	}
 	now := time.NewTicker(nowEvery)
@@ -262,16 +338,7 @@ func (t *Tour) stream(w http.ResponseWriter, r *http.Request) {
 		if len(batch) == 0 {
 			continue
 		}
-		text, err := json.Marshal(batch)
-		if err != nil {
-			return // an event that cannot be encoded is a mistake of ours
-		}
-		// Either fails when the page has gone, or does not read.
-		if control.SetWriteDeadline(time.Now().Add(writeWithin)) != nil {
-			return
-		}
-		fmt.Fprintf(w, "id: %d\ndata: %s\n\n", events.seq, text)
-		if control.Flush() != nil {
+		if page.message(events.seq, batch) != nil {
 			return
 		}
 		select {

@@ -47,7 +47,7 @@ const (
 	keptNews  = 4096
 	keptCalls = 4096 // per server
 
-	keptText = 1 << 20 // bytes that clients have sent or received, in all news
+	keptBytes = 1 << 20 // in all news: see bytesIn
 )
 
 // A ring keeps the last so many.
@@ -93,7 +93,7 @@ func (r *ring[T]) since(n int64, most int) (items []T, lost int64) {
 
 // A callRing is the calls of one server, and what they have shown.
 type callRing struct {
-	ring[callEvent]
+	ring[event]
 	state *trace.State
 }
 
@@ -103,7 +103,7 @@ type journal struct {
 	mu      sync.Mutex
 	seq     int64
 	news    ring[event] // all but calls
-	text    int         // in the news: see keptText
+	bytes   int         // in the news: see bytesIn
 	calls   map[string]*callRing
 	state   map[string]event       // the newest news of each thing
 	readers map[chan struct{}]bool // told that there is something to read
@@ -124,10 +124,10 @@ func (j *journal) tell(key, kind string, e event) {
 	defer j.mu.Unlock()
 	j.seq++
 	*e.head() = header{Seq: j.seq, At: clock.Now(), Type: kind}
-	for j.news.full() || j.text > 0 && j.text+textIn(e) > keptText {
-		j.text -= textIn(j.news.drop())
+	for j.news.full() || j.bytes > 0 && j.bytes+bytesIn(e) > keptBytes {
+		j.bytes -= bytesIn(j.news.drop())
 	}
-	j.text += textIn(e)
+	j.bytes += bytesIn(e)
 	j.news.push(e)
 	if key != "" {
 		j.state[key] = e
@@ -135,13 +135,17 @@ func (j *journal) tell(key, kind string, e event) {
 	j.wake()
 }
 
-// textIn returns how many bytes an event holds of what clients have sent or received.
-func textIn(e event) int {
+// bytesIn returns about how many bytes an event takes beyond those that all events take:
+// for what clients have sent and received, and for each connection that the kernel knows.
+func bytesIn(e event) int {
+	const conn, entry = 128, 64
 	switch e := e.(type) {
 	case *actEvent:
 		return len(e.Act.Bytes)
 	case *clientEvent:
 		return len(e.Got)
+	case *kernelEvent:
+		return conn*len(e.Conns) + entry*len(e.Interest)
 	}
 	return 0
 }
@@ -158,7 +162,7 @@ func (j *journal) begins(server string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.calls[server] == nil {
-		j.calls[server] = &callRing{ring: ring[callEvent]{most: keptCalls}}
+		j.calls[server] = &callRing{ring: ring[event]{most: keptCalls}}
 	}
 	j.calls[server].state = trace.NewState()
 }
@@ -173,7 +177,7 @@ func (j *journal) call(server string, e trace.Event) {
 	}
 	r.state.Note(e)
 	j.seq++
-	r.push(callEvent{header{Seq: j.seq, At: e.At, Type: "call"}, server, e})
+	r.push(&callEvent{header{Seq: j.seq, At: e.At, Type: "call"}, server, e})
 	j.wake()
 }
 
@@ -193,6 +197,19 @@ func (j *journal) look(server string, see func(*trace.State)) {
 	}
 }
 
+// listen lets a channel that has room for one know that something has happened, until stop
+// is called.
+func (j *journal) listen(news chan struct{}) (stop func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.readers[news] = true
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.readers, news)
+	}
+}
+
 func (j *journal) wake() {
 	for reader := range j.readers {
 		select {
@@ -209,6 +226,7 @@ type reader struct {
 	news    int64         // how many it has had
 	calls   map[string]*allowance
 	seq     int64 // the last that it has been given
+	close   func()
 
 	unbounded bool // it may have all calls that are kept
 }
@@ -232,12 +250,12 @@ func (j *journal) newReader(after int64) *reader {
 		journal: j, more: make(chan struct{}, 1), calls: map[string]*allowance{}, seq: after,
 	}
 	r.more <- struct{}{}
+	r.close = j.listen(r.more)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.readers[r.more] = true
-	r.news = behind(&j.news, after, func(e event) int64 { return e.head().Seq })
+	r.news = behind(&j.news, after)
 	for server, calls := range j.calls {
-		had := behind(&calls.ring, after, func(e callEvent) int64 { return e.Seq })
+		had := behind(&calls.ring, after)
 		r.calls[server] = &allowance{had: had, left: callsAtOnce, at: clock.Now()}
 	}
 	return r
@@ -245,24 +263,18 @@ func (j *journal) newReader(after int64) *reader {
 
 // behind is how many of all that was pushed are not after that event. When some that
 // are not kept any more may have been, one of them at least counts as not read.
-func behind[T any](r *ring[T], after int64, seq func(T) int64) int64 {
+func behind(r *ring[event], after int64) int64 {
 	if after == 0 {
 		return 0
 	}
 	n := r.pushed
-	for n > r.oldest && seq(r.items[(n-1)%int64(r.most)]) > after {
+	for n > r.oldest && r.items[(n-1)%int64(r.most)].head().Seq > after {
 		n--
 	}
 	if n == r.oldest {
 		return max(n-1, 0)
 	}
 	return n
-}
-
-func (r *reader) close() {
-	r.journal.mu.Lock()
-	defer r.journal.mu.Unlock()
-	delete(r.journal.readers, r.more)
 }
 
 // next is what has happened since the last next, in order.
@@ -298,9 +310,7 @@ func (r *reader) take() []event {
 		some, lost := calls.since(a.had, int(a.left))
 		a.left -= float64(len(some))
 		a.had = calls.pushed
-		for i := range some {
-			batch = append(batch, &some[i])
-		}
+		batch = append(batch, some...)
 		if lost > 0 {
 			batch = append(batch, &missedEvent{
 				header{Seq: j.seq, At: now, Type: "missed"}, server, lost, calls.state.Open(),

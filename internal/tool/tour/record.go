@@ -3,7 +3,11 @@
 package tour
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -97,21 +101,70 @@ func lessons() []lesson.Lesson {
 // meaning of what is in it; the page refuses any other.
 const recordingVersion = 2
 
-// A recording is a session, to be kept and opened again.
+// A recording is a session, to be kept and opened again. Its log, the events, comes last:
+// see session.save.
 type recording struct {
 	Version int               `json:"version"`
 	Machine proc.Machine      `json:"machine"`
 	Lessons []lesson.Lesson   `json:"lessons"`
 	Servers []serverEvent     `json:"servers"`
 	Sources map[string]string `json:"sources"` // plain text
-	Log     []event           `json:"log"`
 }
 
-// recording is what is kept of the session.
+// save writes the recording of what is kept of the session, piece by piece: it may be
+// large. One recording is written at a time.
+func (s *session) save(w io.Writer) error {
+	if !s.saving.TryLock() {
+		return tooMany("this session is being saved already").hint("try again in a moment")
+	}
+	defer s.saving.Unlock()
+	about, err := s.recording()
+	if err != nil {
+		return err
+	}
+	head, err := json.Marshal(about)
+	if err != nil {
+		return err
+	}
+	pieces := bufio.NewWriter(w) // which keeps the first error
+	_, _ = pieces.Write(bytes.TrimSuffix(head, []byte("}")))
+	_, _ = pieces.WriteString(`,"log":`)
+	if err := writeList(pieces, s.journal.all()); err != nil {
+		return err
+	}
+	_, _ = pieces.WriteString("}\n")
+	return pieces.Flush()
+}
+
+// writeList writes events as a list of JSON, one after the other.
+func writeList(w io.Writer, events []event) error {
+	before := "["
+	for _, e := range events {
+		text, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, before); err != nil {
+			return err
+		}
+		if _, err := w.Write(text); err != nil {
+			return err
+		}
+		before = ","
+	}
+	if len(events) == 0 {
+		before = "[]"
+	} else {
+		before = "]"
+	}
+	_, err := io.WriteString(w, before)
+	return err
+}
+
+// recording returns all of the session's recording but the log.
 func (s *session) recording() (*recording, error) {
 	r := &recording{
 		Version: recordingVersion, Lessons: lessons(), Servers: []serverEvent{}, Sources: map[string]string{},
-		Log: s.journal.all(),
 	}
 	var err error
 	r.Machine, err = proc.This()

@@ -33,6 +33,10 @@ const (
 // TestMain ends what several tests share. Most of the tests wait for a server or a page,
 // so that more of them run at the same time than there are processors.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "hold" {
+		holdConnections(os.Args[2])
+		return
+	}
 	flag.Parse()
 	err := flag.Set("test.parallel", "6")
 	status := m.Run()

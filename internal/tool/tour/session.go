@@ -22,13 +22,19 @@ const (
 	maxSent      = 1 << 20  // that a client sends on one connection
 	maxOutsiders = 64       // connections of a server besides those of the clients
 	maxSessions  = 16
+	maxStreams   = 4       // pages that follow the same session
+	maxWaiting   = 4 << 20 // bytes of acts that have not been done, at all servers
 
 	// descriptorsEach is the most that one session needs.
 	descriptorsEach = maxColumns * (2*maxClients + maxOutsiders + 8)
 )
 
-// looksEvery is how often the kernel is asked, when nobody acts.
-const looksEvery = 250 * time.Millisecond
+// looksEvery is how long the kernel is not asked again, unless a client of the session
+// acts. While nothing happens, the time between two questions doubles up to looksIdle.
+const (
+	looksEvery = 250 * time.Millisecond
+	looksIdle  = time.Second
+)
 
 // actWithin is how long an act may take before its sender is told that it is under
 // way: a connect to a full accept queue takes seconds.
@@ -54,7 +60,10 @@ type session struct {
 	names   int             // servers so far, for their ids
 	clients map[string]bool // that have ever acted
 	streams int             // pages that follow
+	waiting int             // bytes of acts that have not been done
 	leave   *time.Timer     // ends the session when no page follows
+
+	saving sync.Mutex // held while a recording is written
 
 	performed *performance // the scenario that is played, or was played last; or nil
 }
@@ -74,20 +83,39 @@ func newSession(t *Tour, id string) *session {
 // live looks at the kernel while the session lasts, and then ends all that is its.
 func (s *session) live() {
 	defer close(s.ended)
-	tick := time.NewTicker(looksEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			s.close()
-			return
-		case <-tick.C:
-		case <-s.soon:
-		}
-		if err := s.look(); err != nil {
+	news := make(chan struct{}, 1)
+	defer s.journal.listen(news)()
+	idle := looksEvery
+	for s.nextLook(news, &idle) {
+		if err := s.look(idle > looksEvery); err != nil {
 			s.journal.tell("trouble", "trouble", &troubleEvent{Error: err.Error()})
 		}
 	}
+	s.close()
+}
+
+// nextLook waits until the kernel is to be asked again: soon when a client has acted, after
+// looksEvery when something else has happened, else after idle, which it doubles. It
+// returns false when the session ends.
+func (s *session) nextLook(news <-chan struct{}, idle *time.Duration) bool {
+	rest := *idle
+	*idle = looksEvery
+	select {
+	case <-s.ctx.Done():
+		return false
+	case <-s.soon:
+		return true
+	case <-time.After(looksEvery):
+	}
+	select {
+	case <-s.ctx.Done():
+		return false
+	case <-s.soon:
+	case <-news:
+	case <-time.After(rest):
+		*idle = min(2*rest, looksIdle)
+	}
+	return true
 }
 
 // A troubleEvent says what cannot be shown, and why.
@@ -117,10 +145,13 @@ func (s *session) close() {
 	s.tour.forget(s)
 }
 
-// follow notes that a page follows, until the function that it returns is called.
-func (s *session) follow() (done func()) {
+// follow notes that a page follows, until done is called.
+func (s *session) follow() (done func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.streams >= maxStreams {
+		return nil, tooMany("%d pages follow this session already", maxStreams).hint("load the page again")
+	}
 	s.streams++
 	s.leave.Stop()
 	return func() {
@@ -130,7 +161,7 @@ func (s *session) follow() (done func()) {
 		if s.streams == 0 && !s.over {
 			s.leave.Reset(s.tour.options.Linger)
 		}
-	}
+	}, nil
 }
 
 // shown is the servers that are shown now.
@@ -182,7 +213,7 @@ func (t *Tour) column(id, name string, j *journal) (*column, error) {
 	if err != nil {
 		return nil, notFound("%v", err)
 	}
-	return lessonColumn(id, l, j), nil
+	return t.lessonColumn(id, l, j), nil
 }
 
 func (s *session) find(id string) (*column, error) {

@@ -61,6 +61,7 @@ type Tour struct {
 	speed   float64 // of the scenarios that are exported
 	builds  builds
 	sources ownSources
+	threads threads
 
 	mu       sync.Mutex
 	closed   bool
@@ -83,7 +84,9 @@ func New(options Options) (*Tour, error) {
 	if len(options.Columns) > maxColumns {
 		return nil, fmt.Errorf("%d servers; at most %d fit", len(options.Columns), maxColumns)
 	}
-	t := &Tour{options: options, speed: 1, sessions: map[string]*session{}}
+	t := &Tour{
+		options: options, speed: 1, threads: threads{left: mostThreads}, sessions: map[string]*session{},
+	}
 	if len(options.Program) > 0 {
 		var err error
 		if t.sources, err = findSources(options.Program); err != nil {
@@ -121,12 +124,14 @@ func (t *Tour) Serve(ctx context.Context, listener net.Listener, host string) er
 		Handler:           t.Handler(host, listener.Addr()),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      buildWithin + writeWithin,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withVisitor,
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(bounded(listener)) }()
+	go func() { served <- server.Serve(newGate(listener, mostConnections)) }()
 	select {
 	case err := <-served:
 		return errors.Join(err, t.Close())
@@ -190,50 +195,4 @@ func (t *Tour) forget(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.sessions, s.id)
-}
-
-// mostConnections bounds the connections that pages have open to the tour.
-const mostConnections = 256
-
-// bounded is a listener that has so many connections at a time, and leaves the rest in
-// the accept queue.
-func bounded(l net.Listener) net.Listener {
-	return &boundedListener{Listener: l, places: make(chan struct{}, mostConnections),
-		closed: make(chan struct{})}
-}
-
-type boundedListener struct {
-	net.Listener
-	places chan struct{}
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (l *boundedListener) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
-	}
-	return &boundedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
-}
-
-func (l *boundedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type boundedConn struct {
-	net.Conn
-	leave func()
-}
-
-func (c *boundedConn) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -22,6 +23,7 @@ import (
 
 	"lesson/internal/book"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/sockets"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 	"lesson/internal/proof"
@@ -427,6 +429,62 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// Go ends a program with more than 10,000 threads, so all servers of all sessions share
+// what they may use.
+func TestThreadsAreShared(t *testing.T) {
+	t.Parallel()
+	const ofGo = 10000
+	most := mostThreads + maxSessions*(maxColumns+maxStreams) + mostConnections
+	if most > ofGo/2 {
+		t.Errorf("the tour may need %d threads", most)
+	}
+	r := newRig(t, Options{})
+	threaded, err := lesson.Find("threaded")
+	proof.Must(t, err)
+	r.tour.threads.left = 2*threadsOf(threaded) + 1
+	one, two := r.open(), r.open()
+	first := one.add("threaded")
+	two.add("threaded")
+	status, answer := r.ask("POST", two.base+"/servers", map[string]string{"add": "threaded"})
+	if status != http.StatusUnprocessableEntity || !strings.Contains(answer, "threads already") {
+		t.Errorf("one too many: %d %s", status, answer)
+	}
+	two.add("epoll") // which needs one
+	one.must("POST", one.base+"/servers", map[string]string{"remove": first}, nil)
+	two.add("threaded")
+}
+
+// Event streams are bounded for each session, and a connection without a whole request
+// keeps no other from being served.
+func TestStreamsAndSlowRequestsKeepNoPageOut(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Options{})
+	p := r.open()
+	for range maxStreams - 1 {
+		p.follow("")
+	}
+	if status, _ := r.ask("GET", p.base+"/events", nil); status != http.StatusTooManyRequests {
+		t.Errorf("one stream too many: %d", status)
+	}
+	host := strings.TrimPrefix(r.url, "http://")
+	for i := range mostConnections + 10 {
+		c, err := net.Dial("tcp", host)
+		proof.Must(t, err)
+		defer c.Close()
+		if i%2 == 0 { // the others send nothing
+			_, err = fmt.Fprintf(c, "POST %s/acts HTTP/1.1\r\nHost: %s\r\n%s: 1\r\nContent-Length: 9\r\n\r\n{",
+				p.base, host, ourHeader)
+			proof.Must(t, err)
+		}
+	}
+	fresh := &http.Client{Transport: &http.Transport{}, Timeout: 3 * time.Second}
+	defer fresh.CloseIdleConnections()
+	response, err := fresh.Get(r.url + "/")
+	proof.Must(t, err)
+	proof.Must(t, response.Body.Close())
+	p.add("epoll") // its events come: the streams have kept their places
+}
+
 func TestAServerHasSoManyDescriptors(t *testing.T) {
 	t.Parallel()
 	p := newRig(t, Options{}).open()
@@ -678,6 +736,59 @@ func TestMemoryStaysFlatUnderLoad(t *testing.T) {
 	runtime.KeepAlive(j)
 }
 
+// What a session keeps is bounded whatever is sent to it, also while no page reads, and
+// goes with the session. It measures the memory of the process, so it runs alone.
+func TestASessionsMemoryIsBoundedAndReturns(t *testing.T) {
+	acts := 120
+	if proof.Exhaustive() {
+		acts = 4100
+	}
+	r := newRig(t, Options{})
+	r.must("GET", "/api/book", nil, nil)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	var began struct{ ID string }
+	r.must("POST", "/api/sessions", nothing{}, &began)
+	base := "/api/sessions/" + began.ID
+	r.must("POST", base+"/acts", play.Act{Client: "a", Do: play.Connect}, nil)
+	long := play.Act{Client: "a", Do: play.Send, Bytes: play.Bytes(strings.Repeat("\x01", maxBytes))}
+	for range acts {
+		r.must("POST", base+"/acts", long, nil)
+	}
+	host := strings.TrimPrefix(r.url, "http://")
+	unread := []string{"/recording"}
+	for range maxStreams {
+		unread = append(unread, "/events")
+	}
+	for _, path := range unread {
+		c, err := net.Dial("tcp", host)
+		proof.Must(t, err)
+		defer c.Close()
+		proof.Must(t, c.(*net.TCPConn).SetReadBuffer(4096))
+		_, err = fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\n%s: 1\r\n\r\n", base, path, host, ourHeader)
+		proof.Must(t, err)
+		mine := netip.MustParseAddrPort(c.LocalAddr().String())
+		proof.Eventually(t, path+" to be answered with more than is read", func() bool {
+			s, err := sockets.Connection(netip.MustParseAddrPort(host), mine)
+			return err == nil && s.Unsent > 0
+		})
+	}
+	const most = 4 << 20
+	grown := heap() - before
+	t.Logf("%d bytes more with %d acts and %d pages that do not read", grown, acts, len(unread))
+	if grown > most {
+		t.Errorf("%d bytes more, want at most %d", grown, most)
+	}
+	r.must("DELETE", base, nil, nil)
+	const left = 1 << 20
+	proof.Eventually(t, "the memory to return", func() bool { return heap()-before < left })
+}
+
 func TestTheTextThatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
 	j := newJournal()
@@ -691,9 +802,9 @@ func TestTheTextThatIsKeptIsBounded(t *testing.T) {
 	news := slow.next()
 	text := 0
 	for _, e := range news {
-		text += textIn(e)
+		text += bytesIn(e)
 	}
-	if text > keptText || text < keptText-2*maxBytes {
+	if text > keptBytes || text < keptBytes-2*maxBytes {
 		t.Errorf("%d bytes are kept in %d events", text, len(news))
 	}
 	if last := news[len(news)-1]; last.head().Seq != 2*acts {
@@ -702,8 +813,8 @@ func TestTheTextThatIsKeptIsBounded(t *testing.T) {
 	for range keptNews { // without a text, all that fit are kept
 		j.tell("", "now", &nowEvent{})
 	}
-	if news := j.all(); len(news) != keptNews+1 || j.text != 0 { // and the state of a
-		t.Errorf("%d events and %d bytes are kept", len(news), j.text)
+	if news := j.all(); len(news) != keptNews+1 || j.bytes != 0 { // and the state of a
+		t.Errorf("%d events and %d bytes are kept", len(news), j.bytes)
 	}
 }
 

@@ -4,7 +4,9 @@ package tour
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"reflect"
@@ -63,24 +65,34 @@ type interest struct {
 // shownConns bounds how many connections of a server are shown.
 const shownConns = 64
 
-// look asks the kernel about all servers, and tells what has changed.
-func (s *session) look() error {
+// look asks the kernel about all servers, and tells what has changed. idle tells that
+// nothing has been heard of them since the last look.
+func (s *session) look(idle bool) error {
 	s.looking.Lock()
 	defer s.looking.Unlock()
 	shown := s.shown()
-	if len(shown) == 0 {
-		return nil
+	own := make([][]sockets.Socket, len(shown))
+	var ports []uint16
+	for i, c := range shown {
+		var complete bool
+		if own[i], complete = c.ownSockets(s.seen[c.id], idle); !complete {
+			own[i] = nil
+			ports = append(ports, c.where().Port())
+		}
 	}
-	ask := sockets.OpenIPv4 // the lessons listen on 127.0.0.1
-	if slices.ContainsFunc(shown, (*column).foreign) {
-		ask = sockets.Open // a program may serve IPv4 on a socket of IPv6
+	if len(ports) > 0 {
+		listed, err := sockets.OpenAt(ports...)
+		if err != nil {
+			return fmt.Errorf("cannot ask the kernel: %w", err)
+		}
+		for i := range own {
+			if own[i] == nil {
+				own[i] = listed
+			}
+		}
 	}
-	all, err := ask(0)
-	if err != nil {
-		return fmt.Errorf("cannot ask the kernel: %w", err)
-	}
-	for _, c := range shown {
-		e := c.view(all, s.peers.nameOf)
+	for i, c := range shown {
+		e := c.view(own[i], s.peers.nameOf)
 		if last := s.seen[c.id]; last != nil && same(last, e) {
 			continue
 		}
@@ -90,11 +102,59 @@ func (s *session) look() error {
 	return nil
 }
 
-// foreign reports whether the server is a process of its own.
-func (c *column) foreign() bool {
+// ownSockets asks for each socket of a server that is known: to list a port, the kernel
+// goes through every socket of the machine. complete is false when there may be others: in
+// the accept queue, or accepted by a call that was not seen. before is the last view.
+func (c *column) ownSockets(before *kernelEvent, idle bool) (own []sockets.Socket, complete bool) {
+	own = []sockets.Socket{}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.run != nil && c.run.pid() != self
+	run, addr, untraced := c.run, c.addr, c.about.Untraced
+	c.mu.Unlock()
+	if !addr.IsValid() {
+		return own, true // it has not listened yet
+	}
+	if run != nil && (untraced || run.pid() != self && !idle) {
+		return nil, false // a program may listen on more addresses
+	}
+	queued := uint32(0)
+	for _, peer := range c.knownPeers(before) {
+		s, err := sockets.Connection(addr, peer)
+		if errors.Is(err, sockets.ErrNone) || err == nil && s.State == sockets.TimeWait {
+			continue
+		}
+		if err != nil {
+			return nil, false
+		}
+		own = append(own, s)
+		if s.Inode == 0 && (s.State == sockets.Established || s.State == sockets.CloseWait) {
+			queued++
+		}
+	}
+	if run == nil {
+		return own, true
+	}
+	listener, err := sockets.ListenerAt(addr)
+	return append(own, listener), err == nil && listener.Unread <= queued
+}
+
+// knownPeers returns the addresses of clients that the server may have connections with.
+func (c *column) knownPeers(before *kernelEvent) []netip.AddrPort {
+	var peers []netip.AddrPort
+	c.journal.look(c.id, func(s *trace.State) {
+		peers = slices.AppendSeq(peers, maps.Keys(s.Descriptors()))
+	})
+	c.nearMu.Lock()
+	peers = slices.AppendSeq(peers, maps.Values(c.near))
+	c.nearMu.Unlock()
+	if before != nil {
+		for _, conn := range before.Conns {
+			if peer, err := netip.ParseAddrPort(conn.Peer); err == nil {
+				peers = append(peers, peer)
+			}
+		}
+	}
+	slices.SortFunc(peers, netip.AddrPort.Compare)
+	return slices.Compact(peers)
 }
 
 // same says whether two views show the same.
