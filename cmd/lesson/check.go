@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lesson/internal/lesson"
+	"lesson/internal/progress"
 	"lesson/internal/report"
 	"lesson/internal/tool/check"
 )
@@ -125,25 +126,35 @@ func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 	ctx, cancel := untilSignal()
 	defer cancel()
 	f.options.Progress = checkProgress(cmd.ErrOrStderr())
-	if f.watch {
-		return f.watchOver(ctx, cmd, target, junit)
+	judge := func(ctx context.Context) (show func() error) {
+		result, err := check.Run(ctx, target, f.options)
+		return func() error { return f.show(cmd, result, junit, err) }
 	}
 	if f.stages {
-		return f.judgeStages(ctx, cmd, target)
+		judge = func(ctx context.Context) (show func() error) {
+			result, err := check.RunStages(ctx, target, f.options, f.to)
+			return func() error { return f.showStages(cmd, result, err) }
+		}
 	}
-	result, err := check.Run(ctx, target, f.options)
-	return f.show(cmd, result, junit, err)
+	if f.watch {
+		return watchOver(ctx, cmd, target, judge)
+	}
+	return judge(ctx)()
 }
 
-// judgeStages judges by the stages, once.
-func (f *checkFlags) judgeStages(ctx context.Context, cmd *cobra.Command, target check.Target) error {
-	result, err := check.RunStages(ctx, target, f.options, f.to)
+// showStages shows how far the server has come, remembers it, and makes an exit status
+// of it.
+func (f *checkFlags) showStages(cmd *cobra.Command, result *check.StageReport, err error) error {
 	if err != nil {
 		return cannotRun{err}
 	}
+	file, err := progress.Default()
+	if err == nil {
+		err = result.Remember(file)
+	}
 	out := cmd.OutOrStdout()
 	if f.asJSON {
-		err = report.JSON(out, result)
+		err = errors.Join(err, report.JSON(out, result))
 	} else {
 		result.Print(out, printOptions(out, f.verbose))
 	}
@@ -215,14 +226,19 @@ func printOptions(out io.Writer, verbose bool) check.PrintOptions {
 	}
 }
 
-func (f *checkFlags) watchOver(
-	ctx context.Context, cmd *cobra.Command, target check.Target, junit *report.File,
+// watchOver judges again whenever a file of the target changes.
+func watchOver(
+	ctx context.Context, cmd *cobra.Command, target check.Target,
+	judge func(context.Context) (show func() error),
 ) error {
-	err := check.Watch(ctx, target, f.options, func(result *check.Report, err error) {
-		if err := f.show(cmd, result, junit, err); err != nil && err != errFails {
-			complain(cmd.ErrOrStderr(), err)
+	err := check.Watch(ctx, target, func(ctx context.Context) func() {
+		show := judge(ctx)
+		return func() {
+			if err := show(); err != nil && err != errFails {
+				complain(cmd.ErrOrStderr(), err)
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "\nwatching; to end: Ctrl-C")
 		}
-		fmt.Fprintln(cmd.ErrOrStderr(), "\nwatching; to end: Ctrl-C")
 	})
 	if err != nil {
 		return cannotRun{err}

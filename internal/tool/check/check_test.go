@@ -259,16 +259,18 @@ func TestWatchJudgesAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var verdicts []Verdict
-	err := Watch(ctx, Target{Command: []string{"sh", program, "{addr}"}},
-		Options{Only: []string{"requests/answer"}}, func(report *Report, err error) {
+	target := Target{Command: []string{"sh", program, "{addr}"}}
+	must(t, Watch(ctx, target, func(ctx context.Context) func() {
+		report, err := Run(ctx, target, Options{Only: []string{"requests/answer"}})
+		return func() {
 			must(t, err)
 			verdicts = append(verdicts, report.Results[0].Verdict)
 			if len(verdicts) == 2 {
 				cancel()
 			}
 			write("none")
-		})
-	must(t, err)
+		}
+	}))
 	if want := []Verdict{Fails, Holds}; !slices.Equal(verdicts, want) {
 		t.Errorf("verdicts %q, want %q", verdicts, want)
 	}

@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
+
+	"lesson/internal/progress"
 )
 
 // A Stage is one step on the way from an empty file to a server for which every
@@ -217,6 +220,7 @@ type StageReport struct {
 	First   *Result `json:"first,omitempty"`  // the failing case of the next one
 	Reason  string  `json:"reason,omitempty"` // why the next one does not hold, without a case
 	All     int     `json:"all"`              // how many stages there are
+	Before  *int    `json:"before,omitempty"` // Reached of the last run of this command
 }
 
 // RunStages judges the target by the stages from 1 to `to`, and stops at the first
@@ -312,7 +316,7 @@ func (r *StageReport) Print(w io.Writer, o PrintOptions) {
 		}
 		fmt.Fprintf(w, "%s  stage %2d of %d  %s\n", mark, stage.Number, r.All, stage.Title)
 	}
-	fmt.Fprintln(w)
+	fmt.Fprintf(w, "\n%s\n\n", r.place())
 	if r.Reached == len(r.Stages) {
 		p.arrived(r)
 		return
@@ -325,6 +329,53 @@ func (r *StageReport) Print(w io.Writer, o PrintOptions) {
 	}
 	fmt.Fprintln(w)
 	p.stage(stage)
+}
+
+// place says how far the server has come, and how far it had come the last time.
+func (r *StageReport) place() string {
+	place := fmt.Sprintf("%d of %d stages hold", r.Reached, r.All)
+	if r.Before != nil {
+		place += fmt.Sprintf("; last time %d", *r.Before)
+	}
+	return place
+}
+
+// StageSection is the name of the section of the progress that keeps StageRecords.
+const StageSection = "stages"
+
+// StageRecords are how far servers have come, by the command that starts them.
+type StageRecords map[string]StageRecord
+
+// A StageRecord is how many stages of a server held when it was judged last.
+type StageRecord struct {
+	Reached int       `json:"reached"`
+	Judged  time.Time `json:"judged"`
+}
+
+// Valid reports a number of stages that there cannot be.
+func (r *StageRecords) Valid() error {
+	for name, record := range *r {
+		if record.Reached < 0 || record.Reached > len(stages) {
+			return fmt.Errorf("%d stages of %q", record.Reached, name)
+		}
+	}
+	return nil
+}
+
+// Remember keeps how far the server has come, and learns how far it had come before.
+func (r *StageReport) Remember(file progress.File) error {
+	records := StageRecords{}
+	return file.Update(StageSection, &records, func() {
+		before, known := records[r.Target]
+		if known {
+			r.Before = &before.Reached
+		}
+		reached := r.Reached
+		if reached == len(r.Stages) { // those beyond were not asked for
+			reached = max(reached, before.Reached)
+		}
+		records[r.Target] = StageRecord{Reached: reached, Judged: time.Now()}
+	})
 }
 
 // arrived writes what comes after the last stage that was asked for.

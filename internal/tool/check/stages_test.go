@@ -12,6 +12,7 @@ import (
 
 	"lesson/docs"
 	"lesson/internal/child"
+	"lesson/internal/progress"
 	"lesson/internal/proof"
 )
 
@@ -59,8 +60,17 @@ func TestStagesStopAtTheFirst(t *testing.T) {
 	if report.Reached != 1 || report.First == nil || report.First.Address != "requests/bare-newlines" {
 		t.Errorf("reached %d, first %+v", report.Reached, report.First)
 	}
+	file := progress.File{Path: filepath.Join(t.TempDir(), "progress.json")}
+	proof.Must(t, report.Remember(file))
+	if report.Before != nil {
+		t.Errorf("before the first run, %d stages", *report.Before)
+	}
+	proof.Must(t, report.Remember(file))
 	var text bytes.Buffer
 	report.Print(&text, PrintOptions{})
+	if want := "1 of 12 stages hold; last time 1"; !strings.Contains(text.String(), want) {
+		t.Errorf("no sign of %q:\n%s", want, &text)
+	}
 	if n := strings.Count(text.String(), "FAILS"); n != 2 { // its stage, and the case
 		t.Errorf("%d times FAILS:\n%s", n, &text)
 	}

@@ -32,10 +32,10 @@ func (target Target) Files() ([]string, error) {
 	return files, nil
 }
 
-// Watch judges the target, and again whenever one of its files changes, until
-// ctx ends. A change ends a run that has not: it judges what is no more.
-// Everything that comes of a run goes to show; then Watch waits.
-func Watch(ctx context.Context, target Target, o Options, show func(*Report, error)) error {
+// Watch has the target judged, and again whenever one of its files changes, until ctx
+// ends. judge returns what shows the result. A change ends a run that is under way: it
+// judges what is no more, and its result is not shown. Then Watch waits.
+func Watch(ctx context.Context, target Target, judge func(context.Context) (show func())) error {
 	files, err := target.Files()
 	if err != nil {
 		return err
@@ -50,9 +50,9 @@ func Watch(ctx context.Context, target Target, o Options, show func(*Report, err
 				next <- now // else ctx has ended
 			}
 		}()
-		report, err := Run(run, target, o)
+		show := judge(run)
 		if run.Err() == nil {
-			show(report, err)
+			show()
 		}
 		before = <-next
 	}
