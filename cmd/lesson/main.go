@@ -59,8 +59,9 @@ func newRoot() *cobra.Command {
 		Long: `lesson runs the same tiny server in five ways: it reads a request up to an
 empty line, answers "Hello, world!" and closes. What differs is how it waits.
 
-Start with lesson blocking, and read docs/00-start-here.md beside it.`,
-		Example: `  lesson list                       the lessons, step by step
+lesson next shows where to begin, and what comes after that.`,
+		Example: `  lesson next                       the one thing to do now
+  lesson list                       the lessons, step by step
   lesson blocking --trace           step 1, and every system call as it happens
   lesson diff epoll edgetriggered   what edge-triggering changes`,
 		SilenceErrors: true,
@@ -70,7 +71,7 @@ Start with lesson blocking, and read docs/00-start-here.md beside it.`,
 	}
 	root.AddCommand(newLessons()...)
 	root.AddCommand(
-		newList(), newDiff(), newCheck(), newExplore(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
+		newNext(), newList(), newDiff(), newCheck(), newExplore(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
 		newTrace(), newTour(), newQuiz(), newPid(), newVersion(), newMan(),
 	)
 	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked

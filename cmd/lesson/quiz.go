@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/progress"
 	"lesson/internal/report"
 	"lesson/internal/tool/quiz"
 )
@@ -37,9 +38,16 @@ A CHAPTER is a number or a file. Without one, all are asked.`,
 			if list || asJSON {
 				return printList(cmd, quiz.Listing(chapters), asJSON, chapters)
 			}
+			file, err := progress.Default()
+			if err != nil {
+				return cannotRun{err}
+			}
 			session := quiz.Session{
 				In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Shuffle: rand.Shuffle,
 				Width: min(report.Width(cmd.OutOrStdout()), 100),
+				Finished: func(c quiz.Chapter, score quiz.Score) error {
+					return quiz.Remember(file, c.File, score)
+				},
 			}
 			score, err := session.Ask(chapters)
 			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d right\n", score.Right, score.Answered)

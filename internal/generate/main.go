@@ -18,6 +18,7 @@ import (
 
 	"lesson/internal/tool/check"
 	"lesson/internal/tool/exercise"
+	"lesson/internal/tool/next"
 )
 
 func main() {
@@ -80,6 +81,13 @@ func generated(root string) (map[string][]byte, error) {
 	}
 	for _, stage := range check.Stages() {
 		texts[fmt.Sprintf("stage:%d", stage.Number)] = stage.Markdown()
+	}
+	steps, err := next.Steps()
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range steps {
+		texts["now:"+step.Chapter] = next.Markdown(steps, step.Chapter)
 	}
 	counts := map[string]string{
 		"cases":     strconv.Itoa(len(check.Cases())),

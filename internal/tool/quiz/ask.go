@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"lesson/internal/progress"
 	"lesson/internal/report"
 )
 
@@ -19,10 +20,39 @@ type Session struct {
 	Out     io.Writer
 	Width   int                              // columns; 0 is 80
 	Shuffle func(n int, swap func(i, j int)) // mixes the choices; nil leaves them
+	// Finished, when not nil, is called after the last question of a chapter.
+	Finished func(Chapter, Score) error
 }
 
-// A Score is how it went.
-type Score struct{ Right, Answered, Asked int }
+// A Score is how many questions were asked, answered, and answered rightly.
+type Score struct {
+	Right    int `json:"right"`
+	Answered int `json:"answered"`
+	Asked    int `json:"asked"`
+}
+
+// Section is the name of the section of the progress that keeps Scores.
+const Section = "quiz"
+
+// Scores are the last score of each chapter whose questions were asked to the end, by
+// its file.
+type Scores map[string]Score
+
+// Valid reports a score that there cannot be.
+func (s *Scores) Valid() error {
+	for chapter, score := range *s {
+		if score.Right < 0 || score.Right > score.Answered || score.Answered > score.Asked {
+			return fmt.Errorf("%d right of %d of %d in %s", score.Right, score.Answered, score.Asked, chapter)
+		}
+	}
+	return nil
+}
+
+// Remember keeps the score of a chapter.
+func Remember(file progress.File, chapter string, score Score) error {
+	scores := Scores{}
+	return file.Update(Section, &scores, func() { scores[chapter] = score })
+}
 
 // errEnds says that whoever answers has had enough.
 var errEnds = errors.New("no more")
@@ -37,6 +67,7 @@ func (s *Session) Ask(chapters []Chapter) (Score, error) {
 	in := bufio.NewReader(s.In)
 	var score Score
 	for _, c := range chapters {
+		before := score
 		fmt.Fprintf(out, "%s\n", c.Title)
 		for i, q := range c.Questions {
 			fmt.Fprintf(out, "\n%d of %d  ", i+1, len(c.Questions))
@@ -56,6 +87,14 @@ func (s *Session) Ask(chapters []Chapter) (Score, error) {
 			s.explain(out, c, q)
 		}
 		fmt.Fprintln(out)
+		if s.Finished != nil {
+			own := Score{
+				score.Right - before.Right, score.Answered - before.Answered, score.Asked - before.Asked,
+			}
+			if err := s.Finished(c, own); err != nil {
+				return score, errors.Join(err, out.Flush())
+			}
+		}
 	}
 	return score, out.Flush()
 }

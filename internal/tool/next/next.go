@@ -1,0 +1,241 @@
+//go:build linux
+
+// Package next knows the way through the repository, step by step, and where a learner
+// is on it.
+package next
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"lesson/internal/progress"
+	"lesson/internal/report"
+	"lesson/internal/tool/check"
+	"lesson/internal/tool/exercise"
+	"lesson/internal/tool/quiz"
+)
+
+// A Step is one thing to do.
+type Step struct {
+	ID      string `json:"id"`      // "04/read", "04/quiz", "06-one-read-per-edge"
+	Chapter string `json:"chapter"` // its file in the repository
+	Title   string `json:"title"`   // of the chapter
+	Do      string `json:"do"`      // a sentence
+	Command string `json:"command"` // what to type; "" for a step without a command
+	Done    bool   `json:"done"`
+}
+
+// stagesAfter is how many stages of chapter 13 a reader can pass after a chapter. A
+// chapter that is not listed has no part in the reader's own server.
+var stagesAfter = map[string]int{
+	"01-one-client.md":                2,
+	"02-a-loop.md":                    4,
+	"04-level-triggered.md":           7,
+	"07-when-clients-misbehave.md":    9,
+	"08-when-the-machine-runs-out.md": 11,
+	"13-write-your-own.md":            12,
+}
+
+// A Way is the steps of one learner, in their order.
+type Way struct {
+	Steps []Step
+	file  progress.File
+}
+
+// A past is what a learner has done, as the tools keep it.
+type past struct {
+	marked    marks
+	exercises map[string]exercise.Progress
+	scores    quiz.Scores
+	stages    check.StageRecords
+}
+
+// Find returns the way, with what the file says about it.
+func Find(file progress.File) (*Way, error) {
+	p := past{marked: marks{}, scores: quiz.Scores{}, stages: check.StageRecords{}}
+	var err error
+	if p.exercises, err = (exercise.Record{File: file}).All(); err != nil {
+		return nil, err
+	}
+	for name, section := range map[string]progress.Section{
+		section: &p.marked, quiz.Section: &p.scores, check.StageSection: &p.stages,
+	} {
+		if err := file.Read(name, section); err != nil {
+			return nil, err
+		}
+	}
+	steps, err := p.steps()
+	return &Way{Steps: steps, file: file}, err
+}
+
+// Steps returns all steps, none of them done.
+func Steps() ([]Step, error) { return past{}.steps() }
+
+func (p past) steps() ([]Step, error) {
+	gallery, err := exercise.Carried()
+	if err != nil {
+		return nil, err
+	}
+	chapters, err := quiz.Chapters()
+	if err != nil {
+		return nil, err
+	}
+	reached := 0
+	for _, record := range p.stages {
+		reached = max(reached, record.Reached)
+	}
+	var steps []Step
+	for _, c := range chapters {
+		file := path.Base(c.File)
+		number := file[:2]
+		add := func(id, do, command string, done bool) {
+			steps = append(steps, Step{
+				ID: id, Chapter: c.File, Title: c.Title, Do: do, Command: command,
+				Done: done || !p.marked[id].IsZero(),
+			})
+		}
+		add(number+"/read",
+			"Read "+c.File+", and type its commands. Before each of them, say what you expect.",
+			"", false)
+		add(number+"/break",
+			`Make the changes under "Break it" in `+c.File+". Say first what each will do.", "", false)
+		for _, e := range gallery.Exercises {
+			if e.Kind.Chapter == file {
+				add(e.Name, fmt.Sprintf("Fix the server of exercise %d.", e.Number),
+					"lesson exercise start "+e.Name, p.exercises[e.Name].Stage() == exercise.Solved)
+			}
+		}
+		_, answered := p.scores[c.File]
+		add(number+"/quiz", "Answer the chapter's questions.", "lesson quiz "+number, answered)
+		if n := stagesAfter[file]; n > 0 {
+			add(number+"/own",
+				fmt.Sprintf("Bring your own server to stage %d of docs/13-write-your-own.md.", n),
+				fmt.Sprintf("lesson check --stages --to %d -- YOUR SERVER {port}", n), reached >= n)
+		}
+	}
+	return steps, nil
+}
+
+// Markdown returns what a chapter ends with: what there is to do after reading it.
+func Markdown(steps []Step, chapter string) string {
+	var exercises, lines []string
+	for _, s := range steps {
+		if s.Chapter != chapter {
+			continue
+		}
+		switch _, what, _ := strings.Cut(s.ID, "/"); what {
+		case "read", "break":
+		case "":
+			exercises = append(exercises, fmt.Sprintf("[%s](exercises/%s/README.md)", s.ID, s.ID))
+		case "own":
+			lines = append(lines, "- Your own server: `"+s.Command+"` ([chapter 13](13-write-your-own.md)).")
+		default:
+			lines = append(lines, "- "+strings.TrimSuffix(s.Do, ".")+": `"+s.Command+"`.")
+		}
+	}
+	if exercises != nil {
+		lines = append([]string{"- Fix a broken server: " + strings.Join(exercises, ", ") + "."}, lines...)
+	}
+	return "Now do, in this order (`lesson next` keeps count):\n\n" + strings.Join(lines, "\n")
+}
+
+// now returns the place of the first step that is not done, len(w.Steps) when all are.
+func (w *Way) now() int {
+	if i := slices.IndexFunc(w.Steps, func(s Step) bool { return !s.Done }); i >= 0 {
+		return i
+	}
+	return len(w.Steps)
+}
+
+// Next returns the first step that is not done, nil when all are.
+func (w *Way) Next() *Step {
+	if i := w.now(); i < len(w.Steps) {
+		return &w.Steps[i]
+	}
+	return nil
+}
+
+// Print writes where the learner is, and the one thing to do now.
+func (w *Way) Print(out io.Writer) {
+	done := 0
+	for _, s := range w.Steps {
+		if s.Done {
+			done++
+		}
+	}
+	fmt.Fprintf(out, "%d of %d steps done\n\n", done, len(w.Steps))
+	step := w.Next()
+	if step == nil {
+		fmt.Fprintln(out, "You have come to the end. Try other orders of events on your own server:"+
+			" lesson explore FOLDER")
+		return
+	}
+	fmt.Fprintf(out, "%s\n\n", step.Title)
+	const columns = 80
+	for _, line := range report.Wrap(step.Do, columns) {
+		fmt.Fprintln(out, line)
+	}
+	if step.Command != "" {
+		fmt.Fprintf(out, "\n  %s\n", step.Command)
+	}
+	fmt.Fprintln(out, "\nWhen you have done it, or want to skip it: lesson next --done")
+}
+
+// Listing returns all steps as a table.
+func (w *Way) Listing() *report.Table {
+	t := &report.Table{Left: 3}
+	now := w.now()
+	for i, s := range w.Steps {
+		mark := ""
+		switch {
+		case s.Done:
+			mark = "done"
+		case i == now:
+			mark = "now"
+		}
+		t.Rows = append(t.Rows, []string{mark, s.ID, s.Do})
+	}
+	return t
+}
+
+// section is the name of the section with the steps that were marked by hand.
+const section = "next"
+
+// marks is when each step was marked as done.
+type marks map[string]time.Time
+
+// Valid accepts every mark: steps that this program does not know are kept.
+func (*marks) Valid() error { return nil }
+
+// Done marks the next step as done, and finds the one after it.
+func (w *Way) Done() (*Way, error) {
+	step := w.Next()
+	if step == nil {
+		return nil, errors.New("all steps are done; to begin again: lesson next --reset")
+	}
+	marked := marks{}
+	if err := w.file.Update(section, &marked, func() { marked[step.ID] = time.Now() }); err != nil {
+		return nil, err
+	}
+	return Find(w.file)
+}
+
+// Reset forgets the marks, the answered questions and the stages. What was done with the
+// exercises stays: `lesson exercise reset` is for that.
+func (w *Way) Reset() (*Way, error) {
+	marked, scores, stages := marks{}, quiz.Scores{}, check.StageRecords{}
+	err := errors.Join(
+		w.file.Update(section, &marked, func() { clear(marked) }),
+		w.file.Update(quiz.Section, &scores, func() { clear(scores) }),
+		w.file.Update(check.StageSection, &stages, func() { clear(stages) }),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return Find(w.file)
+}
