@@ -27,15 +27,15 @@ func newRace() *cobra.Command {
 	var f raceFlags
 	cmd := &cobra.Command{
 		Use:   "race [--scenario NAME] [--only LESSONS]",
-		Short: "Who waits for whom? The same clients against every lesson at the same time",
-		Long: `Starts every lesson as a process of its own, lets the same clients play the same
-scenario against all of them at the same time, and shows what happened as rows of
-time: one for each client, and below them the server's own, from its trace: in which
-call it stood, and in which line of the source.
+		Short: "Run the same clients against every lesson: which client waits for which?",
+		Long: `Starts every lesson in a process of its own and plays the same scenario against all of
+them at the same time. It prints rows of time: one for each client, and below them the
+server's own row, from its trace: the call in which it was blocked, and the line of
+source.
 
-It takes as long as the scenario does, a few seconds. Ctrl-C ends it and shows what
-has been seen so far. See docs/race.md.`,
-		Example: `  lesson race                                  one is slow, eight are quick
+A race takes as long as the scenario, a few seconds. Ctrl-C ends it and prints what was
+measured so far. See docs/race.md.`,
+		Example: `  lesson race                                  one slow client, eight quick ones
   lesson race --list                           the scenarios
   lesson race --scenario stuck --only loop,epoll
   lesson race --scenario crowd --html crowd.html`,
@@ -44,10 +44,10 @@ has been seen so far. See docs/race.md.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.scenario, "scenario", "slow-client", "what the clients do, by `name`")
+	flags.StringVar(&f.scenario, "scenario", "slow-client", "the `name` of the scenario")
 	flags.StringSliceVar(&f.only, "only", nil, "only these `lessons`, as in: loop,epoll")
-	flags.StringVar(&f.html, "html", "", "also write a page with the timelines to `file`")
-	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	flags.StringVar(&f.html, "html", "", "also write the timelines to `file`, as a page")
+	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios")
 	// Errors are those of a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("scenario", completeScenarios)

@@ -257,7 +257,7 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-	t.Run("until the play is over, though no client reads", func(t *testing.T) {
+	t.Run("until the play is over, although the server does not read", func(t *testing.T) {
 		over := make(chan bool)
 		p, do := on(t, serve(t, func(*net.TCPConn) { <-over }))
 		defer close(over)
@@ -298,7 +298,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 	proof.Must(t, l.Close())
 	p := at(t, addr)
 	if err := p.Do(Act{Client: "c", Do: Connect}); err == nil {
-		t.Error("connected without a server")
+		t.Error("connected without a listener")
 	}
 	if got := c(p); got.How != Unconnected || got.Acts[0].Err == "" {
 		t.Errorf("%+v", got)

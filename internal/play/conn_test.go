@@ -202,7 +202,7 @@ func TestSendingIntoAResetIsOne(t *testing.T) {
 	proof.Must(t, conn.Close())
 	var err error
 	for range 100 { // the reset may come after the first few
-		if err = c.Send([]byte("still there?")); err != nil {
+		if err = c.Send([]byte("is it there?")); err != nil {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -225,7 +225,7 @@ func TestASmallReceiveBufferHoldsTheServerBack(t *testing.T) {
 	proof.Must(t, conn.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
 	sent, err := conn.Write(make([]byte, 1<<20))
 	if err == nil {
-		t.Errorf("the server sent %d bytes that no client read", sent)
+		t.Errorf("the server sent %d bytes that were not read", sent)
 	}
 }
 

@@ -30,10 +30,10 @@ const ms = time.Millisecond
 
 func slowClient() Scenario {
 	s := Scenario{
-		Name: "slow-client", Title: "one is slow, eight are quick",
-		Question: "Who waits for the slow one?",
-		Text: "slow sends half of its request and the rest two seconds later." +
-			" Eight others come meanwhile and ask at once.",
+		Name: "slow-client", Title: "one slow client and eight quick ones",
+		Question: "Which clients wait for the slow one?",
+		Text: "slow sends half of its request, and the rest two seconds later." +
+			" Meanwhile eight other clients connect and send their requests at once.",
 		Chapter: "docs/02-a-loop.md",
 		Lasts:   5 * time.Second,
 	}
@@ -47,9 +47,9 @@ func slowClient() Scenario {
 
 func crowd() Scenario {
 	s := Scenario{
-		Name: "crowd", Title: "a hundred at once",
-		Question: "How many at a time, and how long does the last one wait?",
-		Text:     "A hundred clients connect. Then all of them ask, at the same moment.",
+		Name: "crowd", Title: "a hundred clients at once",
+		Question: "How many are served at a time, and how long does the last one wait?",
+		Text:     "A hundred clients connect. Then all of them send a request at the same moment.",
 		Chapter:  "docs/04-level-triggered.md",
 		Lasts:    5 * time.Second,
 	}
@@ -63,10 +63,10 @@ func crowd() Scenario {
 
 func halfRequests() Scenario {
 	s := Scenario{
-		Name: "half-requests", Title: "thirty halves, and three who are in a hurry",
-		Question: "What does a request that is not finished cost the others?",
-		Text: "Thirty clients send half of a request and the rest two seconds later." +
-			" Three quick ones come in between.",
+		Name: "half-requests", Title: "thirty half requests and three quick clients",
+		Question: "What does an unfinished request cost the other clients?",
+		Text: "Thirty clients send half of a request, and the rest two seconds later." +
+			" Three quick clients connect in between.",
 		Chapter: "docs/03-a-goroutine-each.md",
 		Lasts:   5 * time.Second,
 	}
@@ -83,11 +83,11 @@ func halfRequests() Scenario {
 func slowReader() Scenario {
 	s := Scenario{
 		Name: "slow-reader", Title: "two clients that do not read their answer",
-		Question: "The answer is on its way. Is the server done with the client?",
-		Text: "The answer has 114 bytes and always fits into the send buffer, so no client can" +
-			" read so slowly that send blocks. But while a client neither reads nor closes, the server" +
-			" is not done with it: it waits for end of file, for at most a second (lingering close). Two" +
-			" such clients come first. They begin to read after two and a half seconds, a byte at a time.",
+		Question: "The answer is sent. Is the server done with the client?",
+		Text: "The answer has 114 bytes and always fits into the send buffer, so send never blocks," +
+			" however slowly the client reads. But the server waits for the client to close, for at" +
+			" most a second (lingering close). Two clients connect first that neither read nor close;" +
+			" they begin to read after two and a half seconds, one byte at a time.",
 		Chapter: "docs/02-a-loop.md",
 		Lasts:   6 * time.Second,
 	}
@@ -103,9 +103,10 @@ func slowReader() Scenario {
 func burst() Scenario {
 	s := Scenario{
 		Name: "burst", Title: "two hundred connections in one edge",
-		Question: "epoll reports them once. Are all of them served?",
-		Text: "The server is stopped (SIGSTOP) while two hundred clients connect and ask. When it goes" +
-			" on, it finds all of them in its accept queue: for an edge-triggered server, one event.",
+		Question: "The kernel reports them once. Are all of them served?",
+		Text: "The server is stopped (SIGSTOP) while two hundred clients connect and send their" +
+			" requests. When it continues, all of them are in its accept queue: for an edge-triggered" +
+			" server, one event.",
 		Chapter: "docs/05-edge-triggered.md",
 		Lasts:   8 * time.Second,
 		Frozen:  400 * ms,
@@ -117,10 +118,10 @@ func burst() Scenario {
 func flooder() Scenario {
 	s := Scenario{
 		Name: "flooder", Title: "two clients that never stop sending",
-		Question: "Does any other client get a turn?",
+		Question: "Are the other clients served?",
 		Text: "Two clients send 4 KiB every two milliseconds, without end and without an empty line." +
-			" The server refuses what is over 8 KiB (431), and takes up to a mebibyte more, so that the" +
-			" refusal arrives. Eight quick ones come meanwhile.",
+			" The server refuses more than 8 KiB (431), and then discards up to a mebibyte, so that" +
+			" the refusal arrives. Meanwhile eight quick clients connect.",
 		Chapter: "docs/05-edge-triggered.md",
 		Lasts:   5 * time.Second,
 	}
@@ -135,10 +136,10 @@ func flooder() Scenario {
 
 func stuck() Scenario {
 	s := Scenario{
-		Name: "stuck", Title: "one never finishes",
-		Question: "Who is served at all?",
-		Text: "stuck sends half of its request and then nothing more. Eight others come, and give" +
-			" up after three seconds.",
+		Name: "stuck", Title: "one client that never finishes",
+		Question: "Which clients are served at all?",
+		Text: "stuck sends half of its request, and then nothing more. Eight other clients connect," +
+			" and give up after three seconds.",
 		Chapter: "docs/02-a-loop.md",
 		Lasts:   3 * time.Second,
 	}
@@ -151,10 +152,10 @@ func stuck() Scenario {
 func twoWrites() Scenario {
 	s := Scenario{
 		Name: "two-writes-one-edge", Title: "two pieces that arrive together",
-		Question: "One event, more bytes than a buffer holds. Are all of them read?",
+		Question: "One event, and more bytes than the buffer holds. Are all of them read?",
 		Text: "The server is stopped (SIGSTOP) while each of four clients sends a request of 1,036" +
-			" bytes in two pieces, 1,024 and 12. When it goes on, there is one event for both. Who" +
-			" reads 1,024 bytes once per event, edge-triggered, is never told of the last 12.",
+			" bytes in two pieces, 1,024 and 12. When it continues, there is one event for both." +
+			" A server that reads 1,024 bytes once for each edge never reads the last 12.",
 		Chapter: "docs/05-edge-triggered.md",
 		Lasts:   3 * time.Second,
 		Frozen:  200 * ms,

@@ -44,7 +44,7 @@ type Client struct {
 
 // The roles. Clients of one role are alike.
 const (
-	Slow    = "slow"    // lets the server wait, and ends
+	Slow    = "slow"    // lets the server wait, and finishes
 	Stuck   = "stuck"   // lets the server wait forever
 	Quick   = "quick"   // connects, asks and reads, without a pause
 	Flooder = "flooder" // sends for as long as the server takes it

@@ -11,7 +11,7 @@ import (
 	"lesson/internal/report"
 )
 
-// mostPageRows is how many clients a picture shows before it folds.
+// mostPageRows is the number of clients that a picture shows before it folds.
 const mostPageRows = 40
 
 // kinds is the phases as a picture has them.
@@ -22,14 +22,14 @@ var kinds = []report.Kind{
 	{Name: string(Waiting), Legend: "accepted, waiting", Pattern: report.Dotted},
 	{Name: string(Unserved), Pattern: report.Hatched},
 	{Name: string(Served), Pattern: report.Solid},
-	{Name: "accept4", Legend: "the server stands in accept4", Pattern: report.Outline},
+	{Name: "accept4", Legend: "the server is blocked in accept4", Pattern: report.Outline},
 	{Name: "epoll_wait", Legend: "in epoll_wait", Pattern: report.Outline},
 	{Name: "read", Legend: "in read", Pattern: report.Hatched},
 	{Name: string(Stopped), Pattern: report.Outline},
-	{Name: atWork, Legend: "the server is at work", Pattern: report.Solid},
+	{Name: atWork, Legend: "the server runs", Pattern: report.Solid},
 }
 
-// atWork is calls that return at once, and what lies between them.
+// atWork stands for calls that return at once, and the time between them.
 const atWork = "at work"
 
 // WritePage writes the report as one page of HTML. The error is that of w.
@@ -71,7 +71,7 @@ func (r *Report) section(s *Server) report.Section {
 	}
 	if s.Untraced {
 		section.Text = append(section.Text,
-			"It has no row of its own: package net makes its calls, out of sight of its trace.")
+			"It has no row for the server: package net makes its system calls; the trace cannot show them.")
 	}
 	group := report.Group{Name: s.Name, Note: s.Command}
 	for _, row := range shown {
@@ -94,8 +94,8 @@ func (r *Report) section(s *Server) report.Section {
 	return section
 }
 
-// kindsUsed is the kinds that occur anywhere in the report, so that each means the
-// same in all pictures.
+// kindsUsed returns the kinds that occur anywhere in the report, so that each means
+// the same in all pictures.
 func (r *Report) kindsUsed() []report.Kind {
 	used := map[string]bool{}
 	for _, s := range r.Servers {
@@ -119,11 +119,12 @@ func (r *Report) kindsUsed() []report.Kind {
 	return all
 }
 
-// parts is into how many parts of time a server's row is cut in a picture: what is
-// shorter is drawn as work, so that a crowd does not become thousands of boxes.
+// parts is the number of parts of time in a server's row of a picture. A shorter wait
+// is drawn as work, so that a crowd does not become thousands of boxes.
 const parts = 400
 
-// lane is a server's row in a picture: what it stood in, and between that, work.
+// lane returns a server's row in a picture: the calls in which it was blocked, and work
+// in between.
 func (r *Report) lane(l Lane) report.Lane {
 	out := report.Lane{Name: l.Name, Tall: true}
 	var work *report.Span

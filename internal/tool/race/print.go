@@ -13,7 +13,7 @@ import (
 	"lesson/internal/report"
 )
 
-// PrintOptions say how a report looks on a terminal.
+// PrintOptions describe how a report looks on a terminal.
 type PrintOptions struct {
 	Colour bool
 	Width  int // columns; 0 is 80
@@ -26,7 +26,7 @@ const (
 	indent    = "  "
 )
 
-// A glyph is how a phase looks: a character that tells it without its colour.
+// A glyph is how a phase looks: a character that is clear without its colour.
 type glyph struct {
 	phase  Phase
 	symbol rune
@@ -41,12 +41,12 @@ var clientGlyphs = []glyph{
 	{Unserved, '▓', report.Yellow, "waiting"},
 	{Queued, '░', report.Yellow, "waiting in the accept queue"},
 	{Connecting, '-', report.Dim, "connecting"},
-	{Own, '·', report.Dim, "has not asked, or does not read yet"},
+	{Own, '·', report.Dim, "has not sent its request, or does not read yet"},
 }
 
-// The server's: where it stood for the whole of a cell.
+// The server's: the call in which it was blocked for the whole of a cell.
 var serverGlyphs = []glyph{
-	{"accept4", 'a', report.Cyan, "stands in accept4"},
+	{"accept4", 'a', report.Cyan, "blocked in accept4"},
 	{"read", 'r', report.Red, "in read"},
 	{"send", 's', report.Red, "in send"},
 	{"epoll_wait", 'e', report.Cyan, "in epoll_wait"},
@@ -141,10 +141,10 @@ func (p printer) legend(r *Report) {
 	p.glyphs("clients  ", clientGlyphs, used)
 	p.glyphs("server   ", serverGlyphs, used)
 	if threads {
-		p.text("         ", "1 to 9, +  so many threads stand in read")
+		p.text("         ", "1 to 9, +  number of threads blocked in read")
 	}
 	if folds {
-		p.text("         ", "▁ to █  in the row of many: which part of them waits")
+		p.text("         ", "▁ to █  in a row of many clients: the share that waits")
 	}
 }
 
@@ -203,13 +203,13 @@ func (p printer) cell(i int) (from, to time.Duration) {
 	return p.until * time.Duration(i) / n, p.until * time.Duration(i+1) / n
 }
 
-// within says whether a part of the span lies in the cell; one that is too short
+// within reports whether a part of the span lies in the cell; one that is too short
 // to have a length lies in the cell in which it begins.
 func (s Span) within(from, to time.Duration) bool {
 	return s.From < to && s.To > from || s.From == s.To && from <= s.From && s.From < to
 }
 
-// client is a client's row: in each cell what wins there.
+// client returns a client's row: for each cell, the latest phase in it.
 func (p printer) client(spans []Span) string {
 	var out strings.Builder
 	for i := range p.cells {
@@ -234,8 +234,8 @@ func (p printer) put(out *strings.Builder, glyphs []glyph, i int) {
 	out.WriteString(p.coloured(glyphs[i].colour, string(glyphs[i].symbol)))
 }
 
-// lane is a server's row: where it stood in one call for the whole of a cell, that
-// call; where it made several, that.
+// lane returns a server's row: for each cell, the call in which the server was blocked
+// for the whole of it, or the symbol for several calls.
 func (p printer) lane(l Lane, lasted time.Duration) string {
 	var out strings.Builder
 	for i := range p.cells {
@@ -277,7 +277,7 @@ func digit(n int) rune {
 	return rune('0' + n)
 }
 
-// share is which part of many clients waits, from an eighth to all.
+// share returns the row of many clients: the share of them that waits, in eighths.
 func (p printer) share(rows []Row, lasted time.Duration) string {
 	bars := []rune("▁▂▃▄▅▆▇█")
 	var out strings.Builder
@@ -357,10 +357,10 @@ func tick(at, until time.Duration) string {
 	return fmt.Sprintf("%g µs", float64(at)/1e3)
 }
 
-// mostPlaces is how many lines of source are listed.
+// mostPlaces is the number of lines of source that are listed.
 const mostPlaces = 3
 
-// places lists the lines where the server stood, those that matter.
+// places lists the lines of source in which the server was blocked longest.
 func (p printer) places(s *Server) {
 	for i, place := range s.Stood {
 		lead := indent + strings.Repeat(" ", p.names+1)
@@ -395,11 +395,11 @@ func forWhom(place Place) string {
 	return ", for " + list(place.For, most)
 }
 
-// mostRows is how many clients a terminal shows before it folds.
+// mostRows is the number of clients that a terminal shows before it folds.
 const mostRows = 12
 
-// fold chooses the clients to show, in their order: those who are not quick, a few
-// of them, and of the quick ones the slowest and the fastest.
+// fold chooses the clients to show, in their order: a few of those that are not quick,
+// and the slowest and the fastest of the quick ones.
 func fold(rows []Row, most int) (shown, folded []Row) {
 	if len(rows) <= most {
 		return rows, nil
@@ -440,7 +440,7 @@ func more(folded []Row) string {
 	return fmt.Sprintf("%d more", len(folded))
 }
 
-// distribution is how long those who are not shown have waited.
+// distribution describes how long the clients waited that are not shown.
 func distribution(folded []Row) string {
 	var waits []time.Duration
 	for _, r := range folded {
@@ -449,15 +449,15 @@ func distribution(folded []Row) string {
 		}
 	}
 	if len(waits) == 0 {
-		return more(folded) + ": none of them has asked."
+		return more(folded) + ": none of them sent a request."
 	}
 	slices.Sort(waits)
 	last := len(waits) - 1
-	return fmt.Sprintf("%s: waited %s; half of them at most %s, nine in ten at most %s.",
+	return fmt.Sprintf("%s: waited %s; half of them at most %s, 90 %% at most %s.",
 		more(folded), span(waits[0], waits[last]), length(waits[last/2]), length(waits[last*9/10]))
 }
 
-// note is what stands behind a client's row.
+// note returns the text behind a client's row.
 func note(r Row) string {
 	switch r.How {
 	case play.Answered:

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package race shows who waits for whom: the same clients against every lesson at
-// the same time, each lesson a process of its own, and what happened as rows of time:
-// one for each client, seen from the client, and below them the server's own, from
-// its trace.
+// Package race shows which client waits for which. It runs the same clients against
+// every lesson at the same time, each lesson in a process of its own, and prints rows of
+// time: one for each client, as the client sees it, and below them the server's own,
+// from its trace.
 package race
 
 import (
@@ -28,8 +28,8 @@ func Listing() *report.Table {
 type Options struct {
 	Scenario play.Scenario
 	Only     []string // names of lessons; none is all
-	// Progress, when not nil, is told now and then how long the play has lasted
-	// and how many servers are done with it. Calls do not overlap.
+	// Progress, when not nil, is called from time to time with how long the play has
+	// lasted and how many servers are done with it. Calls do not overlap.
 	Progress func(lasted time.Duration, done, all int)
 }
 
@@ -48,17 +48,17 @@ type Server struct {
 	Title   string `json:"title"`
 	Command string `json:"command"`
 	Chapter string `json:"chapter"`
-	// Untraced says that package net makes its calls, out of sight: Lanes and
-	// Stood are empty.
+	// Untraced is set when package net makes the server's calls and no trace shows
+	// them: Lanes and Stood are empty.
 	Untraced bool          `json:"untraced,omitempty"`
 	Lasted   time.Duration `json:"lasted"`
-	// Frozen is until when it was stopped, by SIGSTOP.
+	// Frozen is the time until which it was stopped by SIGSTOP.
 	Frozen time.Duration `json:"frozen,omitempty"`
-	Ended  bool          `json:"ended,omitempty"` // it had ended by itself: nobody listens there
+	Ended  bool          `json:"ended,omitempty"` // it had exited: nothing listens there
 	Rows   []Row         `json:"clients"`
 	Lanes  []Lane        `json:"lanes,omitempty"`
 	Stood  []Place       `json:"stood,omitempty"` // the longest first
-	// Kept is who had to wait while the server stood still for another.
+	// Kept lists the clients that waited while the server was blocked on another.
 	Kept     []Kept `json:"kept,omitempty"`
 	Sentence string `json:"sentence"`
 }
@@ -79,7 +79,7 @@ type Lane struct {
 	Spans []Span `json:"spans"`
 }
 
-// A Span is a time in which one thing went on.
+// A Span is a time in which one thing happened.
 type Span struct {
 	From time.Duration `json:"from"`
 	To   time.Duration `json:"to"`
@@ -91,17 +91,17 @@ type Span struct {
 	Err  string        `json:"error,omitempty"` // "EAGAIN"
 }
 
-// A Phase is what goes on in a Span.
+// A Phase is what happens in a Span.
 type Phase string
 
 // The phases of a client. A server's are names of system calls, and these below.
 const (
 	Connecting Phase = "connecting"
-	Own        Phase = "its own time" // it has not asked yet, or does not read yet
+	Own        Phase = "its own time" // it has not sent its request, or does not read yet
 	Queued     Phase = "in the accept queue"
 	Waiting    Phase = "waiting, accepted"
 	Served     Phase = "reading the answer"
-	Unserved   Phase = "waiting" // and where, the server does not tell
+	Unserved   Phase = "waiting" // and where is not known
 )
 
 // The phases of a server besides its system calls.
@@ -110,7 +110,7 @@ const (
 	Stopped Phase = "stopped by SIGSTOP"
 )
 
-// A Place is a line of source, and how long the server stood there.
+// A Place is a line of source, and how long the server was blocked there.
 type Place struct {
 	Call  string        `json:"call"`
 	At    string        `json:"at"`
@@ -119,11 +119,11 @@ type Place struct {
 	Calls int           `json:"calls"`
 }
 
-// Kept is one client that waited while the server stood still for another.
+// Kept is one client that waited while the server was blocked on another.
 type Kept struct {
 	Client string        `json:"client"`
-	By     []string      `json:"by"`     // for whom, the longest first
-	Call   string        `json:"call"`   // in which the server stood longest: "read"
+	By     []string      `json:"by"`     // the clients that it waited for, the longest first
+	Call   string        `json:"call"`   // in which the server was blocked longest: "read"
 	At     string        `json:"at"`     // and where
 	Waited time.Duration `json:"waited"` // in all
 }

@@ -158,11 +158,11 @@ func (r *runner) play(ctx context.Context, s play.Scenario) {
 		close(over)
 		thawing.Wait()
 	}
-	r.ended = r.hasEnded() // before Close lets it come to an end
+	r.ended = r.hasEnded() // before Close ends it
 }
 
-// hasEnded says whether the server has ended by itself: nobody listens there any
-// more. Its process may take a moment longer.
+// hasEnded reports whether the server has exited by itself: no socket listens at its
+// address. The process may take a moment longer.
 func (r *runner) hasEnded() bool {
 	if r.server.Ended() {
 		return true
@@ -171,9 +171,9 @@ func (r *runner) hasEnded() bool {
 	return err == nil && len(listeners) == 0
 }
 
-// freeze stops the server and returns when all of it stands.
+// freeze stops the server, and returns when all of its threads are stopped.
 func (r *runner) freeze(ctx context.Context) {
-	_ = r.server.Signal(unix.SIGSTOP) // one that is gone will be found out
+	_ = r.server.Signal(unix.SIGSTOP) // if it has gone, Stopped fails
 	for ctx.Err() == nil {
 		if stopped, err := r.server.Stopped(); stopped || err != nil {
 			return
@@ -182,12 +182,12 @@ func (r *runner) freeze(ctx context.Context) {
 	}
 }
 
-// lateThaw is how much later than its scenario says a server goes on, at the most.
+// lateThaw bounds how much later than in the scenario a server continues.
 const lateThaw = 2 * time.Second
 
-// thaw lets the server go on when its time has come and everybody has done what
-// the scenario has for them until then: on a busy machine, that can be later, and
-// where the accept queue is short, some cannot before.
+// thaw lets the server continue when its time has come and every client has made its
+// acts until then: on a busy machine this can be later, and with a short accept queue
+// some clients cannot before.
 func (r *runner) thaw(s play.Scenario, clients *play.Clients, over <-chan struct{}) {
 	due := 0
 	for _, a := range s.Acts {

@@ -13,7 +13,7 @@ import (
 	"lesson/internal/report"
 )
 
-// sentence says what happened at a server, from what was seen and nothing else.
+// sentence describes what happened at a server, using only what was measured.
 func (v *view) sentence(s *Server) string {
 	said := []string{v.ends(s)}
 	if text := keptSentence(s); text != "" {
@@ -28,9 +28,9 @@ func (v *view) sentence(s *Server) string {
 	return strings.Join(said, " ")
 }
 
-// ends counts how the clients have ended.
+// ends counts how the clients ended.
 func (v *view) ends(s *Server) string {
-	var asked, answered, late []Row // late: who had asked and got no answer
+	var asked, answered, late []Row // late: asked, and got no answer
 	other := map[play.Outcome]int{}
 	for i, c := range v.record.Clients {
 		r := s.Rows[i]
@@ -46,13 +46,14 @@ func (v *view) ends(s *Server) string {
 	var parts []string
 	switch {
 	case len(asked) == 0:
-		parts = append(parts, "nobody asked")
+		parts = append(parts, "no client sent a request")
 	case len(late) == 0:
 		parts = append(parts, fmt.Sprintf("%s answered", all(len(answered))))
 	default:
-		number := fmt.Sprintf("%d of %d who asked %s", len(answered), len(asked), was(len(answered)))
+		number := fmt.Sprintf("%d of the %d clients that sent a request %s",
+			len(answered), len(asked), was(len(answered)))
 		if len(answered) == 0 {
-			number = fmt.Sprintf("none of the %d who asked was", len(asked))
+			number = fmt.Sprintf("none of the %d clients that sent a request was", len(asked))
 		}
 		parts = append(parts, number+" answered")
 		for _, how := range []play.Outcome{
@@ -77,13 +78,14 @@ func (v *view) ends(s *Server) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, ending(how, n)))
 		}
 	}
+	text := capital(strings.Join(parts, ", "))
 	if s.Ended {
-		parts = append(parts, "the server had ended by itself")
+		text += "; the server had exited"
 	}
-	return capital(strings.Join(parts, ", ")) + "."
+	return text + "."
 }
 
-// ending is an Outcome as the end of a sentence about n clients.
+// ending returns an Outcome as the end of a sentence about n clients.
 func ending(how play.Outcome, n int) string {
 	switch how {
 	case play.GaveUp:
@@ -97,20 +99,21 @@ func ending(how play.Outcome, n int) string {
 	case play.TooLarge:
 		return was(n) + " refused: 431"
 	case play.Unconnected:
-		return "found nobody listening"
+		return "found no listener"
 	case play.Open:
 		return "never finished a request"
 	}
 	return string(how)
 }
 
-// keptSentence says who waited for whom: a part for each who was waited for.
+// keptSentence describes which clients waited for which, a part for each call in which
+// the server was blocked.
 func keptSentence(s *Server) string {
 	if s.Untraced {
 		return ""
 	}
 	if len(s.Kept) == 0 {
-		return "It never stood still for one client while another waited."
+		return "The server was never blocked on one client while another waited."
 	}
 	type cause struct{ call, at string }
 	var order []cause
@@ -148,14 +151,14 @@ func keptSentence(s *Server) string {
 			whose = "their connections"
 		}
 		parts = append(parts, fmt.Sprintf(
-			"%s waited %s for %s: the server stood in %s of %s, at %s.",
+			"%s waited %s for %s: the server was blocked in %s on %s, at %s.",
 			report.Plural(n, "client", "clients"), span(least, most), list(by, 3), c.call, whose, c.at))
 	}
 	return strings.Join(parts, " ")
 }
 
-// meanwhile counts who was answered while somebody else had not finished: what a
-// server that serves one after the other cannot do.
+// meanwhile counts the quick clients that were answered before the others finished: a
+// server that serves one client after the other cannot do that.
 func (v *view) meanwhile(s *Server) string {
 	quick, during := 0, 0
 	for _, c := range v.record.Clients {
@@ -180,17 +183,17 @@ func (v *view) meanwhile(s *Server) string {
 	if slow == 1 {
 		who = v.notQuick()
 	}
-	number := fmt.Sprintf("%d of the %d quick ones %s", during, quick, was(during))
+	number := fmt.Sprintf("%d of the %d quick clients %s", during, quick, was(during))
 	switch during {
 	case 0:
-		return fmt.Sprintf("None of the %d quick ones was answered before %s had come to an end.", quick, who)
+		return fmt.Sprintf("None of the %d quick clients was answered before %s finished.", quick, who)
 	case quick:
-		number = fmt.Sprintf("All %d quick ones were", quick)
+		number = fmt.Sprintf("All %d quick clients were", quick)
 	}
-	return fmt.Sprintf("%s answered while %s had not come to an end.", number, who)
+	return fmt.Sprintf("%s answered before %s finished.", number, who)
 }
 
-// notQuick is the name of the first client that is not quick.
+// notQuick returns the name of the first client that is not quick.
 func (v *view) notQuick() string {
 	for _, c := range v.record.Clients {
 		if c.Role != play.Quick {
@@ -200,8 +203,8 @@ func (v *view) notQuick() string {
 	return ""
 }
 
-// busyWithout says whether c was answered before every client that is not quick had
-// its own answer, or end.
+// busyWithout reports whether c was answered before any client that is not quick had
+// its own answer, or ended.
 func (v *view) busyWithout(c play.Seen) bool {
 	for _, o := range v.record.Clients {
 		if o.Role == play.Quick || o.Connected == 0 {
@@ -221,13 +224,14 @@ func (v *view) busyWithout(c play.Seen) bool {
 	return true
 }
 
-// many is how many clients make a crowd, of which the sentence tells how it was let in.
+// many is the least number of clients for which the sentence describes how they were
+// accepted.
 const many = 20
 
-// how says what the trace tells of the server's way of working.
+// how describes what the trace shows of the server's way of working.
 func (v *view) how(s *Server) string {
 	if s.Untraced {
-		return "Package net makes this server's calls, out of sight of its trace."
+		return "Package net makes this server's system calls; the trace cannot show them."
 	}
 	var parts []string
 	threads := 0
@@ -237,7 +241,7 @@ func (v *view) how(s *Server) string {
 		}
 	}
 	if threads > 0 {
-		parts = append(parts, fmt.Sprintf("Up to %s stood in read at the same time.",
+		parts = append(parts, fmt.Sprintf("Up to %s were blocked in read at the same time.",
 			report.Plural(threads, "thread", "threads")))
 	}
 	if len(v.record.Clients) >= many && len(v.accepted) > 0 {
@@ -254,11 +258,11 @@ func (v *view) how(s *Server) string {
 func all(n int) string {
 	switch n {
 	case 1:
-		return "the one who asked was"
+		return "the one client that sent a request was"
 	case 2:
-		return "both who asked were"
+		return "both clients that sent a request were"
 	}
-	return fmt.Sprintf("all %d who asked were", n)
+	return fmt.Sprintf("all %d clients that sent a request were", n)
 }
 
 func was(n int) string {
@@ -278,7 +282,7 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// list is names as in a sentence, the first few of them.
+// list returns the first few names as in a sentence.
 func list(names []string, most int) string {
 	if len(names) > most+1 {
 		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), len(names)-most)
@@ -288,7 +292,7 @@ func list(names []string, most int) string {
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// span is two times as in "1.7 to 1.9 s", or one when they look the same.
+// span formats two times, as in "1.7 to 1.9 s", or one when they look the same.
 func span(least, most time.Duration) string {
 	a, b := length(least), length(most)
 	if a == b {
@@ -301,7 +305,7 @@ func span(least, most time.Duration) string {
 	return a + " to " + b
 }
 
-// length is a time as people say it, to two or three digits.
+// length formats a time with two or three digits.
 func length(d time.Duration) string {
 	switch {
 	case d >= 995*time.Millisecond:

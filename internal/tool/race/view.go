@@ -96,9 +96,9 @@ func newView(
 	return v
 }
 
-// wait is when a client wanted its answer, and when it began to come, or the
-// client ended. One that reads much later than it has asked wants it only then; and
-// nobody waits for a server that we have stopped.
+// wait returns when a client wanted its answer, and when the answer began to arrive or
+// the client ended. A client that reads much later than it asked wants its answer only
+// then. Time in which the server was stopped does not count.
 func (v *view) wait(c play.Seen) (from, to time.Duration, waits bool) {
 	if c.Asked == 0 {
 		return 0, 0, false
@@ -188,8 +188,8 @@ func (v *view) concurrent() bool {
 	return false
 }
 
-// lanes is the server's side: one lane, or, where several threads make calls at
-// the same time, one for the thread that accepts and one for all others.
+// lanes returns the server's side: one lane, or, if several threads make calls at the
+// same time, one for the thread that accepts and one for all others.
 func (v *view) lanes() []Lane {
 	if !v.traced {
 		return nil
@@ -252,8 +252,8 @@ func returned(c call) string {
 	return ""
 }
 
-// atTheSameTime is how many threads stand in read, over time, and in which line
-// most of them do.
+// atTheSameTime returns how many threads are blocked in read, over time, and the line
+// in which most of them are.
 func atTheSameTime(calls []call) []Span {
 	type change struct {
 		when time.Duration
@@ -266,7 +266,7 @@ func atTheSameTime(calls []call) []Span {
 			changes = append(changes, change{c.from, 1, c.at()}, change{c.to, -1, c.at()})
 		}
 	}
-	// At one moment, first those who leave.
+	// At one moment, calls that return come first.
 	slices.SortFunc(changes, func(a, b change) int {
 		return cmp.Or(cmp.Compare(a.when, b.when), cmp.Compare(a.by, b.by))
 	})
@@ -323,7 +323,7 @@ func (v *view) stood() []Place {
 	return all
 }
 
-// most is the clients that make up that much of a time, the longest first.
+// most returns the clients that make up that much of a time, the longest first.
 func most(of map[string]time.Duration, much time.Duration) []string {
 	var names []string
 	for who := range of {
@@ -341,11 +341,11 @@ func most(of map[string]time.Duration, much time.Duration) []string {
 	return names
 }
 
-// standsFor is the reads in which the whole server stood still until one client
-// did something, or its time ran out. That is judged by what came before what, and
-// not by how long it took: on a busy machine, any call can take long.
+// standsFor returns the reads in which the whole server was blocked until one client
+// did something, or its time ran out. This is judged by the order of events, and not by
+// how long a call took: on a busy machine, any call can take long.
 func (v *view) standsFor() []call {
-	bounded := map[string]bool{} // clients for whose bytes a read waits a time at most: blocking
+	bounded := map[string]bool{} // clients whose reads have a timeout: blocking
 	var stands []call
 	for _, c := range v.calls {
 		if c.Name == "setsockopt" && strings.Contains(c.Args, "SO_RCVTIMEO") {
@@ -362,8 +362,8 @@ func (v *view) standsFor() []call {
 	return stands
 }
 
-// actsWithin says whether the client that the call is about began something, after
-// the call was entered and before it was left, that can end a read.
+// actsWithin reports whether the client of the call began something that can end a
+// read, after the call was entered and before it returned.
 func (v *view) actsWithin(c call) bool {
 	for _, client := range v.record.Clients {
 		if client.Name != c.who {
@@ -391,8 +391,8 @@ func (v *view) actsWithin(c call) bool {
 	return false
 }
 
-// kept is who waited while the server stood still for somebody else: for more than
-// half of the wait, so that it was that and nothing else.
+// kept returns the clients that waited while the server was blocked on another one for
+// more than half of the wait, so that this was the reason.
 func (v *view) kept() []Kept {
 	stands := v.standsFor()
 	var all []Kept
@@ -424,8 +424,8 @@ func (v *view) kept() []Kept {
 	return all
 }
 
-// mostAccepted is how many connections the server had accepted and not closed, at
-// the most, at the same time.
+// mostAccepted returns the largest number of connections that were accepted and not
+// closed at the same time.
 func (v *view) mostAccepted() int {
 	most := 0
 	for _, at := range v.accepted {
@@ -441,8 +441,8 @@ func (v *view) mostAccepted() int {
 	return most
 }
 
-// reports is how often epoll_wait has reported the listener, and how many
-// connections were accepted.
+// reports returns how often epoll_wait reported the listener, and how many connections
+// were accepted.
 func (v *view) reports() (events, accepts int) {
 	listener := -1
 	for _, c := range v.calls {

@@ -26,8 +26,8 @@ func address(n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(40000+n))
 }
 
-// made is a play that has been made up: one client who is slow until slow, others
-// who come at 100 ms and are answered at answered.
+// made returns an invented play: one client that is slow until slow, and others that
+// connect at 100 ms and are answered at answered.
 func made(quick int, slow, answered time.Duration) play.Record {
 	r := play.Record{Began: began, Lasted: max(slow, answered) + 2*ms}
 	add := func(name, role string, at, asked, first time.Duration, acts ...play.Done) {
@@ -88,7 +88,7 @@ func args(text string) func(*trace.Event) {
 	return func(e *trace.Event) { e.Args = text }
 }
 
-// oneAfterTheOther is the trace of a loop that serves slow and then the quick ones.
+// oneAfterTheOther returns the trace of a loop that serves slow and then the quick ones.
 func oneAfterTheOther(quick int, slow time.Duration) events {
 	var l events
 	l.call("accept4", 0, -time.Hour, ms)
@@ -115,7 +115,7 @@ func seenAt(name string, record play.Record, log events) Server {
 	return s
 }
 
-// Who waits for whom is judged by what came before what.
+// Which client waits for which is judged by the order of events.
 func TestWhoIsKeptWaiting(t *testing.T) {
 	const slow = 2 * time.Second
 	loop := oneAfterTheOther(3, slow)
@@ -125,12 +125,12 @@ func TestWhoIsKeptWaiting(t *testing.T) {
 		events func() events
 		want   int
 	}{
-		{"a loop stands in read until the slow one sends", made(3, slow, slow+ms),
+		{"a loop is blocked in read until the slow client sends", made(3, slow, slow+ms),
 			func() events { return loop }, 3},
-		{"nobody waits when all were answered before", made(3, slow, 103*ms), func() events {
+		{"no client waits when all were answered before", made(3, slow, 103*ms), func() events {
 			return early(slow)
 		}, 0},
-		{"somebody else accepts meanwhile", made(3, slow, slow+ms), func() events {
+		{"another thread accepts meanwhile", made(3, slow, slow+ms), func() events {
 			l := slices.Clone(loop)
 			l.call("accept4", -1, 4*ms, slow-ms)
 			return l
@@ -212,12 +212,12 @@ func TestSentences(t *testing.T) {
 		want   string
 	}{
 		{seenAt("loop", made(3, slow, slow+ms), oneAfterTheOther(3, slow)),
-			"All 4 who asked were answered. 3 clients waited 1.90 s for slow: the server stood in read" +
-				" of its connection, at blocking/once.go:110. None of the 3 quick ones was answered" +
-				" before slow had come to an end."},
+			"All 4 clients that sent a request were answered. 3 clients waited 1.90 s for slow: the" +
+				" server was blocked in read on its connection, at blocking/once.go:110. None of the 3" +
+				" quick clients was answered before slow finished."},
 		{seenAt("loop", made(3, slow, 103*ms), early(slow)),
-			"All 4 who asked were answered. It never stood still for one client while another waited." +
-				" All 3 quick ones were answered while slow had not come to an end."},
+			"All 4 clients that sent a request were answered. The server was never blocked on one" +
+				" client while another waited. All 3 quick clients were answered before slow finished."},
 	} {
 		if c.server.Sentence != c.want {
 			t.Errorf("got  %s\nwant %s", c.server.Sentence, c.want)
@@ -306,7 +306,7 @@ func TestFolding(t *testing.T) {
 	if got := strings.Join(names, " "); got != "0 95 96 97 98 99" || len(folded) != 94 {
 		t.Errorf("%s, and %d more", got, len(folded))
 	}
-	want := "94 more: waited 2.0 to 95 ms; half of them at most 48 ms, nine in ten at most 85 ms."
+	want := "94 more: waited 2.0 to 95 ms; half of them at most 48 ms, 90 % at most 85 ms."
 	if got := distribution(folded); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -315,7 +315,7 @@ func TestFolding(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write testdata/*.golden anew")
+var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
 // What a terminal shows, to the character.
 func TestPrint(t *testing.T) {
