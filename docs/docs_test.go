@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -876,6 +877,27 @@ func TestPagesAreLinked(t *testing.T) {
 		if p.file != "README.md" && !linked[p.file] {
 			t.Errorf("neither README.md nor docs/00-start-here.md links to %s", p.file)
 		}
+	}
+}
+
+// The page by symptom leads to every exercise: each has the symptom of a real server.
+func TestSymptoms(t *testing.T) {
+	text, err := docs.Chapters.ReadFile("symptoms.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exercises, err := fs.Glob(docs.Exercises, "exercises/[0-9]*")
+	if err != nil || len(exercises) == 0 {
+		t.Fatalf("%d exercises, %v", len(exercises), err)
+	}
+	for _, exercise := range exercises {
+		if !strings.Contains(string(text), "("+exercise+"/README.md)") {
+			t.Errorf("docs/symptoms.md does not lead to %s", exercise)
+		}
+	}
+	const least = 25
+	if rows := strings.Count(string(text), "\n| ") - 2*strings.Count(string(text), "\n| symptom"); rows < least {
+		t.Errorf("%d symptoms, want at least %d", rows, least)
 	}
 }
 
