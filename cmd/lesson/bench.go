@@ -15,7 +15,7 @@ import (
 	"lesson/internal/tool/bench"
 )
 
-// benchFlags are what is given to lesson bench.
+// benchFlags are the flags of lesson bench.
 type benchFlags struct {
 	options bench.Options
 	only    []string
@@ -31,20 +31,20 @@ func newBench() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "What does a request cost? The lessons measured, and any other server",
-		Long: `Makes one request after the other, each on a connection of its own, of every lesson
-and of any other server, and says what a request costs each: processor time, system
-calls, context switches, threads, memory; and how many it answers in a second, and
-after how long.
+		Short: "Measure what a request costs a server",
+		Long: `Sends requests to every lesson and to any other server, each request on a connection of
+its own, and reports what a request costs: processor time, system calls, context
+switches, threads and memory; how many requests a server answers in a second; and how
+long an answer takes.
 
-The servers are measured in turn, round by round, and compared with the first within
-each round. The client says how busy it was: where it was saturated, requests per
-second are the client's figure and not compared.
+The servers are measured in turn, round by round, and compared with the first one within
+each round. If the client used all of its processor, requests per second show the limit
+of the client, and are not compared.
 
 With --rate, requests become due at that rate whether the server answers or not, and
-latency is counted from when a request was due.
+latency counts from when a request was due.
 
-A step that serves one client and ends is left out. See docs/bench.md.`,
+The step that serves one client and ends is left out. See docs/bench.md.`,
 		Example: `  lesson bench
   lesson bench --only epoll,loop --conns 64 --rounds 9
   lesson bench --also 'mine=python3 my_server.py {port}'
@@ -59,18 +59,18 @@ A step that serves one client and ends is left out. See docs/bench.md.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.IntSliceVar(&f.options.Conns, "conns", []int{1, 16, 64, 512},
-		"connections at a time: one `size` after the other; with --rate, 64 when not given")
+		"connections at a time: one `size` after the other; with --rate, the default is 64")
 	flags.DurationVar(&f.options.During, "duration", time.Second, "how long a round lasts")
-	flags.IntVar(&f.options.Rounds, "rounds", 5, "`N` rounds for each server and size")
+	flags.IntVar(&f.options.Rounds, "rounds", 5, "run `N` rounds for each server and size")
 	flags.Float64Var(&f.options.Rate, "rate", 0,
-		"an open loop: `R` requests become due each second; 0 is a closed loop")
+		"open loop: `R` requests become due each second; 0 is a closed loop")
 	flags.DurationVar(&f.options.Timeout, "timeout", bench.DefaultTimeout,
 		"how long a client waits for an answer")
 	flags.StringSliceVar(&f.only, "only", nil,
-		"only these `lessons`, compared with the first; none leaves all out")
+		"only these `lessons`, compared with the first; none measures no lesson")
 	flags.StringArrayVar(&f.also, "also", nil,
-		"also this server: `'NAME=command {addr}'`, a command for sh; may be given again")
-	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+		"also measure this server: `'NAME=command {addr}'`, a command for sh; may be repeated")
+	flags.BoolVar(&f.asJSON, "json", false, "print the results as JSON")
 	flags.StringVar(&f.html, "html", "", "also write a page with charts to `file`")
 	flags.StringVarP(&f.results, "output", "o", "", "also write the results to `file`, as --json does")
 	return cmd
@@ -122,7 +122,7 @@ func (f *benchFlags) run(cmd *cobra.Command) (err error) {
 		page.Write(func(w io.Writer) error { return result.Page(w, command) }))
 }
 
-// servers is all that is to be measured: first the lessons, then the others.
+// servers chooses the servers to measure: first the lessons, then the others.
 func (f *benchFlags) servers() error {
 	if len(f.only) == 0 {
 		f.options.Remarks = bench.LeftOut()

@@ -18,7 +18,7 @@ import (
 	"lesson/internal/tool/check"
 )
 
-// checkFlags are what is given to lesson check.
+// checkFlags are the flags of lesson check.
 type checkFlags struct {
 	options check.Options
 	only    []string
@@ -39,25 +39,26 @@ func newCheck() *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [CASE…] {--addr ADDR | --lesson NAME | -- COMMAND…}",
-		Short: "Is a server right? Any server, in any language",
-		Long: `Plays clients of all kinds against a server and says for each case whether what must
-hold does hold: what was sent, what came back, what should have, and why.
+		Short: "Judge any server, in any language, case by case",
+		Long: `Plays clients of all kinds against a server, case by case. For each case that fails it
+prints the rule, what was sent, what came back, and what should have come back.
 
-With a command after --, it starts the server itself, anew for each case, and ends
-it. Only so can it stop the server, signal it and take its descriptors away. {port},
-{addr} and {host} in the command are replaced; without them the server chooses its
-port, and the cases run one after the other. {seconds} becomes --timeout where that
-is judged, and 60 elsewhere. --addr judges a server that runs
-already: there, what needs its process is left out, or seen only where it runs as
-the same user on this machine.
+With a command after --, it starts the server itself, once for each case, and ends it.
+Some cases need that: they stop the server, send it a signal, or take its descriptors.
+{port}, {addr} and {host} in the command are replaced. Without them the server chooses
+its port, and the cases run one after the other. {seconds} is replaced by --timeout in
+the cases that judge it, and by 60 in the others.
 
-A CASE is an address or a group, as --list shows them.
+With --addr, it judges a server that already runs. The cases that need its process are
+left out, unless the process runs on this machine as the same user.
 
-With --stages, it judges a server that is being written: stage by stage, up to the
-first that does not hold, and shows that one's first failing case and a hint. The
-stages are in docs/13-write-your-own.md.
+A CASE is the address of a case or of a group, as --list shows them.
 
-Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
+With --stages, it judges a server that is being written: stage by stage, up to the first
+stage that fails. It prints the first failing case of that stage, and a hint. The stages
+are in docs/13-write-your-own.md.
+
+Exit status: 0 if all cases hold, 1 if some fail, 2 if it cannot run. See docs/check.md.`,
 		Example: `  lesson check -- python3 my_server.py {port}
   lesson check --addr 127.0.0.1:8080
   lesson check --lesson epoll
@@ -79,22 +80,22 @@ Exit status: 0 all hold, 1 some fail, 2 it cannot run. See docs/check.md.`,
 	flags.SortFlags = false
 	flags.StringVar(&f.addr, "addr", "", "judge the server that listens on this `host:port`")
 	flags.StringVar(&f.lesson, "lesson", "", "judge one of the lessons, by `name`")
-	flags.StringSliceVar(&f.only, "only", nil, "only these `cases` or groups; as CASE")
+	flags.StringSliceVar(&f.only, "only", nil, "only these `cases` or groups, as CASE")
 	flags.StringVar(&f.model, "model", "",
-		fmt.Sprintf("what kind of server it is: %v; guessed when not given", lesson.Models()))
+		fmt.Sprintf("the kind of server: %v; by default it is guessed", lesson.Models()))
 	flags.DurationVar(&f.options.Timeout, "timeout", 0,
-		"the `time` after which this server gives unfinished requests up; not judged when not given")
+		"the `time` after which this server closes unfinished requests; by default it is not judged")
 	flags.DurationVar(&f.options.Patience, "patience", check.DefaultPatience,
-		"how long a client waits for what must come")
-	flags.IntVar(&f.options.Jobs, "jobs", 0, "judge `N` cases side by side; 0 is two for each processor")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "a line for every case, with the figures taken")
-	flags.BoolVar(&f.watch, "watch", false, "judge again whenever a file that the command names changes")
+		"how long a client waits for the server")
+	flags.IntVar(&f.options.Jobs, "jobs", 0, "judge `N` cases at the same time; 0 is two for each processor")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print a line for every case, with what was measured")
+	flags.BoolVar(&f.watch, "watch", false, "judge again whenever a file of the command changes")
 	flags.BoolVar(&f.stages, "stages", false, "judge stage by stage, and stop at the first that fails")
 	flags.IntVar(&f.to, "to", len(check.Stages()), "with --stages: the last `stage` to judge")
 	flags.BoolVar(&f.list, "list", false, "list the cases")
-	flags.BoolVar(&f.explain, "explain", false, "print what the cases do, and do nothing")
-	flags.BoolVar(&f.asJSON, "json", false, "for machines")
-	flags.StringVar(&f.junit, "junit", "", "also write the report to `file`, as JUnit's XML")
+	flags.BoolVar(&f.explain, "explain", false, "print what the cases do, and judge nothing")
+	flags.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
+	flags.StringVar(&f.junit, "junit", "", "also write the report to `file`, as JUnit XML")
 	return cmd
 }
 
@@ -167,7 +168,7 @@ func (f *checkFlags) showStages(cmd *cobra.Command, result *check.StageReport, e
 	return nil
 }
 
-// target is the one server that was named, in one of the three ways.
+// target returns the one server that is named, in one of the three ways.
 func (f *checkFlags) target() (check.Target, error) {
 	var target check.Target
 	ways := 0
@@ -199,7 +200,7 @@ func (f *checkFlags) target() (check.Target, error) {
 	return target, nil
 }
 
-// show shows what has come of a run, and makes an exit status of it.
+// show prints the report of a run, and returns what becomes its exit status.
 func (f *checkFlags) show(cmd *cobra.Command, result *check.Report, junit *report.File, err error) error {
 	if result == nil {
 		return cannotRun{err}
@@ -246,7 +247,7 @@ func watchOver(
 	return nil
 }
 
-// checkProgress shows on a terminal how far a run has come.
+// checkProgress shows the progress of a run on a terminal.
 func checkProgress(w io.Writer) func(done, all int, r check.Result) {
 	status := report.NewStatus(w)
 	return func(done, all int, r check.Result) {

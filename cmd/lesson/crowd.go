@@ -16,7 +16,7 @@ import (
 	"lesson/internal/tool/crowd"
 )
 
-// crowdFlags are what is given to lesson crowd.
+// crowdFlags are the flags of lesson crowd.
 type crowdFlags struct {
 	options crowd.Options
 	only    []string
@@ -29,38 +29,38 @@ func newCrowd() *cobra.Command {
 	var f crowdFlags
 	cmd := &cobra.Command{
 		Use:   "crowd",
-		Short: "What does an idle connection cost? Memory, threads, time",
-		Long: `Lets a crowd of clients connect to each lesson and say nothing, and measures what that
-costs: memory of the server's process and of the kernel for each connection, threads,
-processor time while nothing happens, and how long a client that does want something
-waits behind the crowd. Every server is measured --rounds times, in turn.
+		Short: "Measure what an idle connection costs a server",
+		Long: `Connects clients that send nothing to each lesson, and measures what they cost: memory of
+the server's process and of the kernel for each connection, threads, processor time while
+nothing happens, and how long a client that sends a request then waits. Every server is
+measured --rounds times, in turn.
 
-A line through all measurements says what a connection costs, and what a crowd would
-that this machine cannot hold; that is a projection and is marked as one.
+A line through all measurements gives the cost of one connection, and the cost of more
+connections than this machine can hold. The latter is marked as a projection.
 
-Takes about three minutes. Ctrl-C ends it with what has been measured. What the
-kernel uses is measured for the whole machine: let nothing else run meanwhile.
+It takes about three minutes. After Ctrl-C it prints what it has measured. The kernel's
+memory is that of the whole machine: let nothing else run meanwhile.
 See docs/crowd.md.`,
 		Example: `  lesson crowd
   lesson crowd --only epoll,threaded --conns 500,1000,2000 --rounds 1
   lesson crowd --also 'mine=./server {addr}' --html crowd.html
-  lesson crowd hold 127.0.0.1:8080 900     only the crowd, until Ctrl-D`,
+  lesson crowd hold 127.0.0.1:8080 900     only the clients, until Ctrl-D`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.IntSliceVar(&f.options.Conns, "conns", nil, fmt.Sprintf(
-		"the `sizes` of the crowd (default %s, or what the machine has descriptors for)",
+		"numbers of connections: `sizes` (default %s, or as many as the machine has descriptors for)",
 		strings.Trim(strings.Join(strings.Fields(fmt.Sprint(crowd.Usual)), ","), "[]")))
 	flags.StringSliceVar(&f.only, "only", nil, "only these `lessons`")
 	flags.StringArrayVar(&f.also, "also", nil,
-		"measure this server, too: `'NAME=COMMAND'`, where {addr} or {port} is replaced; may be repeated")
+		"also measure this server: `'NAME=COMMAND'`, where {addr} or {port} is replaced; may be repeated")
 	flags.IntVar(&f.options.Rounds, "rounds", 3, "measure every server `N` times")
 	flags.DurationVar(&f.options.Idle, "idle", time.Second,
-		"look at an idle crowd for this `time`; below 1s, what the kernel uses is less certain")
+		"observe the idle connections for this `time`; below 1s, the kernel's memory is less certain")
 	flags.StringVar(&f.html, "html", "", "also write a page with charts to `file`")
-	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	cmd.AddCommand(newCrowdHold(), newCrowdAccept())
 	return cmd
 }
@@ -122,13 +122,13 @@ func newCrowdHold() *cobra.Command {
 	var first int
 	cmd := &cobra.Command{
 		Use:   "hold ADDR N",
-		Short: "Connect N clients that say nothing, and hold them until Ctrl-D",
-		Long: `Connects N clients to ADDR, prints how many there are, and holds them, silent, until
-its standard input ends: Ctrl-D. A number, typed in a line, lets the crowd grow
-to that many. In the end all are reset, so that no port is left in TIME_WAIT.
+		Short: "Connect N clients that send nothing, and hold them until Ctrl-D",
+		Long: `Connects N clients to ADDR, prints how many are connected, and holds them, silent, until
+its standard input ends: Ctrl-D. Type a larger number in a line to connect more. In the
+end it resets all of them, so that no port is left in TIME_WAIT.
 
-To loopback they leave from 127.1.0.1, 127.1.0.2, … 10000 from each: between two
-addresses and one port there are only some 28,000 ephemeral ports.`,
+To a server on loopback, the clients connect from 127.1.0.1, 127.1.0.2 and so on, 10000
+from each: between two addresses and one port there are only some 28,000 ephemeral ports.`,
 		Example: "  lesson crowd hold 127.0.0.1:8080 900",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -149,15 +149,15 @@ addresses and one port there are only some 28,000 ephemeral ports.`,
 			return crowd.Hold(ctx, crowd.NewSilent(addr, first), n, cmd.InOrStdin(), report)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
-	cmd.Flags().IntVar(&first, "first", 0, "the number of the first, if others hold some")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print each number of connections as JSON")
+	cmd.Flags().IntVar(&first, "first", 0, "number of the first client, if other processes hold some")
 	if err := cmd.Flags().MarkHidden("first"); err != nil {
 		panic(err) // there is no such flag
 	}
 	return cmd
 }
 
-// newCrowdAccept is the server that all others are compared with.
+// newCrowdAccept returns the command of the server with which all others are compared.
 func newCrowdAccept() *cobra.Command {
 	return &cobra.Command{
 		Use:    "accept ADDR",

@@ -18,13 +18,13 @@ func newDemo() *cobra.Command {
 	var svg string
 	cmd := &cobra.Command{
 		Use:   "demo [NAME]",
-		Short: "Small experiments with the kernel, one for each thing a chapter says",
-		Long: `Makes an experiment and prints what it has seen: tables, and sentences that follow
-from them. Each takes less than 20 seconds and speaks only to itself, over loopback.
+		Short: "Run a small experiment with the kernel",
+		Long: `Runs an experiment and prints what it has measured: tables, and the sentences that follow
+from them. Each takes less than 20 seconds, and uses only the loopback interface.
 
 Without a name it lists the experiments.
 
-Exit status: 0 when it was made, 1 when it cannot be made here.`,
+Exit status: 0 if the experiment was made, 1 if it cannot be made here.`,
 		Example: `  lesson demo
   lesson demo backlog
   lesson demo backlog --json | jq .data`,
@@ -41,8 +41,8 @@ Exit status: 0 when it was made, 1 when it cannot be made here.`,
 			return runDemo(cmd, d, asJSON, svg)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
-	cmd.Flags().StringVar(&svg, "svg", "", "also draw it into `file`, where there is something to draw")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&svg, "svg", "", "also draw the result into `file`, if the experiment has a drawing")
 	return cmd
 }
 

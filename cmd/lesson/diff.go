@@ -21,10 +21,10 @@ func newDiff() *cobra.Command {
 	var width int
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Two lessons against each other: what changes from A to B",
-		Long: `Compares the source files of two lessons: as a unified diff, or with --side-by-side
-in two columns. A file that both lessons use is named and left out. In colour on a
-terminal, unless NO_COLOR is set.`,
+		Short: "Show what changes from one lesson to another",
+		Long: `Compares the source files of two lessons: as a unified diff, or in two columns with
+--side-by-side. A file that both lessons use is named and not compared. On a terminal the
+output is in colour, unless NO_COLOR is set.`,
 		Example: `  lesson diff epoll edgetriggered
   lesson diff --side-by-side epoll edgetriggered | less -R
   lesson diff threaded netpoll`,
@@ -62,9 +62,9 @@ terminal, unless NO_COLOR is set.`,
 			return nil
 		},
 	}
-	cmd.Flags().BoolVarP(&sideBySide, "side-by-side", "y", false, "two columns")
+	cmd.Flags().BoolVarP(&sideBySide, "side-by-side", "y", false, "print two columns")
 	cmd.Flags().IntVarP(&width, "width", "w", 0,
-		"`columns` in all with --side-by-side; 0 is as wide as the terminal")
+		"width with --side-by-side, in `columns`; 0 is the width of the terminal")
 	return cmd
 }
 

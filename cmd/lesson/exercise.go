@@ -13,17 +13,17 @@ import (
 func newExercise() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exercise",
-		Short: "Servers that are wrong on purpose: find the fault, mend it, have it checked",
-		Long: `Each exercise is a small server with one fault that a real project has shipped.
-Start one: you get a copy of your own, and read what its users say. Mend it, and
-check it. NAME is the name of an exercise, or its number.
+		Short: "Fix servers that are broken on purpose",
+		Long: `Each exercise is a small server with one bug that a real project has shipped. Start one:
+you get a copy of your own, and read what its users report. Fix it, and check it. NAME is
+the name of an exercise, or its number.
 
-How far you have come is kept in $XDG_STATE_HOME/lesson/progress.json
+Your progress is kept in $XDG_STATE_HOME/lesson/progress.json
 (~/.local/state/lesson/progress.json).`,
 		Example: `  lesson exercise list
   lesson exercise start 6                 your copy: 06-one-read-per-edge
-  lesson exercise watch 6                 judge it whenever you save
-  lesson exercise hint 6                  how to go on`,
+  lesson exercise watch 6                 judge your copy whenever you save
+  lesson exercise hint 6                  the next hint`,
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(
@@ -37,7 +37,7 @@ func newExerciseList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "The exercises, and how far you have come",
+		Short: "List the exercises, and your progress",
 		Example: `  lesson exercise list
   lesson exercise list --json | jq -r '.[].name'`,
 		Args: cobra.NoArgs,
@@ -48,7 +48,7 @@ func newExerciseList() *cobra.Command {
 			return desk.List()
 		}),
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
 	return cmd
 }
 
@@ -57,8 +57,8 @@ func newExerciseStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start NAME",
 		Short: "Make a copy to work on",
-		Long: `Makes a folder NAME with main.go, README.md, go.mod and go.sum in it. It builds on
-its own. What is there already is never overwritten.`,
+		Long: `Makes a folder NAME with main.go, README.md, go.mod and go.sum in it. It builds on its
+own. Existing files are never overwritten.`,
 		Example: `  lesson exercise start 6
   lesson exercise start one-read-per-edge --dir ~/exercises`,
 		Args:              cobra.ExactArgs(1),
@@ -78,9 +78,10 @@ func newExerciseCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check NAME",
 		Short: "Build your copy and judge it",
-		Long: `Builds your copy and judges it with the cases of lesson check: first those that
-the exercise is about, then, in short, the rest. Exit status 0: all hold; 1: some
-fail; 2: it cannot be judged, since there is no copy, or it does not build.`,
+		Long: `Builds your copy and judges it with the cases of lesson check: first those that the
+exercise is about, and then, in short, the others.
+
+Exit status: 0 if all hold, 1 if some fail, 2 if there is no copy or it does not build.`,
 		Example: `  lesson exercise check 6
   lesson exercise check 6 --dir ~/my-server
   lesson exercise check 6 --json | jq .solved`,
@@ -92,7 +93,7 @@ fail; 2: it cannot be judged, since there is no copy, or it does not build.`,
 			err := desk.Check(ctx, name, dir, o)
 			switch {
 			case ctx.Err() != nil:
-				return cannotRun{errors.New("interrupted, and nothing decided")}
+				return cannotRun{errors.New("interrupted before the exercise was judged")}
 			case err != nil && !errors.Is(err, exercise.ErrFails):
 				return cannotRun{err}
 			}
@@ -100,8 +101,8 @@ fail; 2: it cannot be judged, since there is no copy, or it does not build.`,
 		}),
 	}
 	addCopyFlag(cmd, &dir)
-	cmd.Flags().BoolVar(&o.JSON, "json", false, "for machines")
-	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "the rest at length, too")
+	cmd.Flags().BoolVar(&o.JSON, "json", false, "print the result as JSON")
+	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "print the other cases in full as well")
 	return cmd
 }
 
@@ -110,8 +111,8 @@ func newExerciseWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
 		Short: "Judge your copy again whenever you save",
-		Long: `Does what check does, and again whenever a Go file of your copy changes. The rest
-is left out for as long as a case fails that the exercise is about. Ctrl-C ends it.`,
+		Long: `Does what check does, and again whenever a Go file of your copy changes. As long as a case
+fails that the exercise is about, the other cases are left out. Ctrl-C ends it.`,
 		Example: `  lesson exercise watch 6
   lesson exercise watch 6 --dir ~/my-server`,
 		Args:              cobra.ExactArgs(1),
@@ -133,25 +134,25 @@ func newExerciseHint() *cobra.Command {
 	var again bool
 	cmd := &cobra.Command{
 		Use:   "hint NAME",
-		Short: "The next of three hints",
+		Short: "Print the next of three hints",
 		Example: `  lesson exercise hint 6
-  lesson exercise hint 6 --again          those that you have seen`,
+  lesson exercise hint 6 --again          the hints that you have seen`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
 		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
 			return desk.Hint(name, again)
 		}),
 	}
-	cmd.Flags().BoolVar(&again, "again", false, "show those that you have seen, and no new one")
+	cmd.Flags().BoolVar(&again, "again", false, "print the hints that you have seen, and no new one")
 	return cmd
 }
 
 func newExerciseSolution() *cobra.Command {
 	return &cobra.Command{
 		Use:   "solution NAME",
-		Short: "The change, why it works, and who else got it wrong",
-		Long: `Shows the change as a unified diff, against the server as it was when you started.
-In colour on a terminal, unless NO_COLOR is set.`,
+		Short: "Print the fix, why it works, and which projects had the bug",
+		Long: `Prints the fix as a unified diff, against the server as it was when you started. On a
+terminal the output is in colour, unless NO_COLOR is set.`,
 		Example:           "  lesson exercise solution 6",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
@@ -165,7 +166,7 @@ func newExerciseReset() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "reset NAME",
-		Short: "Start over: the original main.go, no hints seen",
+		Short: "Start over: restore main.go, and forget the hints seen",
 		Long: `Puts the original main.go back into your copy. Yours is kept as main.go.bak (or
 main.go.bak2, and so on). Hints and results are forgotten.`,
 		Example: `  lesson exercise reset 6
@@ -182,7 +183,7 @@ main.go.bak2, and so on). Hints and results are forgotten.`,
 
 func addCopyFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "dir", "",
-		"the copy is in this `folder`, or in its folder NAME; else where it was started")
+		"the copy is in this `folder`, or in its folder NAME (default: where it was started)")
 	mustMarkDir(cmd)
 }
 
@@ -194,7 +195,7 @@ func mustMarkDir(cmd *cobra.Command) {
 	}
 }
 
-// atDesk makes a RunE of what is to be done with the first argument, if any.
+// atDesk returns a RunE that calls do with the first argument, if any.
 func atDesk(do func(*cobra.Command, *exercise.Desk, string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		gallery, err := exercise.Carried()
@@ -224,7 +225,7 @@ func completeExercises(
 ) ([]string, cobra.ShellCompDirective) {
 	gallery, err := exercise.Carried()
 	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp // there is nothing to offer
+		return nil, cobra.ShellCompDirectiveNoFileComp // no completion
 	}
 	var names []string
 	for _, e := range gallery.Exercises {

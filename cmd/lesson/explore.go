@@ -31,17 +31,17 @@ func newExplore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explore LESSON|EXERCISE|FOLDER [-- ARGUMENT…]",
 		Short: "Find an order of events in which a server hangs, spins, leaks or loses an answer",
-		Long: `Runs a server on a simulated kernel, in one order of events after another: which
-client acts before which system call, where a request is cut into segments, which call
-falls short or fails. If one order goes wrong, its story is printed, step by step, with
-the accept queue, the interest list and the ready list.
+		Long: `Runs a server on a simulated kernel, in one order of events after another: which client
+acts before which system call, where a request is cut into segments, which call falls
+short or fails. If an order goes wrong, it prints that order step by step, with the
+accept queue, the interest list and the ready list.
 
 The server is a lesson, an exercise, or the folder of a Go program of your own that uses
-golang.org/x/sys/unix. The program is built with a simulated x/sys in its place, and is
-not changed. Its arguments go after --; without any it gets {addr}.
+golang.org/x/sys/unix. The program is built against a simulated x/sys, and is not
+changed. Its arguments follow --; the default is {addr}.
 
-Orders are tried with no deviation from the plain one, then with one, and so on, and at
-random for the rest of the time. See docs/14-every-order.md.`,
+The first order has no deviation from the plain one, the next ones have one, and so on.
+For the rest of the time, orders are random. See docs/14-every-order.md.`,
 		Example: `  lesson explore edgetriggered
   lesson explore 06-one-read-per-edge
   lesson explore ./my-server -- --listen {addr}
@@ -58,9 +58,9 @@ random for the rest of the time. See docs/14-every-order.md.`,
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.scenarios, "scenario", nil, "explore only these scenarios, by `name`")
 	flags.StringVar(&f.faults, "faults", "all", "what may go wrong: none, short, errors or all")
-	flags.IntVar(&f.options.Depth, "depth", 2, "deviations of one order, at most")
+	flags.IntVar(&f.options.Depth, "depth", 2, "most deviations in one order")
 	flags.DurationVar(&f.options.For, "for", explore.DefaultFor, "how long to explore")
-	flags.Uint64Var(&f.options.Seed, "seed", 0, "seed of the orders at random")
+	flags.Uint64Var(&f.options.Seed, "seed", 0, "seed of the random orders")
 	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "the server serves one client at a time, on purpose")
 	flags.StringVar(&f.replay, "replay", "", "play the order of this `string` again")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios")
@@ -117,7 +117,7 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	return err
 }
 
-// explore explores, and shows meanwhile how long it will take.
+// explore explores, and shows the elapsed time meanwhile.
 func (f *exploreFlags) explore(
 	ctx context.Context, cmd *cobra.Command, target *explore.Target,
 ) (*explore.Report, error) {

@@ -53,7 +53,7 @@ func newLesson(l lesson.Lesson) *cobra.Command {
 			chapters = append(chapters, other.Chapter)
 		}
 	}
-	cmd.Long = l.About + "\n\nTo read: " + strings.Join(chapters, ", ")
+	cmd.Long = l.About + "\n\nSee " + strings.Join(chapters, " and ") + "."
 	return cmd
 }
 
@@ -70,7 +70,7 @@ func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	flags, o := cmd.Flags(), &f.run.Options
 	flags.SortFlags = false
 	flags.StringVar(&f.run.Addr, "addr", "127.0.0.1:8080",
-		"listen on this `host:port`; port 0 lets the kernel choose, no host is every IPv4 address")
+		"listen on this `host:port`; with port 0 the kernel chooses, without a host it is every IPv4 address")
 	flags.IntVar(&o.Backlog, "backlog", 4096,
 		"ask for an accept queue of `N` connections; the kernel allows net.core.somaxconn")
 	flags.DurationVar(&o.Timeout, "timeout", time.Minute,
@@ -78,13 +78,13 @@ func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	flags.BoolVarP(&f.quiet, "quiet", "q", false,
 		"do not print requests")
 	flags.BoolVar(&f.trace, "trace", false,
-		"print every system call as it is entered and left, to stderr")
+		"print every system call to stderr, when it is entered and when it returns")
 	flags.StringVar(&f.events, "trace-json", "",
-		"write every system call to `file`, when entered and when left, as lines of JSON")
+		"write every system call to `file` as JSON lines, when it is entered and when it returns")
 	flags.BoolVar(&o.NoDelay, "nodelay", false,
 		"set TCP_NODELAY: send small segments at once (package net always does)")
 	flags.BoolVar(&o.Cork, "cork", false,
-		"set TCP_CORK around the response: hold partial segments back")
+		"set TCP_CORK around the response: hold back segments that are not full")
 	flags.BoolVar(&o.DeferAccept, "defer-accept", false,
 		"set TCP_DEFER_ACCEPT: accept a client only when it has sent something")
 	switch {
@@ -114,8 +114,8 @@ func (f *serveFlags) check(cmd *cobra.Command, l lesson.Lesson) error {
 	case l.Waits != "" && (f.run.Loops < 1 || f.run.Loops > mostLoops):
 		return outside("loops", f.run.Loops, 1, mostLoops)
 	case l.Untraced && (f.trace || f.events != ""):
-		return usageError{fmt.Errorf("package net makes the system calls of %s, out of sight of"+
-			" --trace; try: strace -f -e trace=network,read,write,epoll_pwait %s", l.Name, l.Command)}
+		return usageError{fmt.Errorf("package net makes the system calls of %s, and --trace"+
+			" does not see them; try: strace -f -e trace=network,read,write,epoll_pwait %s", l.Name, l.Command)}
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (f *serveFlags) serve(cmd *cobra.Command, l lesson.Lesson) error {
 	run := f.run
 	run.Lesson, run.Log = l, cmd.ErrOrStderr()
 	if !f.quiet {
-		run.Options.Requests = os.Stdout // a server goes on when it cannot print: see server.Print
+		run.Options.Requests = os.Stdout // a server continues when it cannot print: see server.Print
 	}
 	var emit []func(trace.Event)
 	if f.trace {

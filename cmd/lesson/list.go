@@ -12,7 +12,7 @@ func newList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "The lessons, step by step, with their chapters and files",
+		Short: "List the lessons, with their chapters and files",
 		Example: `  lesson list
   lesson list --json | jq -r '.[].chapter'`,
 		Args: cobra.NoArgs,
@@ -20,6 +20,6 @@ func newList() *cobra.Command {
 			return printList(cmd, lesson.Listing(), asJSON, lesson.All())
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command lesson runs, lists and compares the lessons: the same tiny server,
-// waiting for its clients in five ways.
+// Command lesson runs, lists and compares the lessons: the same tiny server, which
+// waits for its clients in five ways.
 package main
 
 import (
@@ -15,14 +15,14 @@ import (
 	"lesson/internal/report"
 )
 
-// usageError is a command line that makes no sense: exit status 2.
+// A usageError is an error in the command line: exit status 2.
 type usageError struct{ error }
 
-// cannotRun is something that stands in the way of an answer: exit status 2.
+// A cannotRun is an error that prevents an answer: exit status 2.
 type cannotRun struct{ error }
 
-// errFails is an answer that has been given already, and is no: exit status 1,
-// and no more words.
+// errFails reports a negative answer that has already been printed: exit status 1,
+// without a message.
 var errFails = errors.New("some fail")
 
 func main() {
@@ -30,7 +30,7 @@ func main() {
 	out := report.NewOutput(os.Stdout)
 	root.SetOut(out)
 	err := root.Execute()
-	if lost := out.Err(); lost != nil { // whatever else there was to say, it could not be read
+	if lost := out.Err(); lost != nil { // more important than any other error
 		err = fmt.Errorf("the output is not complete: %w", lost)
 	}
 	if err == nil {
@@ -47,7 +47,7 @@ func main() {
 	os.Exit(1)
 }
 
-// complain prints an error. Its text may be of paths and commands that are not ours.
+// complain prints an error, whose text may contain paths and commands of the user.
 func complain(w io.Writer, err error) {
 	fmt.Fprintln(w, "lesson:", report.PrintableLines(err.Error()))
 }
@@ -56,8 +56,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lesson",
 		Short: "How a server waits for many clients: one tiny server, five ways",
-		Long: `lesson runs the same tiny server in five ways: it reads a request up to an
-empty line, answers "Hello, world!" and closes. What differs is how it waits.
+		Long: `lesson runs the same tiny server in five ways. The server reads a request up to an empty
+line, answers "Hello, world!", and closes. The five differ in how they wait for clients.
 
 lesson next shows where to begin, and what comes after that.`,
 		Example: `  lesson next                       the one thing to do now
@@ -86,7 +86,7 @@ func markUsageErrors(cmd *cobra.Command) {
 		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
 	}
 	cmd.SetFlagErrorFunc(mark)
-	if !cmd.Runnable() { // cobra looks at the arguments of others only
+	if !cmd.Runnable() { // otherwise cobra does not check the arguments
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	if args := cmd.Args; args != nil {

@@ -14,11 +14,11 @@ func newPid() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pid [ADDR]",
 		Short: "Print the process id of the server that listens on an address",
-		Long: `Prints the id of each process that has a listener on the port of ADDR, one a line,
-the lowest first. ADDR is 127.0.0.1:8080 when it is not given. In a command, as in
-kill -STOP $(lesson pid), it stands for the server.
+		Long: `Prints the id of each process that has a listener on the port of ADDR, one per line, the
+lowest first. The default for ADDR is 127.0.0.1:8080. It is for commands such as
+kill -STOP $(lesson pid).
 
-Exit status: 1 when no process that you may look at listens there.`,
+Exit status: 1 if no process that you may inspect listens there.`,
 		Example: `  lesson pid
   lesson pid 127.0.0.1:9000`,
 		Args: cobra.MaximumNArgs(1),

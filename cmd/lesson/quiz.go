@@ -17,12 +17,12 @@ func newQuiz() *cobra.Command {
 	var list, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "quiz [CHAPTER…]",
-		Short: "The chapters' questions, to answer by choice",
-		Long: `Asks the questions at the end of the chapters. Choose an answer by its letter; then
-comes the reason, and where it can be seen, the command that shows it. Enter alone
-tells the answer, q ends.
+		Short: "Answer the questions of the chapters",
+		Long: `Asks the questions at the end of the chapters. Choose an answer by its letter. Then the
+reason is printed and, if there is one, the command that shows it. Enter alone shows the
+answer, q ends the quiz.
 
-A CHAPTER is a number or a file. Without one, all are asked.`,
+A CHAPTER is a number or a file. The default is all chapters.`,
 		Example: `  lesson quiz 4
   lesson quiz 05-edge-triggered
   lesson quiz --list`,
@@ -54,7 +54,7 @@ A CHAPTER is a number or a file. Without one, all are asked.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&list, "list", false, "list the chapters that ask questions")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "the questions with their answers, for machines")
+	cmd.Flags().BoolVar(&list, "list", false, "list the chapters with questions")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the questions with their answers as JSON")
 	return cmd
 }

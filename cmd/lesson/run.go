@@ -21,8 +21,8 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
-// hostPort understands an address of a server that somebody is to reach. what is how it
-// was given: "--addr".
+// hostPort parses the address of a server to connect to. what names the flag or the
+// argument in an error: "--addr".
 func hostPort(what, text string) (netip.AddrPort, error) {
 	addr, err := net.ResolveTCPAddr("tcp", text)
 	if err != nil || addr.IP == nil {

@@ -48,7 +48,7 @@ func (a abreast) Run() int {
 // script has these:
 //
 //	serve [-unread] NAME ARG...   start lesson ARG... and wait until it listens;
-//	                              set $ADDR, $PORT and $PID. -unread: nobody reads its stdout
+//	                              set $ADDR, $PORT and $PID. -unread: no program reads its stdout
 //	waitlog NAME PATTERN          wait until its stderr so far matches
 //	waitout NAME PATTERN          the same for its stdout
 //	output NAME                   what it has printed so far, as stdout and stderr
@@ -198,7 +198,7 @@ func (t *transcript) String() string {
 type process struct {
 	cmd         *exec.Cmd
 	out, log    transcript
-	unread      *os.File      // the reading end of its stdout, when nobody reads it
+	unread      *os.File      // the reading end of its stdout, if no program is to read it
 	ended       chan struct{} // closed when it has ended
 	signalledAt time.Time
 }
@@ -350,7 +350,7 @@ func (p *process) asleep() bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
 	for _, file := range threads {
 		text, _ := os.ReadFile(file) // ended since: not asleep, look again
-		// The state comes after the name, which stands in parentheses.
+		// The state comes after the name, which is in parentheses.
 		_, state, _ := strings.Cut(string(text), ") ")
 		if !strings.HasPrefix(state, "S") {
 			return false
@@ -370,8 +370,8 @@ func limitDescriptors(ts *testscript.TestScript, p *process, soft uint64) {
 	ts.Check(unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil))
 }
 
-// stuckCmd waits until there is no room in the pipe that nobody reads: what is
-// written next stands still.
+// stuckCmd waits until there is no room in the pipe that no program reads: the next
+// write blocks.
 func stuckCmd(ts *testscript.TestScript, args []string) {
 	p := serverOf(ts, args[0])
 	until(ts, p, "a full pipe", func() bool {
@@ -576,7 +576,7 @@ func ptyCmd(ts *testscript.TestScript, args []string) {
 	cmd.Stdout, cmd.Stderr = slave, slave
 	ts.Check(cmd.Start())
 	slave.Close()
-	// Reading ends with EIO when nobody has the other end open any more.
+	// Reading ends with EIO when no process has the other end open any more.
 	if _, err := io.Copy(ts.Stdout(), master); err != nil && !errors.Is(err, unix.EIO) {
 		ts.Check(err)
 	}

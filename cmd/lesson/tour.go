@@ -16,7 +16,7 @@ import (
 	"lesson/internal/tool/tour"
 )
 
-// tourFlags are what is given to lesson tour.
+// tourFlags are the flags of lesson tour.
 type tourFlags struct {
 	addr   string
 	open   bool
@@ -28,18 +28,19 @@ func newTour() *cobra.Command {
 	var f tourFlags
 	cmd := &cobra.Command{
 		Use:   "tour [-- COMMAND…]",
-		Short: "The lessons side by side in the browser, each on the line where it stands",
-		Long: `Serves one page, and prints its address: the chapters, and beside them the servers,
-running, each with the line lit on which it stands now. One click lets a client act
-on all of them at once. Each page has servers of its own, which end when it is closed.
+		Short: "Show the lessons side by side in the browser",
+		Long: `Serves a page and prints its address. The page shows the chapters, and beside them the
+running servers, each with the source line in which it is blocked. One click lets a
+client act on all of them at once. Each page has servers of its own, which end when it
+is closed.
 
---only chooses the servers that a page begins with: lessons (netpoll is threaded
---netpoll) and exercises, such as exercise/06-one-read-per-edge. With a command after
---, a server of your own is shown beside them; {port}, {addr} and {host} in it are
+--only chooses the servers with which the page begins: lessons (netpoll is threaded
+--netpoll) and exercises, such as exercise/06-one-read-per-edge. A command after -- is a
+server of your own, which is shown beside them; {port}, {addr} and {host} in it are
 replaced.
 
---export writes the page to a folder, with recordings in place of the servers, for any
-static web host. See docs/tour.md.`,
+--export writes the page to a folder, for any static web host, with recordings in place
+of the servers. See docs/tour.md.`,
 		Example: `  lesson tour --open
   lesson tour --only loop,epoll
   lesson tour --only edgetriggered,exercise/06-one-read-per-edge
@@ -47,7 +48,7 @@ static web host. See docs/tour.md.`,
   lesson tour --export site`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
-				return usageError{fmt.Errorf("unexpected %q; a command stands after --,"+
+				return usageError{fmt.Errorf("unexpected %q; the command goes after --,"+
 					" as in: lesson tour -- ./my_server {addr}", args[0])}
 			}
 			return f.run(cmd, args)
@@ -58,7 +59,7 @@ static web host. See docs/tour.md.`,
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090",
 		"serve the page on this `host:port`; port 0 lets the kernel choose")
 	flags.BoolVar(&f.open, "open", false, "open the page in the browser")
-	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers`; else with the lessons for which the page has room")
+	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers` (default: the lessons for which the page has room)")
 	flags.StringVar(&f.export, "export", "", "write a static site to this `folder`, and end")
 	return cmd
 }
@@ -80,7 +81,7 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	}
 	addr := listener.Addr().(*net.TCPAddr)
 	if !addr.IP.IsLoopback() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "lesson: whoever reaches %s can start servers on this machine;"+
+		fmt.Fprintf(cmd.ErrOrStderr(), "lesson: any program that reaches %s can start servers on this machine;"+
 			" the page has no password\n", addr)
 	}
 	url := "http://" + addr.String() + "/"
@@ -104,12 +105,12 @@ func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) 
 	return nil
 }
 
-// openBrowser opens the page. That there is no browser is no reason not to serve it.
+// openBrowser opens the page. Without a browser, the page is served all the same.
 func openBrowser(log io.Writer, url string) {
 	opener := exec.Command("xdg-open", url)
 	if err := opener.Start(); err != nil {
 		fmt.Fprintf(log, "lesson: cannot open a browser: %v; open the address yourself\n", err)
 		return
 	}
-	go func() { _ = opener.Wait() }() // what has become of it, the user sees
+	go func() { _ = opener.Wait() }() // the browser shows what has become of it
 }

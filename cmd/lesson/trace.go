@@ -23,21 +23,21 @@ func newTrace() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "trace [--addr ADDR] -- COMMAND…",
-		Short: "Where does my own server stand? Its system calls, with the lines that make them",
-		Long: `Starts a server of your own and prints its system calls, as --trace does for a
-lesson: each as it is entered, so that the last line is where the server stands now.
-{addr}, {host} and {port} in the command become those of --addr.
+		Short: "Trace the system calls of a server, with the source lines that make them",
+		Long: `Starts a server of your own and prints its system calls, as --trace does for a lesson.
+Each call is printed as it is entered, so the last line shows where the server is
+blocked. {addr}, {host} and {port} in the command are replaced by the parts of --addr.
 
-In a program that Go has built, each call is shown with the line of your source that
-makes it, and what the Go runtime does for itself is left out (but for its epoll_wait,
-in which one thread waits for all goroutines). Build it first: go run leaves out what
-is needed for that. Of other programs, the calls are shown without lines.`,
+In a program built by Go, each call is shown with the line of your source that makes it.
+The calls of the Go runtime are left out, except its epoll_wait, in which one thread
+waits for all goroutines. Build the program first: go run leaves out what this needs. For
+other programs, the calls are shown without lines.`,
 		Example: `  lesson trace -- ./server {addr}
   lesson trace -- python3 my_server.py {port}
   lesson trace --json -- ./server {addr} > calls.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 0 || len(args) == 0 {
-				return usageError{errors.New("a command stands after --," +
+				return usageError{errors.New("the command goes after --," +
 					" as in: lesson trace -- ./server {addr}")}
 			}
 			if len(args) > 1 && filepath.Base(args[0]) == "go" && args[1] == "run" {
@@ -53,8 +53,8 @@ is needed for that. Of other programs, the calls are shown without lines.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "what {addr} becomes: `host:port`")
-	flags.BoolVar(&asJSON, "json", false, "each call as two lines of JSON, when entered and when left")
+	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "replace {addr} by this `host:port`")
+	flags.BoolVar(&asJSON, "json", false, "print each call as two lines of JSON: when entered, and when it returns")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 	case <-server.Proc.Ended():
 		how, _ := server.Proc.Status()
 		fmt.Fprintf(cmd.ErrOrStderr(), "\nthe server has ended: %s\n", how)
-		return server.End() // its children may live on
+		return server.End() // its children may still run
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "The versions of this program, of Go, and of the kernel",
+		Short:   "Print the versions of this program, of Go, and of the kernel",
 		Example: "  lesson version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

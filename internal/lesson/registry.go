@@ -64,7 +64,7 @@ wait in the accept queue.`,
 		About: `Serves each connection on a goroutine of its own, with the blocking code of
 step 1. A goroutine that blocks in a system call occupies an OS thread.
 
-With --netpoll, the same through package net: the Go runtime parks a waiting
+With --netpoll, it does the same through package net: the Go runtime parks a waiting
 goroutine and watches its socket with edge-triggered epoll.`,
 		Examples: `  lesson threaded
   lesson threaded --max-conns 10          the eleventh client waits in the accept queue
@@ -82,16 +82,16 @@ goroutine and watches its socket with edge-triggered epoll.`,
 		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
 			return epoll.New(k, o)
 		},
-		About: `Serves all connections on one thread. No system call but epoll_wait ever blocks.
-Level-triggered: epoll reports an event for as long as its cause lasts.`,
+		About: `Serves all connections on one thread. Only epoll_wait ever blocks. It is
+level-triggered: epoll reports a connection again, for as long as it is ready.`,
 		Examples: `  lesson epoll
-  lesson epoll --edge                     step 5, the same as lesson edgetriggered
+  lesson epoll --edge                     the same as lesson edgetriggered
   lesson epoll --trace                    what epoll_wait returns, and what follows
   lesson epoll --loops 2 --quiet          a loop for each of two processors`,
 	},
 	{
 		Step: 5, Name: "edgetriggered", Title: "one event loop, edge-triggered epoll",
-		Command: "lesson epoll --edge", Chapter: "docs/05-edge-triggered.md",
+		Command: "lesson edgetriggered", Chapter: "docs/05-edge-triggered.md",
 		Files: []string{"edgetriggered/eventloop.go"}, source: edgetriggered.Source,
 		Model: EventLoop, Waits: "epoll_wait", Edge: true, Rank: 1, Flag: "epoll --edge",
 		// The accept4 and the read more than above are those that return EAGAIN.
@@ -102,10 +102,10 @@ Level-triggered: epoll reports an event for as long as its cause lasts.`,
 		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
 			return edgetriggered.New(k, o)
 		},
-		About: `Serves all connections on one thread, as step 4 does. Edge-triggered: epoll reports
-each change once, so each must be followed up to the end.`,
+		About: `Serves all connections on one thread, as step 4 does. It is edge-triggered: epoll
+reports each change once, so the server must read and accept until EAGAIN.`,
 		Examples: `  lesson edgetriggered
-  lesson edgetriggered --trace            reads and accepts until EAGAIN
+  lesson edgetriggered --trace            see it read and accept until EAGAIN
   lesson diff epoll edgetriggered         what differs from step 4`,
 	},
 	{
@@ -119,7 +119,7 @@ each change once, so each must be followed up to the end.`,
 	},
 }
 
-// once and loop give the two steps of package blocking the name Serve.
+// once and loop call the two methods of package blocking Serve.
 type once struct{ *blocking.Server }
 
 func (s once) Serve() error { return s.Once() }

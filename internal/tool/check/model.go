@@ -45,7 +45,7 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 		return p, err
 	}
 	if s.Proc == nil && !listening(s.Addr) {
-		return p, fmt.Errorf("nobody listens on %v; start the server first, or let the check start it:"+
+		return p, fmt.Errorf("no server listens on %v; start the server first, or let the check start it:"+
 			" lesson check -- COMMAND {port}", s.Addr)
 	}
 	t := r.trial(ctx, s)
