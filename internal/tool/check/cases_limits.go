@@ -84,7 +84,7 @@ var limits = []Case{
 				}
 				return t.unlimitDescriptors()
 			}),
-			answered("w1", "w2"),
+			waitersAnswered(),
 		),
 	},
 	{
@@ -98,7 +98,7 @@ var limits = []Case{
 			" a while as well.",
 		script: starving(
 			own("the limit is raised again, and nobody closes", (*trial).unlimitDescriptors),
-			answered("w1", "w2"),
+			waitersAnswered(),
 		),
 	},
 	{
@@ -111,10 +111,10 @@ var limits = []Case{
 		Cause: "Connections are closed and accepted in the middle of a batch. Accept when the batch is" +
 			" done, or remember what each number meant when the batch came.",
 		script: []step{
-			leaveRoom(), fillRoom(),
+			leaveRoom(), fillRoom(), own("one process accepts, and has no descriptor left", exactlyFull),
 			stop(), connect("new"), send("new", whole),
 			own("the oldest connection resets", func(t *trial) error { return t.crowd[0].Reset() }),
-			goOn(), answered("new"),
+			goOn(), newAnswered(),
 		},
 	},
 }
@@ -154,12 +154,100 @@ func leaveRoom() step {
 
 func fillRoom() step {
 	text := "so many clients connect and send half a request; the server must read it"
-	return own(text, func(t *trial) error {
-		if err := t.gather(t.room(), half); err != nil {
+	return own(text, (*trial).fillRoom)
+}
+
+// fillRoom lets clients use up the descriptors. Where several processes accept, nobody can
+// say which of them gets a connection: then clients come until those that accept have none
+// left, and the last find nobody to accept them.
+func (t *trial) fillRoom() error {
+	if err := t.gather(min(t.room(), 1), half); err != nil {
+		return err
+	}
+	if len(t.limits) == 1 {
+		if err := t.gather(t.room()-len(t.crowd), half); err != nil {
 			return err
 		}
 		return t.takesAll()
-	})
+	}
+	for i := range t.room() * len(t.limits) * mostUneven {
+		c, err := t.dial()
+		if err != nil {
+			return err
+		}
+		if err := c.Send([]byte(half)); err != nil {
+			return sending(err)
+		}
+		if t.isAccepted(c) {
+			t.crowd = append(t.crowd, c)
+			continue
+		}
+		t.clients[fmt.Sprintf("beyond %d", i)] = c
+		if full, err := t.usedUp(); full || err != nil {
+			return errors.Join(err, t.takesAll())
+		}
+	}
+	return t.takesAll()
+}
+
+// mostUneven is how many times its share of the connections a process may get.
+const mostUneven = 4
+
+// isAccepted waits until the server has accepted a connection, or sleeps and has not.
+func (t *trial) isAccepted(c *play.Conn) bool {
+	accepted := func() bool {
+		theirs, err := t.theirs(c)
+		return err == nil && theirs.Inode != 0
+	}
+	_ = t.comesToRest() // if it does not, it spins, and has had time to accept
+	return accepted()
+}
+
+// exactlyFull makes sure that the descriptor which is freed next is the only one.
+func exactlyFull(t *trial) error {
+	if full, err := t.usedUp(); err != nil || full && len(t.limits) == 1 {
+		return err
+	}
+	return unable{"which of the server's processes gets a connection cannot be foreseen"}
+}
+
+// turnedAway is what is noted of a server that closes what it cannot hold.
+const turnedAway = "the server closes a connection for which it has no descriptor"
+
+// waitersAnswered demands an answer for those for whom there was no descriptor.
+func waitersAnswered() step {
+	demand := answered("w1", "w2")
+	text := demand.text + "; a server that has closed them must answer the next client"
+	return step{text: text, do: func(t *trial) error {
+		if t.turnsAway {
+			return t.serveOneMore()
+		}
+		return demand.do(t)
+	}}
+}
+
+// newAnswered demands that the new connection is answered, or closed because there is no
+// descriptor for it: then the same happens to others.
+func newAnswered() step {
+	demand := answered("new")
+	text := demand.text + ", unless the server closes whatever it has no descriptor for"
+	return step{text: text, do: func(t *trial) error {
+		err := demand.do(t)
+		if err == nil || !t.areClosed("new") {
+			return err
+		}
+		for i := range holders {
+			name := fmt.Sprintf("beyond %d", i)
+			if err := errors.Join(connect(name).do(t), send(name, half).do(t)); err != nil {
+				return err
+			}
+			if !t.isAccepted(t.clients[name]) && t.areClosed(name) {
+				t.note(turnedAway)
+				return nil
+			}
+		}
+		return err
+	}}
 }
 
 const (

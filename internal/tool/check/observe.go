@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/observe/sockets"
 )
 
 // The steps that look at the server's process.
@@ -199,27 +200,58 @@ func (t *trial) descriptorsBack(most int) error {
 	return nil
 }
 
-// limitDescriptors leaves the server room for so many more descriptors. Only
-// the soft limit is lowered, so that it can be raised again.
+// limitDescriptors leaves each of the server's processes room for so many more descriptors.
+// Only the soft limit is lowered, so that it can be raised again.
 func (t *trial) limitDescriptors(more int) error {
+	t.limits = map[int]limited{}
 	for _, pid := range t.server.Pids() {
 		descriptors, err := proc.Descriptors(pid)
+		if errors.Is(err, proc.ErrGone) {
+			continue
+		}
 		if err != nil {
 			return t.lost(err)
 		}
 		// A new descriptor gets the lowest number that is free, and the limit
 		// is one on numbers.
 		limit := 0
-		for ; more > 0 || descriptors[limit] != ""; limit++ {
+		for free := more; free > 0 || descriptors[limit] != ""; limit++ {
 			if descriptors[limit] == "" {
-				more--
+				free--
 			}
 		}
 		if err := setSoftLimit(pid, uint64(limit)); err != nil {
 			return err
 		}
+		t.limits[pid] = limited{limit, len(descriptors)}
 	}
 	return nil
+}
+
+// A limited process may open no descriptor from limit on, and had so many before.
+type limited struct{ limit, before int }
+
+// usedUp reports whether no process that has opened a descriptor since they were limited
+// may open another.
+func (t *trial) usedUp() (bool, error) {
+	for pid, l := range t.limits {
+		descriptors, err := proc.Descriptors(pid)
+		if errors.Is(err, proc.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if len(descriptors) <= l.before {
+			continue
+		}
+		for number := range l.limit {
+			if descriptors[number] == "" {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 // unlimitDescriptors raises the limit to what it may be, which is what most
@@ -257,11 +289,11 @@ func limitError(err error) error {
 }
 
 // exhausted waits until a connection waits in the accept queue for want of a
-// descriptor.
+// descriptor, or those for which there is none have been closed.
 func (t *trial) exhausted() error {
 	ok, err := t.until(func() (bool, error) {
 		l, err := t.listener()
-		return err == nil && l.Unread > 0 || t.server.Ended(), err
+		return err == nil && l.Unread > 0 || t.areClosed("w1", "w2") || t.server.Ended(), err
 	})
 	if err == nil && !ok {
 		return unable{"the server does not run out of descriptors"}
@@ -269,7 +301,29 @@ func (t *trial) exhausted() error {
 	if err != nil {
 		return err
 	}
-	return t.comesToRest() // it has tried to accept, and failed
+	if err := t.comesToRest(); err != nil { // it has tried to accept, and failed
+		return err
+	}
+	if t.turnsAway = !t.server.Ended() && t.areClosed("w1", "w2"); t.turnsAway {
+		t.note(turnedAway)
+	}
+	return nil
+}
+
+// areClosed reports whether the server has closed these connections without an answer, or
+// reset them.
+func (t *trial) areClosed(names ...string) bool {
+	const end = 1 // the kernel counts the end of file as an unread byte
+	for _, name := range names {
+		ours, err := sockets.Connection(t.clients[name].LocalAddr(), t.server.Addr)
+		if errors.Is(err, sockets.ErrNone) {
+			continue
+		}
+		if err != nil || ours.State == sockets.Established || ours.Unread > end {
+			return false
+		}
+	}
+	return true
 }
 
 // restWithin bounds how long a server is waited for that does not come to rest:

@@ -55,12 +55,15 @@ type trial struct {
 	fits    int            // bytes that fit into a send buffer
 	crowd   []*play.Conn
 	flood   *flood
-	before  proc.Usage // what the server had used when it was last looked at
-	held    int        // descriptors it had then
-	stopped bool       // the script has stopped the server
-	mayEnd  bool       // the script ends the server
-	notes   []string
-	restart func() (*server, error) // a second server in the place of the first
+	before  proc.Usage      // what the server had used when it was last looked at
+	held    int             // descriptors it had then
+	limits  map[int]limited // by process, when the script has limited its descriptors
+
+	turnsAway bool // the server closes what it has no descriptor for
+	stopped   bool // the script has stopped the server
+	mayEnd    bool // the script ends the server
+	notes     []string
+	restart   func() (*server, error) // a second server in the place of the first
 }
 
 func (t *trial) note(format string, args ...any) {
@@ -108,7 +111,8 @@ func (t *trial) theirs(c *play.Conn) (sockets.Socket, error) {
 	return s, sockets.ErrNone
 }
 
-// listener is the server's listener as the kernel sees it.
+// listener is the server's listener as the kernel sees it. Several that share the address
+// (SO_REUSEPORT) count as one, with the sum of what waits and of what may wait.
 func (t *trial) listener() (sockets.Socket, error) {
 	return listenerAt(t.server.Addr)
 }
@@ -121,7 +125,12 @@ func listenerAt(addr netip.AddrPort) (sockets.Socket, error) {
 	if err != nil {
 		return sockets.Socket{}, err
 	}
-	return listeners[0], nil
+	sum := listeners[0]
+	for _, l := range listeners[1:] {
+		sum.Unread += l.Unread
+		sum.Unsent += l.Unsent
+	}
+	return sum, nil
 }
 
 // read reads the rest of a conversation and says what came in words.
