@@ -64,7 +64,10 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 	program := child.Program{
 		Name: command[0], Command: command,
 		Born: func(pid int) error {
-			_, err := program.Watch(observer(cmd.OutOrStdout(), asJSON), fromHere, pid)
+			foreign := func() {
+				fmt.Fprintln(cmd.ErrOrStderr(), "lesson: the calls cannot be shown: "+program.Foreign)
+			}
+			_, err := program.Watch(observer(cmd.OutOrStdout(), asJSON), fromHere, foreign, pid)
 			return err // it is watched until it ends
 		},
 	}

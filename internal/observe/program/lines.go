@@ -6,6 +6,8 @@ import (
 	"debug/buildinfo"
 	"debug/dwarf"
 	"debug/elf"
+	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -18,6 +20,16 @@ type lines struct {
 	data   *dwarf.Data
 	module string // "" when not known; package main is always its own
 	found  map[uint64]position
+	// Of a program that can be loaded anywhere (-buildmode=pie), where its first segment
+	// would be if it were loaded at 0.
+	anywhere bool
+	first    uint64
+}
+
+// A loaded is a program where a process has loaded it.
+type loaded struct {
+	*lines
+	at uint64 // is added to each address of the program
 }
 
 type position struct {
@@ -26,7 +38,7 @@ type position struct {
 }
 
 // readLines reads the debugging information of a program. It returns nil if Go has not
-// built it, if it is stripped, or if it can be loaded anywhere (-buildmode=pie).
+// built it, or if it is stripped.
 func readLines(name string) *lines {
 	info, err := buildinfo.ReadFile(name)
 	if err != nil {
@@ -37,15 +49,56 @@ func readLines(name string) *lines {
 		return nil
 	}
 	defer file.Close() // DWARF copies the sections
-	if file.Type != elf.ET_EXEC {
-		return nil
-	}
 	data, err := file.DWARF()
 	if err != nil {
 		return nil
 	}
-	return &lines{data: data, module: info.Main.Path, found: map[uint64]position{}}
+	l := &lines{
+		data: data, module: info.Main.Path, found: map[uint64]position{}, anywhere: file.Type == elf.ET_DYN,
+	}
+	for _, segment := range file.Progs {
+		if segment.Type == elf.PT_LOAD {
+			l.first = segment.Vaddr &^ uint64(os.Getpagesize()-1)
+			break
+		}
+	}
+	return l
 }
+
+// load returns the program as a thread's process has loaded it; nil when it has ended.
+// target is what the link /proc/TID/exe leads to.
+func (l *lines) load(tid int, target string) *loaded {
+	if !l.anywhere {
+		return &loaded{l, 0}
+	}
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", tid))
+	if err != nil {
+		return nil
+	}
+	start, found := firstMapping(string(maps), target)
+	if !found {
+		return nil
+	}
+	return &loaded{l, start - l.first}
+}
+
+// firstMapping returns where the first mapping of a file begins: proc_pid_maps(5).
+func firstMapping(maps, file string) (start uint64, found bool) {
+	for line := range strings.Lines(maps) {
+		var from, to uint64
+		if !strings.HasSuffix(line, " "+file+"\n") {
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "%x-%x", &from, &to); err == nil {
+			return from, true
+		}
+	}
+	return 0, false
+}
+
+// line returns the line of the program's own source that returns to this instruction of
+// the process, and no file if another package's does.
+func (l *loaded) line(pc uint64) (string, int) { return l.lines.at(pc - l.at) }
 
 // at returns the line of the program's own source that returns to this instruction,
 // and no file if another package's does.

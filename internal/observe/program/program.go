@@ -5,7 +5,7 @@
 // lesson, each with the line of the program's own source on which it is made.
 //
 // Lines are found in programs that Go has built, and that still have their debugging
-// information (not those of go build -ldflags=-w, nor of go run). The calls of others
+// information (not those of go build -ldflags=-w, nor of go run), wherever they are loaded. The calls of others
 // come without. Calls about sockets are observed, and those that wait for them.
 package program
 
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ import (
 	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/trace"
 )
+
+// Foreign says why calls are missing when Watch has called foreign.
+const Foreign = "it runs a program of another architecture, such as one of 32 bits"
 
 // A Watcher watches the processes of one server.
 type Watcher struct {
@@ -33,7 +37,8 @@ type Watcher struct {
 
 	// All of this belongs to the tracer's thread.
 	open     map[int]*started // by thread: the call that it has entered
-	programs map[int]*lines   // by thread: what its process runs
+	programs map[int]*loaded  // by thread: what its process runs
+	foreign  func()           // is called once, see Watch
 	known    map[string]*lines
 	members  map[uint64]int // what epoll hands back, and the descriptor it stands for
 }
@@ -50,9 +55,14 @@ type started struct {
 //
 // To observe a server from its first call on, watch it before it runs:
 // child.Program.Born.
-func Watch(observer trace.Observer, name func(file string) string, pids ...int) (*Watcher, error) {
+//
+// Calls of another architecture, such as those of a program of 32 bits on a machine of 64,
+// are not observed: they have other numbers. foreign is called once, at the first of them.
+func Watch(
+	observer trace.Observer, name func(file string) string, foreign func(), pids ...int,
+) (*Watcher, error) {
 	w := &Watcher{
-		observer: observer, name: name, open: map[int]*started{}, programs: map[int]*lines{},
+		observer: observer, name: name, foreign: sync.OnceFunc(foreign), open: map[int]*started{}, programs: map[int]*loaded{},
 		known: map[string]*lines{}, members: map[uint64]int{},
 	}
 	var err error
@@ -71,9 +81,12 @@ const (
 )
 
 func (w *Watcher) stops(s ptrace.Stop) {
-	if s.Left {
+	switch {
+	case s.Left:
 		w.leaves(s)
-	} else {
+	case !s.Native():
+		w.foreign()
+	default:
 		w.enters(s)
 	}
 }
@@ -168,7 +181,7 @@ func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
 		return "", 0, false
 	}
 	for _, pc := range s.Stack() {
-		if file, line := program.at(pc); file != "" {
+		if file, line := program.line(pc); file != "" {
 			return w.name(file), line, true
 		}
 	}
@@ -176,18 +189,21 @@ func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
 }
 
 // program returns the lines of the program that a thread runs, nil if it has none.
-func (w *Watcher) program(tid int) *lines {
+func (w *Watcher) program(tid int) *loaded {
 	link := fmt.Sprintf("/proc/%d/exe", tid)
 	target, err := os.Readlink(link)
 	if err != nil {
 		return nil // it has just ended
 	}
-	if l, known := w.known[target]; known {
-		return l
+	l, known := w.known[target]
+	if !known {
+		l = readLines(link) // by the link: the file itself may have been removed
+		w.known[target] = l
 	}
-	l := readLines(link) // by the link: the file itself may have been removed
-	w.known[target] = l
-	return l
+	if l == nil {
+		return nil
+	}
+	return l.load(tid, target)
 }
 
 // speaksToClients reports whether a descriptor is a socket, and not a file, a terminal

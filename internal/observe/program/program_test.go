@@ -3,6 +3,10 @@
 package program
 
 import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log"
@@ -11,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -27,11 +32,12 @@ import (
 
 const source = "testdata/server/main.go"
 
-// The servers of the tests: one source, built in three ways, each once.
+// The servers of the tests: one source, built in several ways, each once.
 var (
 	usual      = sync.OnceValues(build("usual"))
 	notInlined = sync.OnceValues(build("not-inlined", "-gcflags=-l"))
 	stripped   = sync.OnceValues(build("stripped", "-ldflags=-w"))
+	anywhere   = sync.OnceValues(build("anywhere", "-buildmode=pie"))
 )
 
 // dir is where they are built.
@@ -116,7 +122,7 @@ func watched(t *testing.T, command ...string) (*child.Server, *record) {
 	t.Helper()
 	l := new(record)
 	s, err := child.Program{Command: command, Born: func(pid int) error {
-		_, err := Watch(trace.NewRecorder(l.add), filepath.Base, pid)
+		_, err := Watch(trace.NewRecorder(l.add), filepath.Base, func() {}, pid)
 		return err
 	}}.Start(t.Context())
 	if errors.Is(err, unix.EPERM) {
@@ -168,9 +174,11 @@ func lineOf(t *testing.T, after, comment string) int {
 // rearranged the functions.
 func TestLines(t *testing.T) {
 	t.Parallel()
-	for name, build := range map[string]func() (string, error){
-		"as usual": usual, "nothing inlined": notInlined,
-	} {
+	builds := map[string]func() (string, error){"as usual": usual, "nothing inlined": notInlined}
+	if proof.Exhaustive() { // the standard library is compiled for it, which takes half a minute
+		builds["loaded anywhere"] = anywhere
+	}
+	for name, build := range builds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, l := watched(t, built(t, build), "{addr}", "raw")
@@ -197,6 +205,80 @@ func TestLines(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFirstMapping(t *testing.T) {
+	const maps = "55d0c0a00000-55d0c0a95000 r--p 00000000 fe:00 1234      /a server\n" +
+		"55d0c0a95000-55d0c0b31000 r-xp 00095000 fe:00 1234      /a server\n" +
+		"7f31c3d00000-7f31c3d21000 rw-p 00000000 00:00 0\n"
+	if got, found := firstMapping(maps, "/a server"); got != 0x55d0c0a00000 || !found {
+		t.Errorf("%#x, %v", got, found)
+	}
+	if got, found := firstMapping(maps, "/server"); found {
+		t.Errorf("of another file: %#x", got)
+	}
+	at := loaded{&lines{found: map[uint64]position{0x1234: {"main.go", 7}}}, 0x55d0c0a00000}
+	if file, line := at.line(0x55d0c0a01234); file != "main.go" || line != 7 {
+		t.Errorf("%s:%d", file, line)
+	}
+}
+
+// Calls of a program of 32 bits have other numbers. That they are missing is reported.
+func TestProgramOfAnotherArchitecture(t *testing.T) {
+	t.Parallel()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the program is one of a PC")
+	}
+	const code = "\xb8\x1d\x00\x00\x00\xcd\x80\xeb\xf7" // mov eax, 29 (pause); int 0x80; again
+	const at, headers = 0x08048000, 52 + 32
+	var program bytes.Buffer
+	for _, part := range []any{
+		elf.Header32{
+			Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS32), byte(elf.ELFDATA2LSB), 1},
+			Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_386), Version: 1,
+			Entry: at + headers, Phoff: 52, Ehsize: 52, Phentsize: 32, Phnum: 1,
+		},
+		elf.Prog32{
+			Type: uint32(elf.PT_LOAD), Vaddr: at, Filesz: headers + uint32(len(code)),
+			Memsz: headers + uint32(len(code)), Flags: uint32(elf.PF_R | elf.PF_X), Align: 4096,
+		},
+		[]byte(code),
+	} {
+		proof.Must(t, binary.Write(&program, binary.LittleEndian, part))
+	}
+	file := filepath.Join(t.TempDir(), "program")
+	proof.Must(t, os.WriteFile(file, program.Bytes(), 0o700))
+	found := make(chan struct{})
+	l := new(record)
+	var watch error
+	_, err := child.Program{Command: []string{file}, Born: func(pid int) error {
+		_, watch = Watch(trace.NewRecorder(l.add), filepath.Base, func() { close(found) }, pid)
+		return watch
+	}}.Start(endsWith(t, found))
+	switch {
+	case errors.Is(watch, unix.EPERM), errors.Is(err, unix.ENOEXEC):
+		t.Skipf("this system does not allow it: %v", err)
+	case !errors.Is(err, context.Canceled):
+		t.Fatal(err)
+	}
+	if calls := l.all(); len(calls) > 0 {
+		t.Errorf("calls %+v", calls)
+	}
+}
+
+// endsWith returns a context that ends when a channel is closed, or after proof.Patience.
+func endsWith(t *testing.T, over <-chan struct{}) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), proof.Patience)
+	t.Cleanup(cancel)
+	go func() {
+		select {
+		case <-over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx
 }
 
 // Whatever a program gives epoll to hand back, the event has the descriptor.
@@ -310,7 +392,7 @@ func TestEnd(t *testing.T) {
 	command := []string{built(t, usual), "{addr}", "raw"}
 	s, err := child.Program{Command: command, Born: func(pid int) error {
 		var err error
-		w, err = Watch(ignore{}, filepath.Base, pid)
+		w, err = Watch(ignore{}, filepath.Base, func() {}, pid)
 		return err
 	}}.Start(t.Context())
 	if errors.Is(err, unix.EPERM) {

@@ -38,6 +38,12 @@ type Stop struct {
 	Result int64
 }
 
+// Native reports whether the call that is entered is one of this program's own architecture: a process of
+// 32 bits on a machine of 64 makes others.
+func (s Stop) Native() bool {
+	return s.call.arch == nativeArch || nativeArch == 0
+}
+
 // Call returns the name of the call that is entered: "accept4".
 func (s Stop) Call() string { return s.call.String() }
 

@@ -12,6 +12,7 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/program"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 	"lesson/internal/server"
@@ -37,6 +38,7 @@ type serverEvent struct {
 	Untraced bool     `json:"untraced,omitempty"` // its calls cannot be seen
 	Parked   bool     `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
 	Lines    bool     `json:"lines"`              // its calls come with file and line
+	Note     string   `json:"note,omitempty"`     // why its calls are not shown
 	State    string   `json:"state"`
 	Error    string   `json:"error,omitempty"`
 	Hint     string   `json:"hint,omitempty"`
@@ -70,6 +72,8 @@ type column struct {
 	gone    chan struct{} // closed when run has ended, or has not started
 	addr    netip.AddrPort
 	stopped bool // it was asked to end
+
+	foreignCalls bool // its system calls have the numbers of another architecture
 }
 
 func newColumn(id, name, title string, files []string, j *journal) *column {
@@ -153,11 +157,22 @@ func (c *column) stop() {
 // call notes half a call of the server, on its own thread.
 func (c *column) call(e trace.Event) { c.journal.call(c.id, e) }
 
-// cannotBeTraced says that the kernel lets nobody watch the server's calls.
-func (c *column) cannotBeTraced() {
+// cannotBeTraced notes that the server's calls cannot be shown, and why.
+func (c *column) cannotBeTraced(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.about.Untraced, c.about.Lines = true, false
+	c.about.Untraced, c.about.Lines, c.about.Note = true, false, "Its calls cannot be shown: "+why+"."
+}
+
+// isForeign notes that the server is a program of another architecture.
+func (c *column) isForeign() {
+	c.cannotBeTraced(program.Foreign)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.foreignCalls = true
+	if c.about.State == listening {
+		c.tell(listening, nil)
+	}
 }
 
 // meet notes where a client has connected from.

@@ -3,9 +3,11 @@
 package tour
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"lesson/internal/child"
@@ -24,14 +26,7 @@ func TestRemovedWhileItStarts(t *testing.T) {
 	}
 	launched := make(chan error, 1)
 	go func() { launched <- c.launch() }()
-	var pid int
-	proof.Eventually(t, "its child to start", func() bool {
-		text, err := os.ReadFile(file)
-		if err == nil {
-			_, err = fmt.Sscan(string(text), &pid)
-		}
-		return err == nil
-	})
+	pid := startedIn(t, file)
 	c.stop()
 	if s, err := proc.ReadStatus(pid); err == nil && !s.Ended() {
 		t.Errorf("its child %d still runs", pid)
@@ -39,4 +34,55 @@ func TestRemovedWhileItStarts(t *testing.T) {
 	if err := <-launched; err == nil {
 		t.Error("it was started")
 	}
+}
+
+// A build is a child like others: it ends with whoever asked for it, with all that it has
+// started, and its folder goes with the tour. One that has failed is tried again.
+func TestABuildEndsWithItsColumn(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	command := fmt.Sprintf(`#!/bin/sh
+if [ ! -e %[1]s-failed ]; then touch %[1]s-failed; echo "no such package"; exit 1; fi
+setsid sh -c 'echo $$ >%[1]s; exec sleep 60' & wait
+`, pidFile)
+	fake := filepath.Join(dir, "go")
+	proof.Must(t, os.WriteFile(fake, []byte(command), 0o700))
+	var b builds
+	const name = "06-one-read-per-edge"
+	if _, err := b.exercise(t.Context(), name); err == nil || !strings.Contains(err.Error(), "no such package") {
+		t.Errorf("a build that fails: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	built := make(chan error, 1)
+	go func() {
+		_, err := b.exercise(ctx, name)
+		built <- err
+	}()
+	pid := startedIn(t, pidFile)
+	cancel()
+	if err := <-built; err == nil {
+		t.Error("it was built")
+	}
+	if s, err := proc.ReadStatus(pid); err == nil && !s.Ended() {
+		t.Errorf("the compiler %d still runs", pid)
+	}
+	proof.Must(t, b.close())
+	if left, err := filepath.Glob(filepath.Join(dir, "lesson-*")); len(left) > 0 || err != nil {
+		t.Errorf("%q is left: %v", left, err)
+	}
+}
+
+// startedIn waits for a process to write its id into a file, and returns it.
+func startedIn(t *testing.T, file string) (pid int) {
+	t.Helper()
+	proof.Eventually(t, "a child to start", func() bool {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &pid)
+		}
+		return err == nil
+	})
+	return pid
 }

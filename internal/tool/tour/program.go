@@ -40,9 +40,9 @@ type childRun struct {
 // which a source file is shown of where it lies.
 func startProgram(p child.Program, c *column, name func(file string) string) (running, error) {
 	p.Born = func(pid int) error {
-		_, err := program.Watch(trace.NewRecorder(c.call), name, pid) // until it ends
-		if errors.Is(err, unix.EPERM) {
-			c.cannotBeTraced() // as in many a container: the kernel's side is left
+		_, err := program.Watch(trace.NewRecorder(c.call), name, c.isForeign, pid) // until it ends
+		if errors.Is(err, unix.EPERM) {                                            // as in many a container: the kernel's side is left
+			c.cannotBeTraced("the kernel does not let this program watch them")
 			return nil
 		}
 		return err

@@ -168,7 +168,7 @@ func same(a, b *kernelEvent) bool {
 // moment, because the server is just ending, is left out.
 func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) *kernelEvent {
 	c.mu.Lock()
-	run, addr := c.run, c.addr
+	run, addr, foreign := c.run, c.addr, c.foreignCalls
 	c.mu.Unlock()
 	epoll, listener := -1, -1
 	var fds map[netip.AddrPort]int // of connections, by client
@@ -186,7 +186,7 @@ func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) 
 		if run.pid() != self || c.about.Untraced {
 			byInode = descriptors(run.pid())
 		}
-		if run.pid() != self {
+		if run.pid() != self && !foreign {
 			e.Stands = blockedIn(run.pid())
 		}
 	}

@@ -35,7 +35,7 @@ const call = object({
 const shapes = {
   server: object({
     server: name, state: name, lesson: maybe(name), title: maybe(text), addr: maybe(text),
-    files: maybe(list(name)), error: maybe(text), hint: maybe(text),
+    files: maybe(list(name)), error: maybe(text), hint: maybe(text), note: maybe(text),
   }),
   call: object({ server: name, event: call }),
   missed: object({ server: name, calls: number, open: maybe(list(call)) }),

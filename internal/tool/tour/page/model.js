@@ -38,6 +38,7 @@ class Server {
     this.files = [];
     this.state = "listening";
     this.error = "";
+    this.note = ""; // why its calls are not shown
     this.open = new Map(); // the calls that have not returned, by their number: call.call
     this.calls = new Ring(KEPT_CALLS);
     this.last = null; // the call that was left last
@@ -199,6 +200,7 @@ export class Model {
     server.state = e.state ?? server.state;
     server.error = e.error ?? "";
     server.untraced = e.untraced ?? server.untraced;
+    server.note = e.note ?? "";
     server.parked = e.parked ?? server.parked;
     if (server.state !== "listening") server.open.clear();
     server.version++;
