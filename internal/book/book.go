@@ -78,7 +78,7 @@ var Pages = sync.OnceValue(func() []Page {
 	return append(append(append(chapters, others...), index), exercises...)
 })
 
-// glob is the names that match. They come out of embedded folders.
+// glob returns the names that match, in the embedded folders.
 func glob(from fs.FS, pattern string) []string {
 	names, err := fs.Glob(from, pattern)
 	if err != nil {
@@ -96,7 +96,7 @@ func newPage(from fs.FS, name, file, id string) Page {
 	return Page{ID: id, Title: title(text), File: file, text: text}
 }
 
-// title is the first heading, which every page begins with.
+// title returns the first heading, with which every page begins.
 func title(text []byte) string {
 	for line := range bytes.Lines(text) {
 		if rest, ok := bytes.CutPrefix(line, []byte("# ")); ok {
@@ -106,7 +106,7 @@ func title(text []byte) string {
 	return ""
 }
 
-// Find is the page with that id.
+// Find returns the page with that id.
 func Find(id string) (Page, error) {
 	for _, p := range Pages() {
 		if p.ID == id {
@@ -116,7 +116,7 @@ func Find(id string) (Page, error) {
 	return Page{}, fmt.Errorf("no chapter %q", id)
 }
 
-// Render makes HTML of the page.
+// Render returns the page as HTML.
 func (p Page) Render() (Rendered, error) {
 	r := Rendered{ID: p.ID, Title: p.Title, TOC: []Heading{}}
 	document := parse(p)
@@ -141,7 +141,7 @@ func (p Page) Render() (Rendered, error) {
 	return r, nil
 }
 
-// lessonOf is the lesson that a chapter is about, if it is about one.
+// lessonOf returns the lesson that a chapter is about, if it is about one.
 func lessonOf(p Page) (lesson.Lesson, bool) {
 	for _, l := range lesson.All() {
 		if l.Chapter == p.File {

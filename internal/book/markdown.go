@@ -39,7 +39,7 @@ var markdown = goldmark.New(
 	),
 )
 
-// parse makes a document of a page, and links of what it says about source.
+// parse parses a page, and turns what it names of the source into links.
 func parse(p Page) ast.Node {
 	document := markdown.Parser().Parse(text.NewReader(p.text))
 	l := linker{page: p}
@@ -67,7 +67,7 @@ func parse(p Page) ast.Node {
 	return document
 }
 
-// plain is the text of a node without its markup.
+// plain returns the text of a node without its markup.
 func plain(n ast.Node, source []byte) string {
 	var b strings.Builder
 	for c := n.FirstChild(); c != nil; c = c.NextSibling() {

@@ -35,7 +35,7 @@ var Files = sync.OnceValue(func() []string {
 	return files
 })
 
-// Source is the text of one of Files.
+// Source returns the text of one of Files.
 func Source(file string) (string, error) {
 	if !slices.Contains(Files(), file) {
 		return "", fmt.Errorf("no source file %q", file)
@@ -53,7 +53,7 @@ type Place struct {
 	Line int
 }
 
-// places is where the words of a lesson's chapter are in its source: functions
+// places returns where the words of a lesson's chapter are in its source: functions
 // under their names, and system calls under those of the manual, where they are
 // first made.
 func places(files []string) map[string]Place {
@@ -92,7 +92,7 @@ var (
 	wordStart  = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 )
 
-// manualName is the manual's name of a method of kernel.Kernel: "epoll_wait".
+// manualName returns the manual's name of a method of kernel.Kernel: "epoll_wait".
 func manualName(method string) string {
 	return strings.ToLower(wordStart.ReplaceAllString(method, "${1}_${2}"))
 }

@@ -96,7 +96,7 @@ var (
 	loopback6 = netip.IPv6Loopback()
 )
 
-// StartAt is Start at that address.
+// StartAt does what Start does, at that address.
 func (p Program) StartAt(ctx context.Context, addr netip.AddrPort) (*Server, error) {
 	replace := strings.NewReplacer("{port}", strconv.Itoa(int(addr.Port())),
 		"{host}", addr.Addr().String(), "{addr}", addr.String())

@@ -66,7 +66,7 @@ func (f *family) adopt() error {
 	return nil
 }
 
-// leave is the end of adopt, after the last child.
+// leave undoes adopt, after the last child.
 func (f *family) leave() {
 	if f.alive--; f.alive == 0 {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) // it was possible before

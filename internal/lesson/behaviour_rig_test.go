@@ -84,7 +84,7 @@ func (r *rig) start() *running {
 	return s
 }
 
-// onlyOne says whether the lesson serves one client and is done.
+// onlyOne reports whether the lesson serves one client and is done.
 func (r *rig) onlyOne() bool { return r.lesson.Model == lesson.Blocking }
 
 // server is the one that the next client talks to.

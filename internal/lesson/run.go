@@ -139,7 +139,7 @@ func (r Run) wait(
 	return failed
 }
 
-// announce says where the server listens, in lines of at most 80 columns for an
+// announce prints where the server listens, in lines of at most 80 columns for an
 // address of IPv4.
 func (r Run) announce(addr netip.AddrPort) {
 	host := addr
@@ -204,7 +204,7 @@ func (r Run) summarize(servers []Server, calls int64) {
 	fmt.Fprintln(r.Log, strings.Join(parts, "; "))
 }
 
-// parseAddr understands host:port, with a name, an IPv4 or an IPv6 address for
+// parseAddr parses host:port, with a name, an IPv4 or an IPv6 address for
 // host. No host is every IPv4 address.
 func parseAddr(text string) (netip.AddrPort, error) {
 	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080," +
@@ -220,7 +220,7 @@ func parseAddr(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
 }
 
-// listenError says in one line what failed, and what to try.
+// listenError returns an error of one line: what failed, and what to try.
 func listenError(addr string, err error) error {
 	hint := "see --help for what --addr can be"
 	switch {

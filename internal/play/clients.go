@@ -41,7 +41,7 @@ type Record struct {
 	Clients []Seen // in the order of the scenario
 }
 
-// Seen tells what became of one client, on its newest connection.
+// Seen reports what became of one client, on its newest connection.
 type Seen struct {
 	Client
 	Addr      netip.AddrPort // its own
@@ -64,7 +64,7 @@ const (
 	keptActs   = 64
 )
 
-// Done tells when an act was done, or tried.
+// Done reports when an act was done, or tried.
 type Done struct {
 	Do    Verb
 	Due   time.Duration // when it was to begin: the Act's At

@@ -54,7 +54,7 @@ func Dial(addr netip.AddrPort) (*Conn, error) {
 	return dial(context.Background(), addr, nil)
 }
 
-// DialSmall is like Dial, with the smallest receive buffer that Linux allows (2304
+// DialSmall connects like Dial, with the smallest receive buffer that Linux allows (2304
 // bytes, socket(7)), so that a server cannot send far ahead of a slow reader. It is
 // set before connecting, because the first segment already announces the window.
 func DialSmall(addr netip.AddrPort) (*Conn, error) {
@@ -179,7 +179,7 @@ func (c *Conn) ReadAll(within time.Duration) ([]byte, error) {
 	return c.readAll(4096, within, nil)
 }
 
-// ReadSlowly is like ReadAll, but reads one byte at a time, and pauses before each.
+// ReadSlowly does what ReadAll does, one byte at a time, and pauses before each.
 func (c *Conn) ReadSlowly(within, pause time.Duration) ([]byte, error) {
 	return c.readAll(1, within, func() { time.Sleep(pause) })
 }

@@ -90,7 +90,7 @@ func (p *Player) Pause(on bool) bool {
 // Step hands out the next act, and pauses. It returns false when the player is over.
 func (p *Player) Step() bool { return p.tell(step) }
 
-// Over is closed when Run returns.
+// Over returns a channel that is closed when Run returns.
 func (p *Player) Over() <-chan struct{} { return p.over }
 
 func (p *Player) tell(o order) bool {

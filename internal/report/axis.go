@@ -45,11 +45,11 @@ func newScale(axis Axis, values []float64, round bool) scale {
 	return s
 }
 
-// takes says whether v has a place on such a scale, if it is long enough. What is
+// takes reports whether v has a place on such a scale, if it is long enough. What is
 // as good as 0 has none on a logarithmic one.
 func (s scale) takes(v float64) bool { return usable(v) && (!s.log || v > 1e-90) }
 
-// apart says whether a is so far below b that numbers fit between them.
+// apart reports whether a is so far below b that numbers fit between them.
 func apart(a, b float64) bool { return b-a > max(1e-9*math.Abs(a), 1e-9*math.Abs(b), 1e-95) }
 
 // widen moves both ends outwards to round numbers.
@@ -62,7 +62,7 @@ func (s *scale) widen() {
 	s.from, s.to = math.Floor(s.from/step)*step, math.Ceil(s.to/step-1e-9)*step
 }
 
-// roundDown is the largest of …, 1, 2, 5, 10, 20, … that is not above v.
+// roundDown returns the largest of …, 1, 2, 5, 10, 20, … that is not above v.
 func roundDown(v float64) float64 {
 	decade := math.Pow(10, math.Floor(math.Log10(v)+1e-9))
 	for _, step := range []float64{5, 2} {
@@ -73,7 +73,7 @@ func roundDown(v float64) float64 {
 	return decade
 }
 
-// roundUp is the smallest of …, 1, 2, 5, 10, 20, … that is not below v.
+// roundUp returns the smallest of …, 1, 2, 5, 10, 20, … that is not below v.
 func roundUp(v float64) float64 {
 	decade := math.Pow(10, math.Floor(math.Log10(v)+1e-9))
 	for _, step := range []float64{1, 2, 5} {
@@ -84,7 +84,7 @@ func roundUp(v float64) float64 {
 	return 10 * decade
 }
 
-// at is the place of v, never outside a..b.
+// at returns the place of v, never outside a..b.
 func (s scale) at(v float64) float64 {
 	v = min(max(v, s.from), s.to)
 	part := (v - s.from) / (s.to - s.from)
@@ -94,7 +94,7 @@ func (s scale) at(v float64) float64 {
 	return s.a + part*(s.b-s.a)
 }
 
-// holds says whether v has a place.
+// holds reports whether v has a place.
 func (s scale) holds(v float64) bool {
 	slack := 1e-9 * (s.to - s.from)
 	return s.takes(v) && v >= s.from-slack && v <= s.to+slack
@@ -106,7 +106,7 @@ type tick struct {
 	label string
 }
 
-// ticks is the finest choice of round numbers that fits.
+// ticks returns the finest choice of round numbers that fits.
 func (s scale) ticks(format func(float64) string, fits func(a, b tick) bool) []tick {
 	format = orShort(format)
 	for _, values := range s.choices() {
@@ -127,7 +127,7 @@ func (s scale) ticks(format func(float64) string, fits func(a, b tick) bool) []t
 	return nil
 }
 
-// choices is round numbers of the scale, the finest choice first.
+// choices returns round numbers of the scale, the finest choice first.
 func (s scale) choices() [][]float64 {
 	if s.log && s.to >= 10*s.from {
 		return s.decades()
@@ -143,7 +143,7 @@ func (s scale) choices() [][]float64 {
 	return all
 }
 
-// decades is choices for a logarithmic scale: 1, 2, 5 of each decade, each
+// decades returns the choices for a logarithmic scale: 1, 2, 5 of each decade, each
 // decade, every second, and so on.
 func (s scale) decades() [][]float64 {
 	first, last := math.Ceil(math.Log10(s.from)-1e-9), math.Floor(math.Log10(s.to)+1e-9)

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// sum is the number of the bar; false when it has none.
+// sum returns the number of the bar, and false if it has none.
 func (b Bar) sum() (float64, bool) {
 	sum := b.Value
 	if sum == 0 {
@@ -19,7 +19,7 @@ func (b Bar) sum() (float64, bool) {
 	return sum, usable(sum)
 }
 
-// parts is the names of all parts, in the order in which they first come.
+// parts returns the names of all parts, in the order in which they first come.
 func (b Bars) parts() []string {
 	var names []string
 	for _, bar := range b.Bars {
@@ -82,7 +82,7 @@ func (b Bars) draw(id string) []byte {
 	return p.done(b.Title, sentences(b.Caption, b.describe(format), omission(b.omitted())))
 }
 
-// partsEnd is how far the parts reach.
+// partsEnd returns how far the parts reach.
 func partsEnd(bar Bar) float64 {
 	sum := 0.0
 	for _, part := range bar.Parts {
@@ -93,7 +93,7 @@ func partsEnd(bar Bar) float64 {
 	return sum
 }
 
-// noteRoom is the room that a note takes behind a number, within reason.
+// noteRoom returns the room that a note takes behind a number, within reason.
 func noteRoom(note string) float64 {
 	if note == "" {
 		return 0
@@ -169,7 +169,7 @@ func (b Bars) shown() int {
 	return n
 }
 
-// describe is the picture in words.
+// describe returns the picture in words.
 func (b Bars) describe(format func(float64) string) string {
 	var out string
 	for _, bar := range b.Bars {

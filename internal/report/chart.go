@@ -118,11 +118,11 @@ type Span struct {
 	Label    string // drawn where it fits; a pointer shows it everywhere
 }
 
-// usable says whether v can be drawn at all. The bound keeps sums and
+// usable reports whether v can be drawn at all. The bound keeps sums and
 // differences of such numbers finite.
 func usable(v float64) bool { return math.Abs(v) < 1e100 } // not NaN, not Inf
 
-// spread says whether low and high are one.
+// spread reports whether low and high are a spread.
 func spread(low, high float64) bool {
 	return (low != 0 || high != 0) && usable(low) && usable(high) && low <= high
 }
@@ -135,7 +135,7 @@ func lost(low, high float64) int {
 	return 0
 }
 
-// omission is the sentence that owns up to what a picture does not show.
+// omission returns the sentence that names what a picture does not show.
 func omission(n int) string {
 	switch n {
 	case 0:

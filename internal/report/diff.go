@@ -22,7 +22,7 @@ func Unified(a, b Text, colour bool) string {
 	return out.String()
 }
 
-// differences is the lines of a unified diff: two that name the texts, and then
+// differences returns the lines of a unified diff: two that name the texts, and then
 // the hunks, each with a line "@@ -N,n +M,m @@" before it.
 func differences(a, b Text) []string {
 	text := string(diff.Diff(a.Name, []byte(a.Body), b.Name, []byte(b.Body)))

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// scales is the two axes over the data, without a place yet.
+// scales returns the two axes over the data, without a place yet.
 func (l Lines) scales() (x, y scale) {
 	var xs, ys []float64
 	for _, s := range l.Series {
@@ -102,7 +102,7 @@ type end struct {
 	label  float64 // of its name
 }
 
-// ends is one for each series that has a point to draw.
+// ends returns an end for each series that has a point to draw.
 func (l Lines) ends(x, y scale) []end {
 	var ends []end
 	for i, s := range l.Series {
@@ -269,14 +269,14 @@ func (l Lines) names(p *picture, x, y scale, ends []end, room float64) {
 	}
 }
 
-// projected says whether any point is.
+// projected reports whether any point is projected.
 func (l Lines) projected() bool {
 	return slices.ContainsFunc(l.Series, func(s Series) bool {
 		return slices.ContainsFunc(s.Points, func(p Point) bool { return p.Projected })
 	})
 }
 
-// describe is the picture in words.
+// describe returns the picture in words.
 func (l Lines) describe() string {
 	var names []string
 	for _, s := range l.Series {

@@ -19,7 +19,7 @@ func significant(v float64, digits int) string {
 	return strconv.FormatFloat(rounded+0, 'f', -1, 64) // -0 + 0 is 0
 }
 
-// exact is a number in a table of data.
+// exact returns a number for a table of data.
 func exact(v float64) string { return significant(v, 6) }
 
 type unit struct {

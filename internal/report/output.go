@@ -81,7 +81,7 @@ func Create(name string) (*File, error) {
 	return nil, fmt.Errorf("%w; %s", err, hint)
 }
 
-// Write makes what write writes the content of the file.
+// Write writes the file with what write writes.
 func (f *File) Write(write func(io.Writer) error) error {
 	if f.file == nil {
 		return nil

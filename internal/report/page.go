@@ -99,7 +99,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 </table></div>
 {{end}}`))
 
-// pageRules is what names colours on a page.
+// pageRules returns the rules that name colours on a page.
 func (p palette) pageRules() string {
 	return fmt.Sprintf("body{background:%s;color:%s}\n"+
 		".lead,figcaption,summary,footer{color:%s}\n"+

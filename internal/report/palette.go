@@ -29,7 +29,7 @@ var dark = palette{
 		"#f58a86", "#57c8cf", "#d6bb52", "#aab4c0"},
 }
 
-// rules is the part of the style sheet that names colours. There are no custom
+// rules returns the part of the style sheet that names colours. There are no custom
 // properties in it, which viewers other than browsers do not know.
 func (p palette) rules() string {
 	var out strings.Builder
@@ -45,7 +45,7 @@ func (p palette) rules() string {
 	return out.String()
 }
 
-// onScreen is a style sheet for readers who have asked for dark; paper is light.
+// onScreen returns a style sheet for readers who have asked for dark; paper is light.
 func onScreen(rules string) string {
 	return "@media screen and (prefers-color-scheme: dark){\n" + rules + "}\n"
 }

@@ -30,7 +30,7 @@ var (
 	small   = font{"s", 11}
 )
 
-// measure is how wide s is at the most, in the widest of the usual fonts.
+// measure returns how wide s is at the most, in the widest of the usual fonts.
 func (f font) measure(s string) float64 {
 	sum := 0.0
 	for _, r := range s {
@@ -53,7 +53,7 @@ func (f font) measure(s string) float64 {
 	return sum * f.size
 }
 
-// clip is s, or as much of its beginning as the room takes, and "…".
+// clip returns s, or as much of its beginning as fits, and "…".
 func (f font) clip(s string, room float64) string {
 	if f.measure(s) <= room {
 		return s
@@ -67,7 +67,7 @@ func (f font) clip(s string, room float64) string {
 	return "…"
 }
 
-// wrap is s in lines of at most the room; a last one that has to take more
+// wrap returns s in lines of at most the room; a last one that has to take more
 // than fits is clipped when it is drawn.
 func (f font) wrap(s string, room float64, most int) []string {
 	var lines []string
@@ -124,7 +124,7 @@ func (p *picture) text(x, y float64, f font, anchor, s string, room float64) {
 	p.textAs(f.class, x, y, f, anchor, s, room)
 }
 
-// textAs is text with classes of its own.
+// textAs does what text does, with classes of its own.
 func (p *picture) textAs(class string, x, y float64, f font, anchor, s string, room float64) {
 	shown, whole := f.clip(s, room), ""
 	if shown != s {
@@ -223,7 +223,7 @@ func (p *picture) legend(keys []key) {
 	}
 }
 
-// centred is where the middle of a label must be for it to stay in the picture.
+// centred returns where the middle of a label must be for it to stay in the picture.
 func centred(x, w float64) float64 { return min(max(x, 4+w/2), width-4-w/2) }
 
 // longest a label of an axis may be.
@@ -242,13 +242,13 @@ func (p *picture) across(s scale, format func(float64) string, top, y float64) {
 	}
 }
 
-// nothing is the picture when there is no data.
+// nothing draws the picture when there is no data.
 func (p *picture) nothing() {
 	p.text(width/2, p.y+40, quiet, "middle", "no data", width)
 	p.y += 70
 }
 
-// done is the whole of the SVG.
+// done returns the whole SVG.
 func (p *picture) done(title, desc string) []byte {
 	var out strings.Builder
 	id, height := html.EscapeString(p.id), number(p.y+margin)

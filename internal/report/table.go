@@ -130,7 +130,7 @@ func (t *Table) Print(w io.Writer) {
 	_, _ = io.WriteString(w, out.String())
 }
 
-// broken makes several lines of one where a cell is wider than its column. widths
+// broken splits a line into several where a cell is wider than its column. widths
 // becomes what the columns then take.
 func broken(lines [][]string, widths []int) [][]string {
 	var all [][]string

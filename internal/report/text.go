@@ -48,7 +48,7 @@ func Wrap(text string, width int) []string {
 	return lines
 }
 
-// Hang is Wrap with a lead before each line, within the width: first before the
+// Hang does what Wrap does, with a lead before each line, within the width: first before the
 // first, and rest, which is as wide, before the others.
 func Hang(first, rest, text string, width int) []string {
 	lines := Wrap(text, width-Columns(rest))

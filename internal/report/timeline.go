@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// until is the end of the time shown; 0 when there is nothing to show.
+// until returns the end of the time shown, and 0 if there is nothing to show.
 func (t Timeline) until() float64 {
 	if apart(0, t.Until) && usable(t.Until) {
 		return t.Until
@@ -32,12 +32,12 @@ func (t Timeline) each(visit func(Group, Lane, Span)) {
 	}
 }
 
-// shows says whether the span lies, at least in part, in the time shown.
+// shows reports whether the span lies, at least in part, in the time shown.
 func (s Span) shows(until float64) bool {
 	return usable(s.From) && usable(s.To) && s.From <= s.To && s.To >= 0 && s.From <= until
 }
 
-// kinds is those given, and those that a span names besides.
+// kinds returns the kinds given, and those that a span names besides.
 func (t Timeline) kinds() []Kind {
 	all := slices.Clone(t.Kinds)
 	t.each(func(_ Group, _ Lane, s Span) {
@@ -140,7 +140,7 @@ func (g Group) height(lane Lane) float64 {
 	return tall
 }
 
-// clock is the unit for the axis of a time so long, and how to write it.
+// clock returns the unit for the axis of a time of that length, and how to write it.
 func clock(until float64) (name string, format func(float64) string) {
 	size := 1.0
 	name = "seconds"
@@ -181,7 +181,7 @@ func (t Timeline) span(p *picture, x scale, kinds []Kind, group Group, lane Lane
 	}
 }
 
-// describe is the picture in words.
+// describe returns the picture in words.
 func (t Timeline) describe(until float64) string {
 	out := fmt.Sprintf("Timeline of %s", Seconds(until))
 	for _, group := range t.Groups {

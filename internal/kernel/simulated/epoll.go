@@ -156,7 +156,7 @@ func (e *epoll) collect(events []unix.EpollEvent) int {
 	return n
 }
 
-// ReportedIn says in which step the epoll_wait that has just reported events returns, if
+// ReportedIn returns in which step the epoll_wait that has just reported events returns, if
 // not in the one that is being done: clients may have acted while it blocked.
 func (k *Kernel) ReportedIn(step int) {
 	for _, e := range k.last {

@@ -72,7 +72,7 @@ func (k *Kernel) End() {
 	k.scheduler.waiting = nil
 }
 
-// Exit is End, called inside a World's Call: it ends the goroutine that makes the call,
+// Exit does what End does, inside a World's Call: it ends the goroutine that makes the call,
 // too. A program without goroutines it unwinds with a panic of that value.
 func (k *Kernel) Exit(value any) {
 	if k.scheduler == nil {
@@ -182,7 +182,7 @@ func (s *scheduler) give() {
 	s.turn <- struct{}{}
 }
 
-// block is Kernel.block for a program with a scheduler.
+// block does what Kernel.block does, for a program with a scheduler.
 func (s *scheduler) block(deadline time.Duration, ready func() bool) error {
 	if ready() {
 		return nil

@@ -297,7 +297,7 @@ func (k *Kernel) queued(c *socket) bool {
 	return false
 }
 
-// fails makes an error of an errno, nil of 0.
+// fails returns an errno as an error, and nil for 0.
 func fails(errno unix.Errno) error {
 	if errno == 0 {
 		return nil

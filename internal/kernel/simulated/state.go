@@ -65,7 +65,7 @@ func EventNames(events uint32) string { return Short(kernel.EventNames(events)) 
 // Short writes the names of events in a text without "EPOLL".
 func Short(text string) string { return strings.ReplaceAll(text, "EPOLL", "") }
 
-// Silence says why no event comes for a client that waits: what the server has not
+// Silence explains why no event comes for a client that waits: what the server has not
 // taken, and what epoll has reported of it.
 func (k *Kernel) Silence(c *Client) string {
 	switch {
@@ -89,7 +89,7 @@ func (k *Kernel) Silence(c *Client) string {
 	return fmt.Sprintf("the server has read all that it sent, from %d%s", fd, k.silenceOf(s))
 }
 
-// silenceOf says what epoll has to do with it.
+// silenceOf explains the part of epoll in that.
 func (k *Kernel) silenceOf(s *socket) string {
 	if s == nil || s.file == nil || !k.polls() {
 		return ""

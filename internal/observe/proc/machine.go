@@ -29,7 +29,7 @@ type Machine struct {
 	Go     string `json:"go"`
 }
 
-// This is the machine that the program runs on.
+// This returns the machine that the program runs on.
 func This() (Machine, error) {
 	m := Machine{Go: runtime.Version()}
 	var name unix.Utsname
@@ -81,7 +81,7 @@ func Pin(cpus ...int) (restore func() error, err error) {
 	}, nil
 }
 
-// cpuName is "" where the kernel does not tell, as on many arm64 machines.
+// cpuName returns "" if the kernel does not name the processor, as on many arm64 machines.
 func cpuName() (string, error) {
 	file, err := os.Open("/proc/cpuinfo")
 	if err != nil {
@@ -153,7 +153,7 @@ func scan(file string, values ...any) error {
 	return nil
 }
 
-// TCPSockets is a number of the line "TCP:" in /proc/net/sockstat, of this network
+// TCPSockets returns a number of the line "TCP:" in /proc/net/sockstat, of this network
 // namespace and both families: "tw" is connections in TIME_WAIT, "mem" is the pages
 // that hold what has been received or not sent yet.
 func TCPSockets(name string) (int, error) {
@@ -178,7 +178,7 @@ func TCPSockets(name string) (int, error) {
 	return 0, errors.New("/proc/net/sockstat has no TCP: " + name)
 }
 
-// Source is a client's own address, the n-th of those over which many clients
+// Source returns a client's own address, the n-th of those over which many clients
 // are spread: 127.1.0.1, 127.1.0.2, … All of 127.0.0.0/8 is this machine (RFC 1122,
 // 3.2.1.3), and every one of them has ephemeral ports of its own.
 func Source(n int) netip.Addr {
@@ -210,7 +210,7 @@ func ReadCounters() (Counters, error) {
 	}, err
 }
 
-// TCPExt is all counters of TCP beyond the standard ones, of this network namespace:
+// TCPExt returns all counters of TCP beyond the standard ones, of this network namespace:
 // the lines "TcpExt:" of /proc/net/netstat, which nstat(8) shows.
 func TCPExt() (map[string]int64, error) {
 	text, err := os.ReadFile("/proc/net/netstat")
@@ -220,7 +220,7 @@ func TCPExt() (map[string]int64, error) {
 	return namedCounts(string(text), "TcpExt:")
 }
 
-// Since is what has been counted since before.
+// Since returns what has been counted since before.
 func (c Counters) Since(before Counters) Counters {
 	return Counters{
 		QueueFull:    c.QueueFull - before.QueueFull,
@@ -288,7 +288,7 @@ func busyOf(stat string, cpus []int) (Busy, error) {
 	return b, nil
 }
 
-// Since is how long they have worked since before.
+// Since returns how long they have worked since before.
 func (b Busy) Since(before Busy) Busy {
 	return Busy{b.Worked - before.Worked, b.Stolen - before.Stolen}
 }

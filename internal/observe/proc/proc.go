@@ -88,7 +88,7 @@ func stat(file string, buffer []byte) ([]string, error) {
 // readSize is more than most files of /proc have, in bytes.
 const readSize = 2048
 
-// read is os.ReadFile with fewer system calls: a look at all processes reads a file of
+// read does what os.ReadFile does, with fewer system calls: a look at all processes reads a file of
 // each. It reads into the buffer, if that is not nil.
 func read(file string, buffer []byte) ([]byte, error) {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -22,7 +22,7 @@ type shape struct {
 	data data
 }
 
-// data tells what a call has returned beside its result, and where that is.
+// data returns what a call has returned beside its result, and where that is.
 type data uint8
 
 const (
@@ -150,7 +150,7 @@ func epollWait2Args(s ptrace.Stop) string {
 
 func pollArgs(s ptrace.Stop) string { return fmt.Sprintf("%d descriptors", s.Args[1]) }
 
-// pollArgs1 is for select, whose sets reach from 0 to the highest descriptor.
+// pollArgs1 spells the arguments of select, whose sets reach from 0 to the highest descriptor.
 func pollArgs1(s ptrace.Stop) string { return fmt.Sprintf("descriptors below %d", s.Args[0]) }
 
 func milliseconds(ms int32) string {

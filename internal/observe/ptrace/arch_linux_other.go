@@ -6,5 +6,5 @@ import "golang.org/x/sys/unix"
 
 const nativeArch = 0
 
-// frameIn is not known here: a stack has one entry.
+// frameIn returns nothing on this architecture: a stack has one entry.
 func frameIn(*unix.PtraceRegs) uint64 { return 0 }

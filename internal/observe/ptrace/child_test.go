@@ -295,7 +295,7 @@ func (c *child) threads() string {
 	return lines.String()
 }
 
-// reading says whether a thread of the child waits for an order.
+// reading reports whether a thread of the child waits for an order.
 func (c *child) reading() bool {
 	return strings.Contains(c.threads(), fmt.Sprintf("call %d 0x0 ", unix.SYS_READ))
 }
@@ -323,7 +323,7 @@ func (c *child) standing() bool {
 	return c.threads() == before // each in the same stop all the while
 }
 
-// traced says whether a thread of the child has a tracer.
+// traced reports whether a thread of the child has a tracer.
 func (c *child) traced() bool {
 	return regexp.MustCompile("TracerPid [^0]").MatchString(c.threads())
 }

@@ -322,7 +322,7 @@ type news struct {
 	_                [128 - 4*(5+bits.UintSize/32)]byte
 }
 
-// waitid is waitid(2) for tracees of this thread; without news, l.news.tid is 0.
+// waitid calls waitid(2) for tracees of this thread; without news, l.news.tid is 0.
 //
 // __WNOTHREAD leaves out those of other threads, and __WCLONE the children that
 // this thread may have started before it became a tracer: it admits only those
@@ -342,7 +342,7 @@ func waitid(n *news, idType, id int, flags uintptr) error {
 	return nil
 }
 
-// ptrace is the system call of that name, with what x/sys leaves out: options
+// ptrace makes the system call of that name, with what x/sys leaves out: options
 // for PTRACE_SEIZE, a signal for PTRACE_DETACH, PTRACE_LISTEN.
 func ptrace(request, tid, data int) error {
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), 0, uintptr(data), 0, 0)

@@ -125,7 +125,7 @@ func (t *Tracer) Detach() error {
 	}
 }
 
-// refused says why a thread could not be traced, as far as that can be seen.
+// refused explains why a thread could not be traced, as far as that can be seen.
 func refused(tid int, err error) error {
 	who, unread := proc.ReadStatus(tid)
 	if unread != nil || who.Ended() {

@@ -120,7 +120,7 @@ func NewRecorder(emit ...func(Event)) *Recorder {
 	return &Recorder{state: NewState(), emit: emit}
 }
 
-// Enter makes an Event of a call that begins.
+// Enter returns an Event for a call that is entered.
 func (r *Recorder) Enter(c *Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,7 +130,7 @@ func (r *Recorder) Enter(c *Call) {
 	})
 }
 
-// Leave makes an Event of a call that has returned.
+// Leave returns an Event for a call that has returned.
 func (r *Recorder) Leave(c *Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
