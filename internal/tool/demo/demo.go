@@ -71,6 +71,7 @@ var demos = []Demo{
 	herd,
 	uneven,
 	orphans,
+	handover,
 	completions,
 }
 

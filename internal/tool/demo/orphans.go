@@ -89,19 +89,8 @@ func observeOrphans(ctx context.Context) (Orphaned, error) {
 	seen.Queued = int(info.Unacked) // of a listener, its accept queue
 
 	c.shut(closing)
-	for {
-		fd, ok, err := staying.accept()
-		if err != nil {
-			return seen, err
-		}
-		if !ok {
-			break
-		}
-		_, err = unix.Write(fd, []byte("served"))
-		closeAll(fd)
-		if err != nil {
-			return seen, err
-		}
+	if err := answerQueued(staying.listener); err != nil {
+		return seen, err
 	}
 	for _, fd := range clients {
 		n, err := unix.Read(fd, make([]byte, 16))
@@ -115,6 +104,27 @@ func observeOrphans(ctx context.Context) (Orphaned, error) {
 		}
 	}
 	return seen, nil
+}
+
+// answerQueued accepts and answers the clients in a queue, until it is empty.
+func answerQueued(listener int) error {
+	for {
+		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+		case unix.EAGAIN:
+			return nil
+		case unix.EINTR:
+			continue
+		default:
+			return fmt.Errorf("accept4: %w", err)
+		}
+		_, err = unix.Write(fd, []byte("served"))
+		closeAll(fd)
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
 }
 
 // connectAll connects clients, and returns when all are in an accept queue.

@@ -3,6 +3,7 @@
 package demo
 
 import (
+	"slices"
 	"testing"
 
 	"lesson/internal/proof"
@@ -98,5 +99,22 @@ func TestOrphans(t *testing.T) {
 			t.Errorf("tcp_migrate_req %s: %d of %d were reset and %d served, want %d reset",
 				s.Migrate, s.Reset, s.Clients, s.Served, want)
 		}
+	}
+}
+
+// Only a descriptor that is passed takes the accept queue with it.
+func TestHandover(t *testing.T) {
+	t.Parallel()
+	r, err := handover.Run(t.Context(), Options{})
+	proof.Must(t, err)
+	checkResult(t, "handover", r)
+	const all = handoverClients
+	want := []HandedOver{
+		{"close, then listen again", all, 0, all, "ECONNREFUSED"},
+		{"listen with SO_REUSEPORT, then close", all, 0, all, "connected"},
+		{"pass the descriptor, then close", all, all, 0, "connected"},
+	}
+	if got := r.Data.([]HandedOver); !slices.Equal(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }
