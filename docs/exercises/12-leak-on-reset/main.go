@@ -51,6 +51,7 @@ type conn struct {
 	state    state
 	request  []byte    // what has come of it
 	unsent   []byte    // what is left of the response
+	full     bool      // EPOLLOUT is in its interest
 	deadline time.Time // of sending and lingering
 
 	discarded int // bytes read while lingering
@@ -263,7 +264,10 @@ func (s *server) sendResponse(c *conn) {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			_ = s.watch(unix.EPOLL_CTL_MOD, c.fd, unix.EPOLLIN|unix.EPOLLOUT)
+			if !c.full { // once: with each epoll_ctl, unread bytes are an edge again
+				c.full = true
+				_ = s.watch(unix.EPOLL_CTL_MOD, c.fd, unix.EPOLLIN|unix.EPOLLOUT)
+			}
 			return
 		case err != nil: // EPIPE, ECONNRESET
 			s.close(c)
