@@ -229,3 +229,13 @@ func all(pid int, such func(state byte) bool) (bool, error) {
 	}
 	return true, nil
 }
+
+// Mappings returns how many mappings of memory a process has: the lines of /proc/PID/maps.
+// ErrGone when it has ended.
+func Mappings(pid int) (int, error) {
+	text, err := read(fmt.Sprintf("/proc/%d/maps", pid), nil)
+	if err != nil {
+		return 0, gone(err)
+	}
+	return bytes.Count(text, []byte("\n")), nil
+}

@@ -34,7 +34,8 @@ const (
 // Cases is all cases, group by group.
 func Cases() []Case {
 	return slices.Concat(
-		requests, disconnects, slow, crowds, limits, signals, resources, fairness)
+		requests, disconnects, slow, timers, crowds, limits, signals, resources, idles, children,
+		fairness)
 }
 
 // Listing returns the cases as a table.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 )
 
@@ -91,13 +92,29 @@ var slow = []Case{
 		},
 	},
 	{
+		Address: "slow/room-and-bytes", Severity: Must, Models: concurrent,
+		Chapter: edgeTriggered, Contract: "B7", FailedBy: []string{"reads or writes"},
+		needs: toStart,
+		Must:  "An answer is sent when there is room, even if bytes come at the same time.",
+		Why: "One event can report EPOLLIN and EPOLLOUT. An edge is reported once: what is not done then" +
+			" is never done.",
+		Cause: "\"if EPOLLIN … else if EPOLLOUT …\": of two events in one only the first is handled. Test" +
+			" each bit by itself.",
+		script: append(given(
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			own("the server keeps the connection", keepsConnection), stop(),
+			own("a reads what is in the send buffer, so that there is room, and sends \"and more\"",
+				readsFillingAndSends),
+		), goOn(), reads("a"), next()),
+	},
+	{
 		Address: "slow/timeout", Severity: Should, Models: everyone,
 		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{"no timeout"},
 		NoExercise: "The exercises have no timeout.",
-		needs:      aTimeout,
-		Must:       "A request that is not complete in time is given up, and the connection closed.",
-		Why:        "Each costs a descriptor, and clients that never finish are many.",
-		Cause:      "No deadline, or one that nobody looks at while no events come.",
+		needs:      aTimeout, long: true,
+		Must:  "A request that is not complete in time is given up, and the connection closed.",
+		Why:   "Each costs a descriptor, and clients that never finish are many.",
+		Cause: "No deadline, or one that nobody looks at while no events come.",
 		script: []step{
 			connect("a"), send("a", half), own("a must read end of file when the server's time is over, "+
 				"and not before", timesOut), next(),
@@ -108,10 +125,10 @@ var slow = []Case{
 		Chapter: levelTriggered, Contract: "B6",
 		FailedBy:   []string{"no timeout", "dripping extends the timeout"},
 		NoExercise: "The exercises have no timeout.",
-		needs:      aTimeout,
-		Must:       "A byte now and then does not put the end off.",
-		Why:        "That is the attack called slowloris: a byte before each deadline holds a connection forever.",
-		Cause:      "The deadline is counted from the last byte, and not from the first.",
+		needs:      aTimeout, long: true,
+		Must:  "A byte now and then does not put the end off.",
+		Why:   "That is the attack called slowloris: a byte before each deadline holds a connection forever.",
+		Cause: "The deadline is counted from the last byte, and not from the first.",
 		script: []step{
 			connect("a"), send("a", half), own("a sends a byte ten times in each time limit, and must"+
 				" still read end of file before two of them are over", timesOutDripping), next(),
@@ -175,4 +192,38 @@ func timesOutDripping(t *trial) error {
 		fmt.Sprintf("open after %v", 2*t.timeout),
 		fmt.Sprintf("end of file after %v, counted from the beginning", t.timeout),
 	)
+}
+
+// keepsConnection demands that the server has not given up the answer that does not fit.
+func keepsConnection(t *trial) error {
+	theirs, err := t.theirs(t.clients["a"])
+	if errors.Is(err, sockets.ErrNone) || err == nil && theirs.State != sockets.Established {
+		return answeredEarly
+	}
+	return err
+}
+
+// readsFillingAndSends empties the send buffer of a's connection while the server is
+// stopped: to the server, room and bytes come at the same time.
+func readsFillingAndSends(t *trial) error {
+	const name = "a"
+	c := t.clients[name]
+	if got, err := c.Read(t.filled[name], t.patience); err != nil {
+		return unable{fmt.Sprintf("the client has read %d bytes of %d: %v", len(got), t.filled[name], err)}
+	}
+	t.filled[name] = 0
+	if err := c.Send([]byte("and more")); err != nil {
+		return sending(err)
+	}
+	arrived, err := until(t.ctx, t.patience, func() (bool, error) {
+		theirs, err := t.theirs(c)
+		if errors.Is(err, sockets.ErrNone) {
+			return false, answeredEarly
+		}
+		return err == nil && theirs.Unread > 0 && theirs.Unsent == 0, err
+	})
+	if err == nil && !arrived {
+		return unable{"the bytes do not arrive at the server"}
+	}
+	return err
 }

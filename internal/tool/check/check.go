@@ -67,6 +67,7 @@ type Case struct {
 
 	needs  need
 	alone  bool // disturbs others, or is disturbed by them
+	long   bool // mostly waits, for seconds: it takes no place among those side by side
 	script []step
 }
 

@@ -20,6 +20,7 @@ type flood struct {
 	open    map[*play.Conn]bool
 	sent    atomic.Int64 // bytes
 	came    atomic.Int64 // connections
+	served  atomic.Int64 // clients that have been answered, where that is asked for
 }
 
 // floodClients is how many flood at the same time.

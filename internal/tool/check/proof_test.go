@@ -25,7 +25,7 @@ func faults() (names []string, fails map[string][]Case) {
 	fails = map[string][]Case{}
 	for _, c := range Cases() {
 		for _, name := range c.FailedBy {
-			if !isFault(name) {
+			if !isFault(name) || isKnown(name) {
 				continue
 			}
 			if fails[name] == nil {
@@ -107,8 +107,10 @@ func addresses(such func(Case) bool) (found []string) {
 }
 
 // notAlone reports whether an ordinary run judges a case beside other tests. The cases
-// that need the machine for themselves are left to the exhaustive run.
-func notAlone(c Case) bool { return proof.Exhaustive() || !c.alone }
+// that need the machine for themselves, or some seconds, are left to the exhaustive run.
+func notAlone(c Case) bool {
+	return proof.Exhaustive() || !c.alone && (!c.long || c.needs == aTimeout)
+}
 
 // allHold demands that every case that is asked of such a server has been judged
 // and holds.

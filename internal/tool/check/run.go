@@ -146,8 +146,14 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 
 	var side sync.WaitGroup
 	places := make(chan struct{}, r.options.Jobs)
+	beside := r.options.Jobs > 1
 	for i, c := range cases {
-		if c.alone && r.options.Jobs > 1 {
+		if c.long && beside {
+			side.Go(func() { one(i) })
+		}
+	}
+	for i, c := range cases {
+		if (c.alone || c.long) && beside {
 			continue
 		}
 		places <- struct{}{}
@@ -161,7 +167,7 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 	}
 	side.Wait()
 	for i, c := range cases {
-		if c.alone && r.options.Jobs > 1 && !stopped() {
+		if c.alone && beside && !stopped() {
 			one(i)
 		}
 	}

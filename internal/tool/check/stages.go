@@ -139,6 +139,7 @@ var stages = []Stage{
 			"slow/half-request", "slow/many-half-requests", "slow/silent-client", "slow/dripping",
 			"slow/full-send-buffer-others", "crowds/hundred", "crowds/burst-of-silent",
 			"crowds/mixed", "crowds/patient", "crowds/beyond-1024", "resources/threads",
+			"slow/room-and-bytes",
 		},
 	},
 	{
@@ -153,6 +154,9 @@ var stages = []Stage{
 			"resources/idle-half-request", "resources/idle-full-send-buffer",
 			"resources/descriptors-answered", "resources/descriptors-reset",
 			"resources/descriptors-end-of-file", "resources/memory", "resources/memory-of-leavers",
+			"resources/idle-after-close", "resources/idle-reset-after-answer",
+			"resources/idle-unread-answer", "resources/idle-lingering", "resources/idle-for-long",
+			"resources/zombies", "resources/inherited-connections",
 		},
 	},
 	{
@@ -175,7 +179,10 @@ var stages = []Stage{
 		Hint: "One deadline for the whole request, not for each read. The nearest deadline is the" +
 			" timeout of epoll_wait, rounded up.",
 		Chapter: misbehave, Model: Threaded,
-		Cases: []string{"slow/timeout", "slow/timeout-dripping"},
+		Cases: []string{
+			"slow/timeout", "slow/timeout-dripping", "slow/timeout-under-load", "slow/stale-timer",
+			"slow/stale-timeout", "resources/idle-until-timeout",
+		},
 	},
 	{
 		Title:   "Out of descriptors",

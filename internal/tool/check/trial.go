@@ -40,6 +40,25 @@ type unable struct{ reason string }
 
 func (u unable) Error() string { return u.reason }
 
+// given is steps that bring about what a case is about, and that other cases judge: where
+// one of them fails, this case is not judged.
+func given(steps ...step) []step {
+	all := make([]step, len(steps))
+	for i, s := range steps {
+		do := s.do
+		s.do = func(t *trial) error {
+			err := do(t)
+			var f *failure
+			if errors.As(err, &f) && !t.server.Ended() {
+				return unable{"what the case is about does not come about: " + f.got}
+			}
+			return err
+		}
+		all[i] = s
+	}
+	return all
+}
+
 // A trial is one case on its way, with its own server and clients.
 type trial struct {
 	ctx      context.Context
@@ -57,6 +76,9 @@ type trial struct {
 	flood   *flood
 	before  proc.Usage      // what the server had used when it was last looked at
 	held    int             // descriptors it had then
+	left    remains         // of its processes and threads, then
+	born    time.Time       // when, or before, the crowd connected
+	socket  uint32          // the inode of the socket that it had for a client
 	limits  map[int]limited // by process, when the script has limited its descriptors
 
 	turnsAway bool // the server closes what it has no descriptor for

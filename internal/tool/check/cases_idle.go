@@ -1,0 +1,217 @@
+//go:build linux
+
+package check
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/sockets"
+)
+
+// idles are cases about a server that has nothing to do and still runs: some begin to
+// spin only after a client has left, or some seconds later.
+var idles = []Case{
+	{
+		Address: "resources/idle-after-close", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"passes over EPOLLHUP"},
+		NoExercise: "It is the bug of exercise 2, in a later state of the connection.",
+		needs:      toLook,
+		Must:       "After an answered client has closed the server sleeps.",
+		Why: "When both sides have ended, EPOLLHUP is reported until the descriptor is closed, even if" +
+			" the interest is 0.",
+		Cause: "The connection is kept until a timer ends it, with an interest of 0 or with events that" +
+			" are passed over. Close it when EPOLLHUP comes, or remove it from the interest list.",
+		script: []step{connect("a"), send("a", whole), answered("a"), calm(), next()},
+	},
+	{
+		Address: "resources/idle-reset-after-answer", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"passes over EPOLLHUP"},
+		NoExercise: "It is the bug of exercise 3, in a later state of the connection.",
+		needs:      toLook,
+		Must:       "After an answered client has reset the server sleeps.",
+		Why: "EPOLLHUP and EPOLLERR are reported until the descriptor is closed, even if the interest" +
+			" is 0.",
+		Cause: "The connection is kept until a timer ends it, with an interest of 0 or with events that" +
+			" are passed over. Close it when EPOLLERR or EPOLLHUP comes.",
+		script: []step{connect("a"), send("a", whole), reads("a"), resets("a"), calm(), next()},
+	},
+	{
+		Address: "resources/idle-unread-answer", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"passes over end of file", "passes over bytes"},
+		needs: toStart,
+		Must: "While an answer waits for room in the send buffer, the server sleeps, whatever else the" +
+			" client does.",
+		Why: "Bytes that nobody reads and an end of file are reported again by each epoll_wait that asks" +
+			" for them.",
+		Cause: "Interest in EPOLLIN or EPOLLRDHUP while only EPOLLOUT is acted on; or EPOLLHUP is passed" +
+			" over after the reset.",
+		script: append(given(
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			own("the server keeps the connection", keepsConnection),
+		), send("a", "and more"), calm(), halfClose("a"), calm(), resets("a"), calm(), next()),
+	},
+	{
+		Address: "resources/idle-lingering", Severity: Should, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"rounds its time limits down"},
+		needs: toLook, long: true,
+		Must: "While it waits for an answered client to close, the server sleeps until it gives up.",
+		Why:  "The last second of a wait is a wait as well.",
+		Cause: "The time that is left is rounded down to whole seconds, so that the timeout of epoll_wait" +
+			" is 0 in the last one. Round up.",
+		script: []step{
+			connect("a"), send("a", whole), reads("a"), later("a"),
+			own(fmt.Sprintf("a does not close; the server must sleep until it does, watched for at most %v",
+				watchFor), func(t *trial) error { return t.sleepsUntil(watchFor, t.gaveUp("a")) }),
+		},
+	},
+	{
+		Address: "resources/idle-until-timeout", Severity: Should, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"rounds its time limits down"},
+		NoExercise: "The exercises have no timeout.",
+		needs:      aTimeout, long: true,
+		Must: "Until the time for a request is over the server sleeps.",
+		Why:  "The last second of a wait is a wait as well.",
+		Cause: "The time that is left is rounded down to whole seconds, so that the timeout of epoll_wait" +
+			" is 0 in the last one. Round up.",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), later("a"),
+			own("the server must sleep until its time is over", func(t *trial) error {
+				return t.sleepsUntil(t.timeout+watchFor, t.gaveUp("a"))
+			}),
+		},
+	},
+	{
+		Address: "resources/idle-for-long", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"never removes a deadline"},
+		NoExercise: "A spin that begins after seconds takes long to find.",
+		needs:      toLook, long: true,
+		Must: fmt.Sprintf("A server that has served clients and then has nothing to do sleeps, for all of %v.",
+			watchFor),
+		Why: "A spin that begins seconds after the last client is found on the bill.",
+		Cause: "A deadline that has passed and is never removed: the timeout of epoll_wait is 0 from then" +
+			" on.",
+		script: []step{
+			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),
+			own(fmt.Sprintf("no client comes; from %v later on the server must sleep for %v", settling,
+				watchFor), func(t *trial) error {
+				if err := t.pause(settling); err != nil {
+					return err
+				}
+				return t.sleepsUntil(watchFor, func() (bool, error) { return false, nil })
+			}),
+			next(),
+		},
+	},
+}
+
+// watchFor is longer than most servers wait for a client that does not close.
+const watchFor = 4 * time.Second
+
+// settling is how long a server may be busy with clients that have left: other cases are
+// about those.
+const settling = time.Second
+
+// later sends a byte after a fraction of a second: the time that is left then is not one of
+// whole seconds.
+func later(name string) step {
+	const fraction = 350 * time.Millisecond
+	s := maySend(name, "x")
+	return own(fmt.Sprintf("after %v %s", fraction, s.text), func(t *trial) error {
+		if err := t.pause(fraction); err != nil {
+			return err
+		}
+		return s.do(t)
+	})
+}
+
+// gaveUp returns a condition: the server has ended a client's connection.
+func (t *trial) gaveUp(name string) func() (bool, error) {
+	return func() (bool, error) { return t.endedByServer(name) }
+}
+
+// endedByServer reports whether the server has closed a client's connection, or has ended
+// itself.
+func (t *trial) endedByServer(name string) (bool, error) {
+	_, err := t.theirs(t.clients[name])
+	if errors.Is(err, sockets.ErrNone) {
+		return true, nil
+	}
+	return t.server.Ended(), err
+}
+
+// sleepsUntil demands that the server does not spin until over, or for that long. It
+// fails after two short times in which a thread never sleeps.
+func (t *trial) sleepsUntil(most time.Duration, over func() (bool, error)) error {
+	const window = 100 * time.Millisecond
+	began, spun := time.Now(), 0
+	for time.Since(began) < most {
+		spins, err := t.spinsFor(window)
+		if err != nil {
+			return err
+		}
+		watched := time.Since(began).Round(window)
+		ended, err := over()
+		if err != nil {
+			return err
+		}
+		if ended {
+			t.note("it slept until its end after %v", watched)
+			return nil
+		}
+		if spins {
+			spun++
+		}
+		if spun == spinTries {
+			f := fails(fmt.Sprintf("%v later it never sleeps", watched-spinTries*window),
+				"no work where there is nothing to do")
+			if watched <= (spinTries+1)*window {
+				f.cause = "It does not begin to sleep: a timeout of 0 in the call that waits, or an event that" +
+					" is never handled."
+			}
+			return f
+		}
+	}
+	t.note("it slept for %v", most)
+	return nil
+}
+
+// spinsFor watches the server for that long, and reports whether a thread ran and never
+// slept meanwhile. However busy the machine is, a thread that has only waited for its turn
+// has not run, and one that had something to do sleeps after it.
+func (t *trial) spinsFor(window time.Duration) (bool, error) {
+	const aMoment = time.Millisecond
+	before, err := t.server.Used()
+	if err != nil {
+		return false, t.lost(err)
+	}
+	awake := map[int]bool{}
+	for thread := range before.Threads {
+		awake[thread] = runs(thread)
+	}
+	if err := t.pause(window); err != nil {
+		return false, err
+	}
+	for thread := range before.Threads {
+		awake[thread] = awake[thread] && runs(thread)
+	}
+	after, err := t.server.Used()
+	if err != nil {
+		return false, t.lost(err)
+	}
+	for thread, now := range after.Threads {
+		then := before.Threads[thread]
+		if awake[thread] && now.Sleeps == then.Sleeps && now.Ran-then.Ran > aMoment {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// runs reports whether a thread runs, or waits for a processor.
+func runs(thread int) bool {
+	status, err := proc.ReadStatus(thread)
+	return err == nil && status.State == 'R' // else it sleeps, or has ended
+}

@@ -1,0 +1,204 @@
+//go:build linux
+
+package check
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lesson/internal/proof"
+)
+
+// A knownFault is a fault that was reported for a real program, in a small server that has
+// no other: a file of testdata/faults, compiled with one macro.
+type knownFault struct {
+	name     string // as in FailedBy
+	source   string // in testdata/faults
+	macros   string // with which it is compiled
+	reported string // where; "" if it is a variant of the one before
+	fails    string // the case that it must fail
+	cause    string // words of the cause that must be reported
+}
+
+var knownFaults = []knownFault{
+	{
+		"passes over EPOLLHUP", "loop.c", "HUP_WITH_INTEREST_0", "apple/cups#4605, oven-sh/bun#37928",
+		"resources/idle-after-close", "an interest of 0",
+	},
+	{
+		"passes over EPOLLHUP", "loop.c", "HUP_WITH_INTEREST_0", "",
+		"resources/idle-reset-after-answer", "EPOLLERR or EPOLLHUP",
+	},
+	{
+		"passes over end of file", "loop.c", "END_OF_FILE_PASSED_OVER", "",
+		"resources/idle-unread-answer", "EPOLLRDHUP",
+	},
+	{
+		"passes over bytes", "loop.c", "BYTES_PASSED_OVER", "",
+		"resources/idle-unread-answer", "EPOLLIN",
+	},
+	{
+		"rounds its time limits down", "loop.c", "TIMEOUT_IN_WHOLE_SECONDS",
+		"ceph/ceph#60265, smol-rs/smol#109, oven-sh/bun#34780, niklata/ndhc#7",
+		"resources/idle-lingering", "rounded down",
+	},
+	{
+		"rounds its time limits down", "loop.c", "TIMEOUT_IN_WHOLE_SECONDS", "",
+		"resources/idle-until-timeout", "rounded down",
+	},
+	{
+		"never removes a deadline", "loop.c", "DEADLINE_NEVER_REMOVED", "",
+		"resources/idle-for-long", "deadline that has passed",
+	},
+	{
+		"looks at its timers only when idle", "loop.c", "TIMERS_ONLY_WHEN_IDLE",
+		"389ds/389-ds-base#7842, varnishcache/varnish-cache#1023, SanderMertens/flecs#2104",
+		"slow/timeout-under-load", "only when epoll_wait returns 0",
+	},
+	{
+		"keeps lingering by descriptor", "loop.c", "TIMER_BY_DESCRIPTOR",
+		"SanderMertens/flecs#2104, openziti/ziti-sdk-c#461", "slow/stale-timer", "by descriptor",
+	},
+	{
+		"keeps deadlines by descriptor", "loop.c", "DEADLINE_BY_DESCRIPTOR", "",
+		"slow/stale-timeout", "by descriptor",
+	},
+	{
+		"reads or writes", "loop.c", "EDGE IN_ELSE_IF_OUT", "yedf2/handy#74",
+		"slow/room-and-bytes", "else if",
+	},
+	{
+		"arms no more to read", "loop.c", "ONESHOT ONESHOT_NOT_ARMED_TO_READ", "",
+		"requests/split-terminator", "",
+	},
+	{
+		"arms no more to send", "loop.c", "ONESHOT ONESHOT_NOT_ARMED_TO_SEND", "",
+		"slow/full-send-buffer", "wait for EPOLLOUT",
+	},
+	{
+		"arms no more to linger", "loop.c", "ONESHOT ONESHOT_NOT_ARMED_TO_LINGER NO_LINGER_TIMER", "",
+		"resources/descriptors-answered", "",
+	},
+	{
+		"arms its listener no more", "loop.c", "LISTENER_NOT_ARMED_AGAIN", "",
+		"limits/descriptors-recovers", "After EMFILE",
+	},
+	{
+		"closes at end of file first", "loop.c", "EDGE END_OF_FILE_COMES_FIRST", "",
+		"disconnects/request-and-end-together", "",
+	},
+	{
+		"takes one completion for each wake-up", "loop.c", "ONE_COMPLETION_FOR_EACH_WAKEUP", "",
+		"crowds/burst", "",
+	},
+	{
+		"leaves its listener to a child", "loop.c", "LISTENER_INHERITED",
+		"cesanta/mongoose#1302, yhirose/cpp-httplib#164, jolt-lang/jolt#596",
+		"signals/restart", "inherited the listener",
+	},
+	{
+		"leaves connections to a child", "loop.c", "CONNECTION_INHERITED", "",
+		"resources/inherited-connections", "inherited the descriptor",
+	},
+	{
+		"does not wait for its helpers", "loop.c", "HELPERS_NOT_WAITED_FOR", "",
+		"resources/zombies", "waitpid",
+	},
+	{
+		"does not wait for its processes", "threads.c", "PROCESSES_NOT_WAITED_FOR",
+		"AgentD/websrv#1, fekberg/GoHttp#12, pgexporter/pgexporter#425",
+		"resources/zombies", "waitpid",
+	},
+	{
+		"does not join its threads", "threads.c", "THREADS_NOT_JOINED", "",
+		"resources/zombies", "neither joined nor detached",
+	},
+	{
+		"reads one line for each event", "lines.py", "", "jruby/jruby#414",
+		"requests/whole", "",
+	},
+}
+
+// isKnown reports whether a name in FailedBy is that of a known fault.
+func isKnown(name string) bool {
+	return slices.ContainsFunc(knownFaults, func(f knownFault) bool { return f.name == name })
+}
+
+// ordinaryFaults is how many of the known faults an ordinary run judges.
+const ordinaryFaults = 2
+
+func TestKnownFaultsAreFound(t *testing.T) {
+	t.Parallel()
+	judged := knownFaults[:ordinaryFaults]
+	if proof.Exhaustive() {
+		judged = knownFaults
+		t.Logf("exhaustive: all %d known faults, each in the case that finds it", len(judged))
+	}
+	for _, f := range judged {
+		t.Run(f.name+" "+f.fails, func(t *testing.T) {
+			t.Parallel()
+			report, err := Run(t.Context(), Target{Command: f.command(t)}, Options{
+				Only: []string{f.fails}, Patience: 2 * time.Second, Timeout: 3 * time.Second,
+			})
+			must(t, err)
+			if r := report.Results[0]; r.Verdict != Fails || !strings.Contains(r.Cause, f.cause) {
+				t.Errorf("%s %s, got %s, because %q, want %q", r.Verdict, r.Reason, r.Got, r.Cause, f.cause)
+			}
+		})
+	}
+}
+
+// The servers of the known faults hold every case when they are compiled without a fault.
+func TestServersOfKnownFaultsAreRight(t *testing.T) {
+	proof.OnlyExhaustive(t, "the servers of the known faults without a fault; 30 s")
+	for _, right := range []knownFault{
+		{name: "level-triggered", source: "loop.c"},
+		{name: "edge-triggered", source: "loop.c", macros: "EDGE"},
+		{name: "one event at a time", source: "loop.c", macros: "ONESHOT"},
+		{name: "a helper of a moment", source: "loop.c", macros: "HELPER_OF_A_MOMENT"},
+		{name: "threads", source: "threads.c"},
+	} {
+		t.Run(right.name, func(t *testing.T) {
+			report, err := Run(t.Context(), Target{Command: right.command(t)}, Options{
+				Timeout: 2 * time.Second, Only: addresses(func(c Case) bool { return !c.alone }),
+			})
+			must(t, err)
+			allHold(t, report)
+		})
+	}
+}
+
+// command returns the command that starts the server, which it compiles first.
+func (f knownFault) command(t *testing.T) []string {
+	t.Helper()
+	source := filepath.Join("testdata", "faults", f.source)
+	if filepath.Ext(source) == ".py" {
+		return []string{available(t, "python3"), source, "{port}"}
+	}
+	program := filepath.Join(t.TempDir(), "server")
+	options := []string{"-O1", "-w", "-pthread", "-o", program, source}
+	for _, macro := range strings.Fields(f.macros) {
+		options = append(options, "-D"+macro)
+	}
+	if out, err := exec.Command(available(t, "gcc"), options...).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	return []string{program, "{port}", "{seconds}"}
+}
+
+// available returns the path of a program. The test is skipped where it is not installed,
+// but not in continuous integration.
+func available(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	must(t, err)
+	return path
+}

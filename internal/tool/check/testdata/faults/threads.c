@@ -1,0 +1,178 @@
+// threads is a server with a thread for each connection that is right, and with one of the
+// macros below has one fault:
+//
+//	gcc -O1 -pthread -DPROCESSES_NOT_WAITED_FOR -o threads threads.c && ./threads PORT SECONDS
+//
+// SECONDS is how long a request may take. The table in faults_test.go names the report of
+// each fault, the case that it fails, and the cause.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINGER 1000 // ms
+#define MAX_REQUEST 8192
+#define MAX_DRAINED (1 << 20)
+
+static const char ANSWER[] =
+    "HTTP/1.0 200 OK\r\nDate: Mon, 1 Jan 1996 01:01:01 GMT\r\n"
+    "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!";
+static const char REFUSAL[] =
+    "HTTP/1.0 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n";
+
+static int seconds = 60, listener, active, stop_pipe[2];
+static volatile sig_atomic_t stopping;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static long long now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+static void on_signal(int signal) {
+    (void)signal;
+    stopping = 1;
+    if (write(stop_pipe[1], "x", 1) < 0) _exit(1);
+}
+
+static int is_complete(const char *buffer, size_t len) {
+    return memmem(buffer, len, "\n\n", 2) || memmem(buffer, len, "\n\r\n", 3);
+}
+
+// readable waits: 1 is readable, 0 that the time is over, -1 that the server stops.
+static int readable(int fd, long long deadline) {
+    for (;;) {
+        long long left = deadline - now();
+        if (left <= 0) return 0;
+        struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = stop_pipe[0], .events = POLLIN}};
+        if (poll(p, 2, (int)left) < 0 && errno == EINTR) continue;
+        if (p[0].revents) return 1;
+        if (p[1].revents) return -1;
+    }
+}
+
+static int send_all(int fd, const char *text) {
+    size_t n = strlen(text), sent = 0;
+    while (sent < n) {
+        ssize_t w = send(fd, text + sent, n - sent, MSG_NOSIGNAL);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) return -1;
+        sent += w;
+    }
+    return 0;
+}
+
+static void serve(int fd) {
+    char buffer[MAX_REQUEST], rest[16384];
+    size_t len = 0, drained = 0;
+    const char *out = NULL;
+    long long deadline = now() + seconds * 1000LL;
+    while (!out) {
+        if (readable(fd, deadline) <= 0) goto end;
+        ssize_t r = recv(fd, buffer + len, MAX_REQUEST - len, 0);
+        if (r < 0 && errno == EINTR) continue;
+        if (r <= 0) goto end;
+        len += r;
+        if (is_complete(buffer, len)) out = ANSWER;
+        else if (len == MAX_REQUEST) out = REFUSAL;
+    }
+    if (send_all(fd, out) < 0 || shutdown(fd, SHUT_WR) < 0) goto end;
+    deadline = now() + LINGER;
+    while (drained < MAX_DRAINED && readable(fd, deadline) > 0) {
+        ssize_t r = recv(fd, rest, sizeof rest, 0);
+        if (r <= 0) break;
+        drained += r;
+    }
+end:
+    close(fd);
+}
+
+static void count(int more) {
+    pthread_mutex_lock(&lock);
+    active += more;
+    pthread_mutex_unlock(&lock);
+}
+
+static void *run(void *arg) {
+    serve((int)(intptr_t)arg);
+    count(-1);
+    return NULL;
+}
+
+static void hand_over(int fd) {
+#ifdef PROCESSES_NOT_WAITED_FOR
+    pid_t child = fork();
+    if (child == 0) {
+        close(listener);
+        serve(fd);
+        _exit(0);
+    }
+    if (child < 0) usleep(50000);
+    close(fd);
+    return;
+#endif
+    pthread_t thread;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 128 << 10);
+#ifndef THREADS_NOT_JOINED
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+#endif
+    count(1);
+    if (pthread_create(&thread, &attr, run, (void *)(intptr_t)fd) != 0) {
+        close(fd);
+        count(-1);
+    }
+    pthread_attr_destroy(&attr);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 2) seconds = atoi(argv[2]);
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (pipe(stop_pipe) < 0) return 1;
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int one = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(atoi(argv[1])),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (bind(listener, (void *)&a, sizeof a) < 0 || listen(listener, 4096) < 0) {
+        perror("listen");
+        return 1;
+    }
+    while (!stopping) {
+        struct pollfd p[] = {{.fd = listener, .events = POLLIN},
+                             {.fd = stop_pipe[0], .events = POLLIN}};
+        if (poll(p, 2, -1) < 0 || !(p[0].revents & POLLIN)) continue;
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) hand_over(fd);
+        else if (errno == EMFILE || errno == ENFILE) usleep(50000);
+    }
+    close(listener);
+    while (wait(NULL) > 0) {}
+    for (int i = 0; i < 1000; i++, usleep(1000)) {
+        pthread_mutex_lock(&lock);
+        int n = active;
+        pthread_mutex_unlock(&lock);
+        if (!n) break;
+    }
+    return 0;
+}
