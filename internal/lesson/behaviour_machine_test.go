@@ -67,6 +67,14 @@ func (t *T) Parallel() {
 	}
 }
 
+// onlyOnLinux skips what a simulated kernel cannot show, with the reason.
+func (t *T) onlyOnLinux(why string) {
+	t.Helper()
+	if t.alone {
+		t.Skip("only on Linux: " + why)
+	}
+}
+
 // linux is the machine that the tests run on.
 type linux struct{}
 

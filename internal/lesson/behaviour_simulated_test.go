@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,12 +19,6 @@ import (
 	"lesson/internal/play"
 )
 
-// onlyOnLinux are the behaviours that a simulated kernel cannot show, each with the
-// reason.
-var onlyOnLinux = map[string]string{
-	"B16 the listener is a plain TCP socket": "asks Linux for the protocol of the socket",
-}
-
 // The contract once more, on the simulated kernel and in virtual time. Package net makes
 // the calls of netpoll, which are out of reach.
 func TestBehaviourSimulated(t *testing.T) {
@@ -35,7 +28,7 @@ func TestBehaviourSimulated(t *testing.T) {
 		}
 		t.Run(l.Name, func(t *testing.T) {
 			for _, b := range contract {
-				if !b.who(l) || onlyOnLinux[b.name] != "" {
+				if !b.who(l) {
 					continue
 				}
 				t.Run(b.name, func(t *testing.T) {
@@ -43,15 +36,6 @@ func TestBehaviourSimulated(t *testing.T) {
 				})
 			}
 		})
-	}
-}
-
-// A reason that is given for a behaviour that does not exist is out of date.
-func TestOnlyOnLinux(t *testing.T) {
-	for name := range onlyOnLinux {
-		if !slices.ContainsFunc(contract, func(b behaviour) bool { return b.name == name }) {
-			t.Errorf("no behaviour is called %q", name)
-		}
 	}
 }
 

@@ -226,6 +226,7 @@ func systemCallsOf(t *T, l lesson.Lesson) bool {
 
 // The five are compared: they must not differ in the kind of their sockets.
 func plainTCP(t *T, l lesson.Lesson) {
+	t.onlyOnLinux("the protocol of a socket is asked of Linux")
 	r := newRig(t, l)
 	s := r.listen()
 	found := 0

@@ -20,7 +20,8 @@ type Client struct {
 	unread  []byte  // arrived, and not read by the client
 	end     bool    // the server's FIN has arrived
 	reset   bool    // a reset has arrived
-	gone    bool    // closed
+	err     unix.Errno
+	gone    bool // closed
 	endSent bool
 	refused bool
 	retried bool
@@ -84,8 +85,11 @@ func (c *Client) Send(p []byte) error {
 
 // HalfClose sends a FIN; the client can still receive.
 func (c *Client) HalfClose() error {
-	if err := c.usable(); err != nil {
-		return err
+	switch {
+	case c.conn == nil || c.gone:
+		return errNotConnected
+	case c.reset || c.endSent && c.end:
+		return unix.ENOTCONN
 	}
 	c.sendEnd()
 	return nil
@@ -139,7 +143,7 @@ func (c *Client) Read(n int) (p []byte, ended bool, err error) {
 	case c.end: // comes first, as in tcp_recvmsg_locked
 		return nil, true, nil
 	case c.reset:
-		return nil, true, unix.ECONNRESET
+		return nil, true, fails(c.takeErr())
 	}
 	return nil, false, nil
 }
@@ -159,9 +163,9 @@ func (c *Client) usable() error {
 	switch {
 	case c.conn == nil || c.gone:
 		return errNotConnected
-	case c.reset:
-		return unix.ECONNRESET
-	case c.endSent:
+	case c.err != 0:
+		return c.takeErr()
+	case c.reset || c.endSent:
 		return unix.EPIPE
 	}
 	return nil
@@ -169,8 +173,17 @@ func (c *Client) usable() error {
 
 // receiveReset takes a reset of the server's kernel. What has arrived stays readable.
 func (c *Client) receiveReset() {
-	c.reset = true
+	c.reset, c.err = true, unix.ECONNRESET
+	if c.end {
+		c.err = unix.EPIPE
+	}
 	c.kernel.changed++
+}
+
+func (c *Client) takeErr() unix.Errno {
+	err := c.err
+	c.err = 0
+	return err
 }
 
 // room returns how many bytes the client's receive buffer takes now.

@@ -53,7 +53,7 @@ func (e *epoll) ctl(op int, f *file, fd int, event unix.EpollEvent) unix.Errno {
 	found := e.find(f, fd)
 	exclusive := event.Events&unix.EPOLLEXCLUSIVE != 0
 	if exclusive && (op == unix.EPOLL_CTL_MOD ||
-		op == unix.EPOLL_CTL_ADD && event.Events&^exclusiveBits != 0) {
+		op == unix.EPOLL_CTL_ADD && (event.Events&^exclusiveBits != 0 || f.epoll != nil)) {
 		return unix.EINVAL
 	}
 	switch op {

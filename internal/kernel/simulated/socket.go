@@ -90,7 +90,7 @@ func (s *socket) writable() bool { return len(s.unsent)*3 <= s.kernel.options.Se
 // tcp_recvmsg_locked: what has arrived comes before an end, an end before an error.
 func (s *socket) read(p []byte) (int, unix.Errno) {
 	switch {
-	case s.state == fresh || s.state == listening || s.client == nil:
+	case s.state == listening || s.client == nil && !s.readShut:
 		return -1, unix.ENOTCONN
 	case len(s.unread) > 0 || len(p) == 0:
 		n := copy(p, s.unread)
@@ -160,21 +160,23 @@ func (s *socket) flush() {
 // inet_shutdown in net/ipv4/af_inet.c.
 func (s *socket) shutdown(how int) unix.Errno {
 	var err unix.Errno
-	switch s.state {
-	case listening:
+	switch {
+	case s.state == listening:
 		if how == unix.SHUT_WR {
 			break
 		}
 		s.resetQueue()
 		s.state = closed
-	case connected:
+	case s.state == connected && !s.over():
 		s.readShut = s.readShut || how != unix.SHUT_WR
 		if how != unix.SHUT_RD && !s.writeShut {
 			s.writeShut = true
 			s.flush()
 		}
-	default:
+	default: // it fails, and is remembered all the same
 		err = unix.ENOTCONN
+		s.readShut = s.readShut || how != unix.SHUT_WR
+		s.writeShut = s.writeShut || how != unix.SHUT_RD
 	}
 	s.wake(0, "shutdown")
 	return err
@@ -215,6 +217,11 @@ func (s *socket) receive(p []byte, cause string) {
 		s.client.receiveReset()
 		return
 	}
+	if s.readShut && s.writeShut && !s.end { // FIN_WAIT2: tcp_rcv_state_process
+		s.receiveReset(cause + ", which nobody can read")
+		s.client.receiveReset()
+		return
+	}
 	s.unread = append(s.unread, p...)
 	if len(s.unread) >= max(1, s.lowWater) {
 		s.wake(unix.EPOLLIN, cause)
@@ -230,7 +237,7 @@ func (s *socket) receiveEnd(cause string) {
 // receiveReset takes a reset. Bytes that have arrived before it stay readable;
 // bytes that have not been sent are lost: tcp_reset.
 func (s *socket) receiveReset(cause string) {
-	if s.state != connected {
+	if s.state != connected || s.over() {
 		return
 	}
 	s.err = unix.ECONNRESET
@@ -241,6 +248,9 @@ func (s *socket) receiveReset(cause string) {
 	s.state = closed
 	s.wake(0, cause)
 }
+
+// over reports whether both ends have been sent: no connection is left to reset.
+func (s *socket) over() bool { return s.end && s.endSent }
 
 // orphan reports whether no descriptor is left, and none will come from accept.
 func (s *socket) orphan() bool { return s.file == nil && !s.kernel.queued(s) }

@@ -23,14 +23,16 @@ type machine interface {
 	Dup(fd int) (int, error)
 
 	connect(client string, port uint16)
-	send(client string, n int)
-	halfClose(client string)
+	send(client string, n int) string
+	halfClose(client string) string
 	closeClient(client string)
 	reset(client string)
 	// read reads once. It waits for something to read if something is expected.
 	read(client string, n int, expected bool) string
 	// drain reads until so many bytes have been read.
 	drain(client string, n int)
+	// waits is how long to wait for an event that is expected.
+	waits() time.Duration
 	// settle returns when what the clients have done has reached the server.
 	settle()
 	end()
@@ -44,7 +46,7 @@ func TestVectorsOnTheSimulatedKernel(t *testing.T) {
 
 func TestVectorsOnLinux(t *testing.T) {
 	for _, v := range simulated.Vectors() {
-		t.Run(v.Rule, func(t *testing.T) { run(t, v, &onLinux{clients: map[string]*realClient{}}) })
+		t.Run(v.Rule, func(t *testing.T) { run(t, v, newOnLinux()) })
 	}
 }
 
@@ -93,26 +95,38 @@ type player struct {
 }
 
 func run(t *testing.T, v simulated.Vector, m machine) {
-	p := &player{t: t, machine: m, fds: map[string]int{}}
-	defer m.end()
-	defer func() {
-		for _, fd := range p.open {
-			_ = m.Close(fd) // the vector may have closed it
-		}
-	}()
-	for i, line := range v.Lines {
+	if at, got := play(t, v.Lines, m); at >= 0 {
+		t.Fatalf("vectors.txt:%d: %s\ngot %q", v.Line+at+1, v.Lines[at], got)
+	}
+}
+
+// play plays the lines of a vector. It returns the first that has another result, and
+// that result; -1 if there is none.
+func play(t *testing.T, lines []string, m machine) (at int, got string) {
+	p := newPlayer(t, m)
+	defer p.end()
+	for i, line := range lines {
 		name, words, want, err := simulated.ParseCall(line)
 		if err != nil {
-			t.Fatalf("vectors.txt:%d: %v", v.Line+i+1, err)
+			t.Fatal(err)
 		}
-		got := p.do(name, words, want)
-		if name == "" && got != want {
-			t.Fatalf("vectors.txt:%d: %s\ngot %q", v.Line+i+1, line, got)
-		}
-		if name != "" && got != "" {
-			t.Fatalf("vectors.txt:%d: %s\n%s", v.Line+i+1, line, got)
+		if got := p.do(name, words, want); got != want {
+			return i, got
 		}
 	}
+	return -1, ""
+}
+
+func newPlayer(t *testing.T, m machine) *player {
+	return &player{t: t, machine: m, fds: map[string]int{}}
+}
+
+// end closes what the lines have left open.
+func (p *player) end() {
+	for _, fd := range p.open {
+		_ = p.machine.Close(fd) // there is nothing more to do with it
+	}
+	p.machine.end()
 }
 
 // do makes one call and returns its result as a vector writes it.
@@ -169,6 +183,7 @@ func (p *player) do(name string, words []string, want string) string {
 		how := map[string]int{"RD": unix.SHUT_RD, "WR": unix.SHUT_WR, "RDWR": unix.SHUT_RDWR}[words[2]]
 		return result(0, m.Shutdown(fd, how), "")
 	case "close":
+		p.open = slices.DeleteFunc(p.open, func(open int) bool { return open == fd })
 		return result(0, m.Close(fd), "")
 	case "lowat":
 		return result(0, m.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, number(2)), "")
@@ -229,9 +244,9 @@ func (p *player) act(who string, words []string, want string) string {
 	case "connects":
 		m.connect(who, p.port)
 	case "sends":
-		m.send(who, number)
+		return m.send(who, number)
 	case "half-closes":
-		m.halfClose(who)
+		return m.halfClose(who)
 	case "closes":
 		m.closeClient(who)
 	case "resets":
@@ -249,7 +264,7 @@ func (p *player) act(who string, words []string, want string) string {
 // wait calls epoll_wait until it returns an event, if one is expected, and else once.
 func (p *player) wait(fd, most int, expected bool) string {
 	var events [16]unix.EpollEvent
-	for end := time.Now().Add(2 * time.Second); ; {
+	for end := time.Now().Add(p.machine.waits()); ; {
 		n, err := p.machine.EpollWait(fd, events[:most], 0)
 		if err == unix.EINTR {
 			continue
@@ -312,12 +327,15 @@ func newInMemory() *inMemory {
 }
 
 func (m *inMemory) connect(c string, port uint16) { m.clients[c] = m.Connect(c, port) }
-func (m *inMemory) send(c string, n int)          { must(m.clients[c].Send(make([]byte, n))) }
-func (m *inMemory) halfClose(c string)            { must(m.clients[c].HalfClose()) }
-func (m *inMemory) closeClient(c string)          { m.clients[c].Close() }
-func (m *inMemory) reset(c string)                { m.clients[c].Reset() }
-func (m *inMemory) settle()                       {}
-func (m *inMemory) end()                          {}
+func (m *inMemory) send(c string, n int) string {
+	return result(0, m.clients[c].Send(make([]byte, n)), "")
+}
+func (m *inMemory) halfClose(c string) string { return result(0, m.clients[c].HalfClose(), "") }
+func (m *inMemory) closeClient(c string)      { m.clients[c].Close() }
+func (m *inMemory) reset(c string)            { m.clients[c].Reset() }
+func (m *inMemory) settle()                   {}
+func (m *inMemory) waits() time.Duration      { return 0 }
+func (m *inMemory) end()                      {}
 
 func (m *inMemory) read(c string, n int, _ bool) string {
 	p, ended, err := m.clients[c].Read(n)
@@ -356,14 +374,18 @@ func readResult(n int, ended bool, err error) string {
 // onLinux is the kernel of this machine, over loopback.
 type onLinux struct {
 	kernel.Linux
-	clients map[string]*realClient
-	fds     []int // of the server, accepted
+	clients  map[string]*realClient
+	patience time.Duration // for what is expected
+	accepted []int         // the server's ends that are open
+}
+
+func newOnLinux() *onLinux {
+	return &onLinux{clients: map[string]*realClient{}, patience: 2 * time.Second}
 }
 
 type realClient struct {
 	fd     int
 	closed bool
-	ended  bool // has sent its FIN
 }
 
 func (m *onLinux) Dup(fd int) (int, error) { return unix.Dup(fd) }
@@ -371,9 +393,14 @@ func (m *onLinux) Dup(fd int) (int, error) { return unix.Dup(fd) }
 func (m *onLinux) Accept4(fd, flags int) (int, error) {
 	n, err := m.Linux.Accept4(fd, flags)
 	if err == nil {
-		m.fds = append(m.fds, n)
+		m.accepted = append(m.accepted, n)
 	}
 	return n, err
+}
+
+func (m *onLinux) Close(fd int) error {
+	m.accepted = slices.DeleteFunc(m.accepted, func(open int) bool { return open == fd })
+	return m.Linux.Close(fd)
 }
 
 func (m *onLinux) connect(c string, port uint16) {
@@ -384,17 +411,16 @@ func (m *onLinux) connect(c string, port uint16) {
 	m.clients[c] = &realClient{fd: fd}
 }
 
-func (m *onLinux) send(c string, n int) {
+func (m *onLinux) send(c string, n int) string {
 	sent, err := unix.SendmsgN(m.clients[c].fd, make([]byte, n), nil, nil, unix.MSG_NOSIGNAL)
-	must(err)
-	if sent != n {
+	if err == nil && sent != n {
 		panic(fmt.Sprintf("sent %d of %d", sent, n))
 	}
+	return result(sent, err, "")
 }
 
-func (m *onLinux) halfClose(c string) {
-	must(unix.Shutdown(m.clients[c].fd, unix.SHUT_WR))
-	m.clients[c].ended = true
+func (m *onLinux) halfClose(c string) string {
+	return result(0, unix.Shutdown(m.clients[c].fd, unix.SHUT_WR), "")
 }
 
 func (m *onLinux) closeClient(c string) {
@@ -409,20 +435,31 @@ func (m *onLinux) reset(c string) {
 	m.closeClient(c)
 }
 
-// settle waits until the server's kernel has acknowledged all that clients sent.
+// settle waits until the server's kernel has acknowledged all that clients sent, and has
+// the acknowledgement of what the server sent: the one of its end is an event, too.
 func (m *onLinux) settle() {
 	for _, c := range m.clients {
-		for end := time.Now().Add(2 * time.Second); !c.closed && time.Now().Before(end); {
-			unacknowledged, err := unix.IoctlGetInt(c.fd, unix.TIOCOUTQ)
-			must(err)
-			info, err := unix.GetsockoptTCPInfo(c.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-			must(err)
-			const finWait1, closing, lastAck = 4, 11, 9
-			onItsWay := c.ended && slices.Contains([]uint8{finWait1, closing, lastAck}, info.State)
-			if unacknowledged == 0 && !onItsWay {
-				break
-			}
-			time.Sleep(100 * time.Microsecond)
+		if !c.closed {
+			m.acknowledged(c.fd, true)
+		}
+	}
+	for _, fd := range m.accepted {
+		m.acknowledged(fd, false) // a client need not take bytes
+	}
+}
+
+// acknowledged waits until the end that was sent through a socket has been acknowledged,
+// and the bytes.
+func (m *onLinux) acknowledged(fd int, bytes bool) {
+	const finWait1, closed, lastAck, closing = 4, 7, 9, 11 // include/net/tcp_states.h
+	for end := time.Now().Add(m.patience); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		unacknowledged, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
+		must(err)
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		must(err)
+		onItsWay := slices.Contains([]uint8{finWait1, closing, lastAck}, info.State)
+		if (unacknowledged == 0 || !bytes) && !onItsWay || info.State == closed {
+			return
 		}
 	}
 }
@@ -430,7 +467,7 @@ func (m *onLinux) settle() {
 func (m *onLinux) read(c string, n int, expected bool) string {
 	patience := 10 * time.Millisecond
 	if expected {
-		patience = 2 * time.Second
+		patience = m.patience
 	}
 	p := make([]byte, n)
 	for end := time.Now().Add(patience); ; {
@@ -449,9 +486,11 @@ func (m *onLinux) read(c string, n int, expected bool) string {
 	}
 }
 
+func (m *onLinux) waits() time.Duration { return m.patience }
+
 func (m *onLinux) drain(c string, n int) {
 	p := make([]byte, 1<<16)
-	for end := time.Now().Add(2 * time.Second); n > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(m.patience); n > 0 && time.Now().Before(end); {
 		got, err := unix.Read(m.clients[c].fd, p)
 		if err == unix.EAGAIN {
 			time.Sleep(100 * time.Microsecond)
