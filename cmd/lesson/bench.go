@@ -31,18 +31,18 @@ func newBench() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what a request costs a server",
-		Long: `Sends requests to every lesson and to any other server, each request on a connection of
-its own, and reports what a request costs: processor time, system calls, context
-switches, threads and memory; how many requests a server answers in a second; and how
-long an answer takes.
+		Short: "Measure what a request costs: the lessons, and any other server",
+		Long: `Sends one request after the other, each on a connection of its own, to every lesson and
+to any other server, and reports what a request costs: processor time, system calls,
+context switches, threads and memory; also how many requests a second a server answers,
+and how long each takes.
 
-The servers are measured in turn, round by round, and compared with the first one within
-each round. If the client used all of its processor, requests per second show the limit
-of the client, and are not compared.
+The servers are measured in turn, round by round, and compared with the first within
+each round. The report shows how busy the client was. Where the client was saturated,
+requests per second describe the client, and are not compared.
 
 With --rate, requests become due at that rate whether the server answers or not, and
-latency counts from when a request was due.
+latency is counted from the moment when a request was due.
 
 The step that serves one client and ends is left out. See docs/bench.md.`,
 		Example: `  lesson bench
@@ -61,16 +61,16 @@ The step that serves one client and ends is left out. See docs/bench.md.`,
 	flags.IntSliceVar(&f.options.Conns, "conns", []int{1, 16, 64, 512},
 		"connections at a time: one `size` after the other; with --rate, the default is 64")
 	flags.DurationVar(&f.options.During, "duration", time.Second, "how long a round lasts")
-	flags.IntVar(&f.options.Rounds, "rounds", 5, "run `N` rounds for each server and size")
+	flags.IntVar(&f.options.Rounds, "rounds", 5, "number of rounds, `N`, for each server and size")
 	flags.Float64Var(&f.options.Rate, "rate", 0,
 		"open loop: `R` requests become due each second; 0 is a closed loop")
 	flags.DurationVar(&f.options.Timeout, "timeout", bench.DefaultTimeout,
 		"how long a client waits for an answer")
 	flags.StringSliceVar(&f.only, "only", nil,
-		"only these `lessons`, compared with the first; none measures no lesson")
+		"only these `lessons`, compared with the first; none omits all")
 	flags.StringArrayVar(&f.also, "also", nil,
-		"also measure this server: `'NAME=command {addr}'`, a command for sh; may be repeated")
-	flags.BoolVar(&f.asJSON, "json", false, "print the results as JSON")
+		"also this server: `'NAME=command {addr}'`, a command for sh; can be repeated")
+	flags.BoolVar(&f.asJSON, "json", false, "for machines")
 	flags.StringVar(&f.html, "html", "", "also write a page with charts to `file`")
 	flags.StringVarP(&f.results, "output", "o", "", "also write the results to `file`, as --json does")
 	return cmd

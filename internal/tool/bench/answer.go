@@ -69,7 +69,7 @@ func learn(addr netip.AddrPort, patience time.Duration) (answer, error) {
 	a := newAnswer(first)
 	second, err := ask(addr, patience)
 	if err == nil && (len(second) != len(first) || !a.goesOn(0, second)) {
-		err = fmt.Errorf("it gives two answers, %q and %q: what would be the right one?",
+		err = fmt.Errorf("it gives two answers, %q and %q: which is the right one?",
 			child.LastWords(first), child.LastWords(second))
 	}
 	return a, err

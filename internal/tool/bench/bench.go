@@ -96,12 +96,12 @@ func (o Options) check(limits proc.Limits) error {
 	}
 	most := slices.Max(o.Conns)
 	if room := limits.Descriptors - spare; most > room {
-		return fmt.Errorf("%d connections at a time need as many descriptors, and there are %d:"+
-			" ask for fewer, or raise the limit (ulimit -n)", most, limits.Descriptors)
+		return fmt.Errorf("%d connections at a time need as many descriptors, and the limit is %d:"+
+			" use fewer, or raise the limit (ulimit -n)", most, limits.Descriptors)
 	}
 	if limits.Ports > 0 && most > limits.Ports/2 {
 		return fmt.Errorf("%d connections at a time leave too few of %d ephemeral ports:"+
-			" ask for fewer, or raise net.ipv4.ip_local_port_range", most, limits.Ports)
+			" use fewer, or raise net.ipv4.ip_local_port_range", most, limits.Ports)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func LeftOut() []string {
 	return remarks
 }
 
-// commandOf is how somebody would start a program.
+// commandOf returns the command that starts a program.
 func commandOf(p child.Program) string {
 	if len(p.Command) == 3 && p.Command[0] == "sh" && p.Command[1] == "-c" {
 		return p.Command[2]

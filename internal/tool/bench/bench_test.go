@@ -65,7 +65,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"an infinite rate", func(o *Options) { o.Rate = math.Inf(1) }, "a rate must be"},
 		{"a slow rate", func(o *Options) { o.Rate = 0.5 }, "no request is due"},
 		{"too many descriptors", func(o *Options) { o.Conns[1] = 20000 },
-			"20000 connections at a time need as many descriptors, and there are 20000"},
+			"20000 connections at a time need as many descriptors, and the limit is 20000"},
 		{"too many ports", func(o *Options) { o.Conns[1] = 15000 }, "too few of 28232 ephemeral ports"},
 	}
 	for _, test := range tests {
@@ -232,16 +232,16 @@ func TestNothingIsDropped(t *testing.T) {
 	text := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
 		"1 refused, 2 reset, 3 cut short, 4 wrong, 5,000 timed out, 9 never sent",
-		"wrong has ended while it was measured: signal: killed",
-		"2,000 were answered as they should be, and of the others: 1 refused",
-		"A round ends when 1000 in a row have failed",
+		"wrong ended while it was measured: signal: killed",
+		"2,000 requests were answered correctly; the others: 1 refused",
+		"A round ends when 1000 requests in a row have failed",
 		"The server does not keep up with the rate",
-		"Something else used 37 % of the two processors", "its host gave 6 %",
+		"Other programs used 37 % of the two processors", "its host gave 6 %",
 		"right with 64 (25.0 to 35.0 µs)", "The rounds differ widely",
 		"There is only one processor for both sides",
 		"More than 131,072 connections were in TIME_WAIT", "1,234 times",
 		"7 times a client found an accept queue full", "allows 4,096",
-		`wrong gives another answer than the lessons: 2 bytes, "hi"`,
+		`The answer of wrong differs from the lessons': 2 bytes, "hi"`,
 		"not counted: EPERM", "The run was interrupted: 3 rounds are missing.", "A remark.",
 	} {
 		if !strings.Contains(text, want) {
@@ -252,7 +252,7 @@ func TestNothingIsDropped(t *testing.T) {
 
 func TestCallsAreListed(t *testing.T) {
 	calls := Calls{"read": 2, "accept4": 1, "close": 1, "futex": 0.005, "epoll_pwait": 0.126, "nanosleep": 7}
-	const want = "read 2, accept4 1, close 1, epoll_pwait 0.13; besides, with time: nanosleep 7"
+	const want = "read 2, accept4 1, close 1, epoll_pwait 0.13; not per request: nanosleep 7"
 	if got := calls.String(); got != want {
 		t.Errorf("calls are %q, want %q", got, want)
 	}

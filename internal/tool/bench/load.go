@@ -57,7 +57,7 @@ type outcome struct {
 
 // Errors are requests that were not answered as they should be, by what went wrong.
 type Errors struct {
-	Refused int64 `json:"refused,omitempty"`   // nobody listened
+	Refused int64 `json:"refused,omitempty"`   // no socket listened
 	Reset   int64 `json:"reset,omitempty"`     // the connection was cut off
 	Short   int64 `json:"short,omitempty"`     // end of file came too early
 	Wrong   int64 `json:"wrong,omitempty"`     // another answer, or a longer one
@@ -326,7 +326,7 @@ func (g *generator) connect(c *caller) error {
 
 // perSource is how many connections leave from one address, and manySources how many
 // addresses there are. An address has 28,232 ports; the side that closes first keeps
-// one for a minute, in TIME_WAIT. In a minute nobody makes so many connections.
+// one for a minute, in TIME_WAIT. No client makes so many connections in a minute.
 const perSource, manySources = 16 << 10, 250
 
 // made counts the connections of all loads.

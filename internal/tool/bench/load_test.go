@@ -209,8 +209,8 @@ func TestNoAnswerInTime(t *testing.T) {
 	}
 }
 
-// nobody is an address where nobody listens, nor will: it is bound.
-func nobody(t *testing.T) netip.AddrPort {
+// noServer returns an address where no socket listens or will listen: it is bound.
+func noServer(t *testing.T) netip.AddrPort {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -228,7 +228,7 @@ func nobody(t *testing.T) netip.AddrPort {
 }
 
 func TestNobodyListens(t *testing.T) {
-	l := loadOn(nobody(t))
+	l := loadOn(noServer(t))
 	out := mustRun(t, l)
 	if out.served != 0 || out.errors != (Errors{Refused: manyRequests}) || out.hopeless {
 		t.Errorf("served %d, %+v, given up %v", out.served, out.errors, out.hopeless)
@@ -257,7 +257,7 @@ func TestClosedLoop(t *testing.T) {
 		if now.Load() == clients {
 			once.Do(func() { close(all) })
 		}
-		<-all // nobody is answered before all are there
+		<-all // no client is answered before all are there
 		respond(c, protocol.Response)
 	})
 	l := loadOn(addr)
@@ -274,9 +274,9 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
-// The one thing that a closed loop cannot see: a server that stands still for 300 ms
-// keeps everybody waiting who would have come in that time. With few clients, only
-// theirs are late from when they were sent.
+// The one thing that a closed loop cannot see: a server that stalls for 300 ms delays
+// every request that would have been sent in that time. With few clients, only their own
+// requests are late, counted from when they were sent.
 func TestAStallIsSeenFromWhenRequestsWereDue(t *testing.T) {
 	const rate, during, stall = 500, 600 * time.Millisecond, 300 * time.Millisecond
 	var lock sync.Mutex
@@ -299,7 +299,7 @@ func TestAStallIsSeenFromWhenRequestsWereDue(t *testing.T) {
 	}
 	const late = 50 * time.Millisecond
 	due, sent := lateIn(out, late)
-	// A machine that stands still by itself adds two to the one, and more to the other.
+	// A stall of the machine itself adds two to the one, and more to the other.
 	if due < 100 || sent > due/10 {
 		t.Errorf("late by %v: %d from when they were due, and %d from when they were sent; want 125 and 2",
 			late, due, sent)
@@ -364,7 +364,7 @@ func TestNothingIsAllocatedForARequest(t *testing.T) {
 	if testing.CoverMode() != "" {
 		t.Skip("counted with coverage, there is more")
 	}
-	l := loadOn(nobody(t)) // a server of the test would allocate
+	l := loadOn(noServer(t)) // a server of the test would allocate
 	l.clients, l.most, l.during = 1, 1, time.Minute
 	g, err := newGenerator(l)
 	if err != nil {
@@ -495,8 +495,8 @@ func TestLearn(t *testing.T) {
 		_, err := learn(serve(t, test.handle), patience)
 		checkError(t, test.name, err, test.err)
 	}
-	if _, err := learn(nobody(t), time.Second); err == nil {
-		t.Error("nobody has answered, and that is no error")
+	if _, err := learn(noServer(t), time.Second); err == nil {
+		t.Error("no answer, and no error")
 	}
 }
 

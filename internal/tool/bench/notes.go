@@ -10,7 +10,7 @@ import (
 	"lesson/internal/report"
 )
 
-// Notes is what must be known to read the figures right, a paragraph each.
+// Notes returns what a reader must know about the figures, a paragraph each.
 func (r *Report) Notes() []string {
 	notes := slices.Concat(r.failures(), r.saturation(), r.disturbance(), r.shakiness(), r.bounds(), r.others(), r.Remarks)
 	if r.Missing > 0 {
@@ -20,13 +20,13 @@ func (r *Report) Notes() []string {
 	return notes
 }
 
-// failures says which servers have failed clients.
+// failures lists the servers that failed clients.
 func (r *Report) failures() []string {
 	var notes []string
 	for i := range r.Servers {
 		server := &r.Servers[i]
 		if server.Ended != "" {
-			notes = append(notes, fmt.Sprintf("%s has ended while it was measured: %s. Its figures are those from before.",
+			notes = append(notes, fmt.Sprintf("%s ended while it was measured: %s. Its figures are from before.",
 				server.Name, server.Ended))
 		}
 		for j := range server.Sizes {
@@ -35,14 +35,14 @@ func (r *Report) failures() []string {
 				continue
 			}
 			served := report.Thousands(s.served())
-			note := fmt.Sprintf("%s, %s at a time: %s were answered as they should be, and of the others: %s."+
-				" Its figures are those of the former only.", server.Name, connections(s.Conns), served, s.failure())
+			note := fmt.Sprintf("%s, %s at a time: %s requests were answered correctly; the others: %s."+
+				" The figures are only for the correct ones.", server.Name, connections(s.Conns), served, s.failure())
 			if s.Hopeless {
-				note += fmt.Sprintf(" A round ends when %d in a row have failed.", hopeless)
+				note += fmt.Sprintf(" A round ends when %d requests in a row have failed.", hopeless)
 			}
 			if s.Unsent > 0 {
-				note += " (Never sent: they were due, and no client was free until the round was over." +
-					" The server does not keep up with the rate, or there are too few connections for it.)"
+				note += " (Never sent: they were due, but no client was free until the round was over." +
+					" The server does not keep up with the rate, or --conns is too small for it.)"
 			}
 			notes = append(notes, note)
 		}
@@ -50,7 +50,7 @@ func (r *Report) failures() []string {
 	return notes
 }
 
-// saturation says where the client was the bottleneck.
+// saturation lists where the client was the bottleneck.
 func (r *Report) saturation() []string {
 	var where []string
 	for _, conns := range r.conns() {
@@ -68,23 +68,23 @@ func (r *Report) saturation() []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("The client was saturated: for over %s of the time it was on its processor, or"+
-		" waiting for one. With %s. There, requests/s is what the client could do; the server could have done as"+
-		" much or more, which is what ≥ says, and no rank follows from it. Latencies include waiting for the"+
-		" client. CPU time of a request is the server's own all the same: compare that.",
+		" waiting for one. With %s. There, requests/s shows how fast the client was. The server could have answered as"+
+		" many or more, so the figure has a ≥, and does not rank the servers. Latencies include waiting for the"+
+		" client. The CPU time of a request is still the server's own: compare that.",
 		percent(saturatedAt), strings.Join(where, "; with "))}
 }
 
-// disturbedAt is the part of the processors that something else may have before the
+// disturbedAt is the share of the processors that other programs may use before the
 // report warns of it.
 const disturbedAt = 0.05
 
-// disturbance says who else had the processors.
+// disturbance reports how much of the processors other programs used.
 func (r *Report) disturbance() []string {
 	var notes []string
 	if r.Others > disturbedAt {
-		notes = append(notes, fmt.Sprintf("Something else used %s of the two processors during the rounds. Requests/s"+
-			" and latencies are worse for it, and are no property of a server; CPU time suffers less. End it, and"+
-			" measure again.", percent(r.Others)))
+		notes = append(notes, fmt.Sprintf("Other programs used %s of the two processors during the rounds. Requests/s"+
+			" and latencies are worse because of that, and do not describe the servers; CPU time is affected less."+
+			" Stop the other programs, and measure again.", percent(r.Others)))
 	}
 	if r.Stolen > disturbedAt {
 		notes = append(notes, fmt.Sprintf("This is a virtual machine, and its host gave %s of the two processors to"+
@@ -93,7 +93,7 @@ func (r *Report) disturbance() []string {
 	return notes
 }
 
-// shakiness says which figures differ from round to round.
+// shakiness lists the figures that differ widely from round to round.
 func (r *Report) shakiness() []string {
 	var shaky []string
 	for i := range r.Servers {
@@ -108,45 +108,46 @@ func (r *Report) shakiness() []string {
 	if len(shaky) == 0 {
 		return nil
 	}
-	return []string{"The rounds differ widely in CPU time: " + strings.Join(shaky, ", ") + ", half of them." +
-		" Something else was busy on the machine. The ratios suffer less, for they are taken within a round;" +
-		" trust no difference that is smaller than their quartiles, and measure again when it is quiet."}
+	return []string{"The rounds differ widely in CPU time; the middle half of them: " + strings.Join(shaky, ", ") + "." +
+		" Other programs were busy on the machine. The ratios are affected less, because they are taken within a" +
+		" round. Do not trust a difference that is smaller than their quartiles, and measure again when the" +
+		" machine is quiet."}
 }
 
-// bounds says which limits of the machine were met.
+// bounds lists the limits of the machine that were reached.
 func (r *Report) bounds() []string {
 	var notes []string
 	if r.ServerCPU == anyProcessor {
-		notes = append(notes, "There is only one processor for both sides: while the client works, the server"+
-			" cannot. CPU time of a request is still the server's own.")
+		notes = append(notes, "There is only one processor for both sides: while the client runs, the server"+
+			" cannot. The CPU time of a request is still the server's own.")
 	}
 	most := r.Limits.MostWaiting
 	if n := r.Kernel.NoTimeWait; n > 0 {
 		notes = append(notes, fmt.Sprintf("More than %s connections were in TIME_WAIT (net.ipv4.tcp_max_tw_buckets)."+
-			" %s times the kernel let one go at once, which is a little less work for the side that closes first:"+
+			" %s times the kernel dropped one at once, which is a little less work for the side that closes first:"+
 			" all the lessons do. Rounds are interleaved, so it is less work for all of them.",
 			report.Thousands(most), report.Thousands(n)))
 	} else if most > 0 && r.Limits.TimeWait > most*9/10 {
 		notes = append(notes, fmt.Sprintf("There were %s connections in TIME_WAIT before the first round, and the"+
-			" kernel keeps %s at most (net.ipv4.tcp_max_tw_buckets). They last a minute.",
+			" kernel keeps at most %s (net.ipv4.tcp_max_tw_buckets). Each lasts a minute.",
 			report.Thousands(r.Limits.TimeWait), report.Thousands(most)))
 	}
 	if n := r.Kernel.QueueFull; n > 0 {
 		notes = append(notes, fmt.Sprintf("%s times a client found an accept queue full, and tried again a second"+
-			" later: such a latency is of 1 s and more. Has the server asked for a long queue (listen, its"+
-			" backlog)? The kernel allows %s (net.core.somaxconn). This is a count of the whole machine.",
+			" later: such a latency is 1 s or more. Does the server ask for a long queue (the backlog of"+
+			" listen)? The kernel allows %s (net.core.somaxconn). This counts the whole machine.",
 			report.Thousands(n), report.Thousands(r.Limits.Backlog)))
 	}
 	return notes
 }
 
-// others says what is different about a server that is not a lesson.
+// others reports what is different about a server that is not a lesson.
 func (r *Report) others() []string {
 	var notes []string
 	for i := range r.Servers {
 		server := &r.Servers[i]
 		if server.Answer != "" {
-			notes = append(notes, fmt.Sprintf("%s gives another answer than the lessons: %s.", server.Name, server.Answer))
+			notes = append(notes, fmt.Sprintf("The answer of %s differs from the lessons': %s.", server.Name, server.Answer))
 		}
 		for j := range server.Sizes {
 			if why := server.Sizes[j].NotCalls; why != "" {

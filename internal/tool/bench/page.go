@@ -16,7 +16,7 @@ func (r *Report) Page(w io.Writer, command string) error {
 	page := report.Page{
 		Title: "What a request costs",
 		Lead: "The same request, each on a connection of its own, for one server after the other, round by round." +
-			" CPU time of a request is the figure to trust; requests per second count only where the client" +
+			" The CPU time of a request is the figure to trust; requests per second are valid only where the client" +
 			" was not saturated.",
 		Foot: append(r.conditions(), command),
 	}
@@ -74,7 +74,7 @@ var connsAxis = report.Axis{Label: "connections at a time", Log: true}
 func (r *Report) cpuLines() report.Chart {
 	return report.Lines{
 		Title:   "CPU time of a request",
-		Caption: "Of the server, by the kernel's clock of its process. Medians of the rounds, with quartiles.",
+		Caption: "CPU time of the server, by the kernel's clock of its process. Medians of the rounds, with quartiles.",
 		X:       connsAxis, Y: report.Axis{Label: "µs of CPU time for a request"},
 		Series: r.lines(func(s *Size) Spread { return s.CPU }),
 	}
@@ -118,7 +118,7 @@ func (r *Report) costChart(conns int) report.Chart {
 func (r *Report) latencyChart(conns int) report.Chart {
 	lines := report.Lines{
 		Title:   fmt.Sprintf("Latency, %s at a time", connections(conns)),
-		Caption: "So many requests took no longer than this. Each step to the right is a tenth of what is left.",
+		Caption: "The share of requests that took no longer than this. Each step to the right is a tenth of the rest.",
 		X: report.Axis{Label: "requests", Log: true, From: 1, To: 1000, Format: func(v float64) string {
 			return strings.TrimSuffix(fmt.Sprintf("%.4g", 100-100/v), ".0") + " %"
 		}},

@@ -82,7 +82,7 @@ func (p printer) calls(r *Report) {
 		if size == nil {
 			continue
 		}
-		text := "not counted: " + cmp.Or(size.NotCalls, "the run has ended before")
+		text := "not counted: " + cmp.Or(size.NotCalls, "the run ended before that")
 		if len(size.Calls) > 0 {
 			text = fmt.Sprintf("%.1f: %s", size.Calls.All(), size.Calls)
 		}
@@ -107,7 +107,7 @@ func (c Calls) String() string {
 	}
 	text := strings.Join(lists[0], ", ")
 	if len(lists[1]) > 0 {
-		text += "; besides, with time: " + strings.Join(lists[1], ", ")
+		text += "; not per request: " + strings.Join(lists[1], ", ")
 	}
 	return text
 }
@@ -119,17 +119,17 @@ const seldom = 0.01
 func (r *Report) conditions() []string {
 	where := "servers and client share one processor"
 	if r.ServerCPU != anyProcessor {
-		where = fmt.Sprintf("servers on processor %d, the client on processor %d; something else used %s of both",
+		where = fmt.Sprintf("servers on processor %d, the client on processor %d; other programs used %s of both",
 			r.ServerCPU, r.ClientCPU, percent(r.Others))
 	}
-	how := fmt.Sprintf("closed loop: a client asks again as soon as it is answered; rounds of %v, %d for each size",
+	how := fmt.Sprintf("closed loop: a client sends its next request when it is answered; rounds of %v, %d for each size",
 		r.During, r.Rounds)
 	if r.Rate > 0 {
 		how = fmt.Sprintf("open loop: %s requests are due each second; rounds of %v, %d for each size",
 			report.Thousands(r.Rate), r.During, r.Rounds)
 	}
 	return []string{r.Machine.String(), where, how,
-		"one request for each connection; CPU and latency are of a request; ratios are taken within a round," +
+		"one request for each connection; CPU and latency are per request; ratios are taken within a round," +
 			" and shown as median [quartiles]"}
 }
 
@@ -286,7 +286,7 @@ func (r *Report) callsTable(conns int) *report.Table {
 	row("all of these", Calls.All)
 	for _, name := range names {
 		if withTime(name) {
-			row("besides, with time: "+name, func(c Calls) float64 { return c[name] })
+			row("not per request: "+name, func(c Calls) float64 { return c[name] })
 		}
 	}
 	return t

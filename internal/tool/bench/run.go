@@ -266,7 +266,7 @@ func (m *measured) used() (u proc.Usage, gone bool, err error) {
 		return u, false, err
 	}
 	if m.report.Ended == "" {
-		m.report.Ended = "its process has ended"
+		m.report.Ended = "its process ended"
 		if !m.server.Proc.Running() {
 			how, _ := m.server.Proc.Status()
 			m.report.Ended = how
@@ -288,7 +288,7 @@ func merge(into **hdrhistogram.Histogram, h *hdrhistogram.Histogram) {
 func (r *runner) count(ctx context.Context, m *measured, size int) error {
 	s := &m.report.Sizes[size]
 	if m.report.Ended != "" {
-		s.NotCalls = "the server has ended"
+		s.NotCalls = "the server ended"
 		return nil
 	}
 	counter, err := ptrace.Count(m.server.Pids()...)

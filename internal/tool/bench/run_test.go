@@ -213,7 +213,7 @@ func TestAServerThatEnds(t *testing.T) {
 			t.Errorf("%d rounds, want 3, some of them empty", len(s.Rounds))
 		}
 	}
-	if notes := strings.Join(report.Notes(), "\n"); !strings.Contains(notes, "ends has ended while") {
+	if notes := strings.Join(report.Notes(), "\n"); !strings.Contains(notes, "ends ended while") {
 		t.Errorf("the notes are %s", notes)
 	}
 	for _, s := range report.Servers[0].Sizes {
