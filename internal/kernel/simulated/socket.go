@@ -218,7 +218,7 @@ func (s *socket) receive(p []byte, cause string) {
 		return
 	}
 	if s.readShut && s.writeShut && !s.end { // FIN_WAIT2: tcp_rcv_state_process
-		s.receiveReset(cause + ", which nobody can read")
+		s.receiveReset(cause + ", which the server cannot read")
 		s.client.receiveReset()
 		return
 	}
