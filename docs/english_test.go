@@ -231,8 +231,6 @@ var waiting = []string{
 	"internal/tool/bench/",
 	"internal/tool/check/",
 	"internal/tool/crowd/",
-	"internal/tool/demo/",
 	"internal/tool/exercise/",
-	"internal/tool/quiz/",
 	"internal/tool/tour/",
 }

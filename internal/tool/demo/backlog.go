@@ -169,8 +169,8 @@ func setMinTTL(fd, ttl int) error {
 	return nil
 }
 
-// An epollServer is step 4, in this process. It listens, and accepts nobody until
-// serve is called: a server that is busy with something else.
+// An epollServer is step 4, in this process. It listens, and accepts no client until
+// serve is called, like a server that is busy with something else.
 type epollServer struct {
 	*epoll.Server
 	ended chan error // what Serve has returned; nil before serve
@@ -243,8 +243,8 @@ var backlogs = []int{1, 5, 10, 25, 50, 98, 99, 100, 128, 512}
 type Burst struct {
 	Backlog int `json:"backlog"`
 	Clients int `json:"clients"`
-	// Away says that the server accepts nobody until all have come, as when it
-	// is busy with something else. Otherwise it accepts as they come.
+	// Away makes the server accept no client until all have connected, as if it
+	// were busy with something else. Otherwise it accepts each at once.
 	Away    bool `json:"away"`
 	Retried int  `json:"retried"` // had to send their SYN again
 	// Waiting is how many had no answer when Window was over.
@@ -253,8 +253,8 @@ type Burst struct {
 	Slowest time.Duration `json:"slowest_ns"` // to be answered; Window when some were not
 }
 
-// burstWindow is how long a burst is watched. Those who are ignored together come
-// again together: with a short queue that takes more rounds than anybody will watch.
+// burstWindow is how long a burst is watched. Clients that are ignored together try
+// again together: with a short queue that takes too many rounds to watch.
 const burstWindow = 5 * time.Second
 
 // between is from one burst to the next, so that they do not meet.

@@ -16,9 +16,9 @@ import (
 // soon is earlier than any SYN is sent again, which is after a second.
 const soon = 900 * time.Millisecond
 
-// The queue holds one more than its backlog; whoever comes later is ignored until
-// the SYN is sent again, a second later at the least; and a client whose handshake
-// was under way is connected to nobody.
+// The queue holds one more than its backlog. A later client is ignored until its SYN
+// is sent again, at least a second later. A client whose handshake was under way is
+// connected, but not in the queue.
 func TestBacklogFull(t *testing.T) {
 	t.Parallel()
 	seen, err := fillQueue(t.Context())
@@ -103,7 +103,7 @@ func TestBacklogResult(t *testing.T) {
 	if row := r.Tables[1].Rows[0]; row[1] != "49" || row[4] != "1 not in 1 s" {
 		t.Errorf("a row of the bursts is %q", row)
 	}
-	for i, words := range []string{"ignored 9 segments", "its request, sent again", "a backlog of 99 was"} {
+	for i, words := range []string{"ignored 9 segments", "its request was not sent again", "backlogs that was enough for 100 clients is 99"} {
 		if !strings.Contains(r.Sentences[i], words) {
 			t.Errorf("%q does not say %q", r.Sentences[i], words)
 		}

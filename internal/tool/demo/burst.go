@@ -189,5 +189,5 @@ func (b *burst) advanceReading(c *burstClient) error {
 		return fmt.Errorf("an answer of %d bytes", n)
 	}
 	c.answered = b.age()
-	return unix.Shutdown(c.fd, unix.SHUT_WR) // so that nobody lingers for us
+	return unix.Shutdown(c.fd, unix.SHUT_WR) // so that the server does not linger
 }

@@ -296,7 +296,7 @@ func readCompleted(ctx context.Context, ring *uring) (seen Reading, err error) {
 		ask(i)
 	}
 	before := ring.calls
-	if err := ring.enter(0); err != nil { // the reads are under way, and nobody waits
+	if err := ring.enter(0); err != nil { // the reads are under way, and no call waits
 		return seen, fmt.Errorf("io_uring_enter: %w", err)
 	}
 	for range messages {

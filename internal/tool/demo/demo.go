@@ -108,7 +108,7 @@ const width = 80
 // Draw writes the picture, or returns an error if there is none.
 func (r *Result) Draw(w io.Writer) error {
 	if r.Picture == nil {
-		return fmt.Errorf("there is nothing to draw of %s; its tables say it all", r.Demo)
+		return fmt.Errorf("%s has no drawing; its tables show everything", r.Demo)
 	}
 	_, err := w.Write(r.Picture.SVG())
 	return err

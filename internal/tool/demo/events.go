@@ -54,7 +54,7 @@ func happenings() []happening {
 	weShut := func(how int) func(p *pair) error {
 		return func(p *pair) error { return unix.Shutdown(p.server, how) }
 	}
-	// The client's kernel answers what nobody will read with a reset.
+	// The client's kernel answers bytes that cannot be read any more with a reset.
 	weSend := func(p *pair) error {
 		_, err := unix.Write(p.server, []byte("answer"))
 		return errors.Join(err, p.untilState(p.server, tcpClosed))

@@ -29,7 +29,7 @@ type stampede struct {
 	Sharing string `json:"sharing"`
 	Threads int    `json:"threads"`
 	// Told is how many threads epoll_wait has returned in for one connection
-	// that nobody has accepted yet.
+	// that no thread has accepted yet.
 	Told int64 `json:"told"`
 	// For as many Connections, one after the other, accepted at once: how many
 	// times epoll_wait has returned, and for how many of these there was nothing
@@ -75,9 +75,9 @@ func observeHerd(
 	return s, err
 }
 
-// countTold lets one client connect while all threads wait. Whoever is told stays
-// where it is and accepts nothing, so that in the end everybody has been told who
-// will ever be.
+// countTold lets one client connect while all threads wait. A thread in which
+// epoll_wait returns stays there and accepts nothing, so that in the end it has
+// returned in every thread that one connection can wake.
 func countTold(ctx context.Context, how sharing, threads int) (told int64, err error) {
 	var count atomic.Int64
 	release := make(chan struct{})
@@ -109,7 +109,7 @@ func countTold(ctx context.Context, how sharing, threads int) (told int64, err e
 }
 
 // countReturns lets clients connect one after the other, each when all threads
-// wait again. Whoever is told accepts at once, as servers do.
+// wait again. A thread that wakes accepts at once, as servers do.
 func countReturns(ctx context.Context, how sharing, connections int, s *stampede) (err error) {
 	var returns, inVain atomic.Int64
 	var c *crew

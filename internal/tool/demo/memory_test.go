@@ -8,8 +8,8 @@ import (
 	"lesson/internal/proof"
 )
 
-// An idle connection has no buffers. One that nobody reads from fills them, and a
-// byte costs more than a byte.
+// An idle connection has no buffers. One that is not read fills them, and a byte in
+// them costs more than a byte of memory.
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	r, err := runMemory(t.Context(), Options{})

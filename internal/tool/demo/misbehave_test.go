@@ -9,8 +9,8 @@ import (
 	"lesson/internal/proof"
 )
 
-// What the kernel tells a server, happening by happening. Whoever tests for a flag
-// must know which others come with it.
+// What epoll reports to a server, for each thing that a client does. A server that
+// tests for a flag must know which others come with it.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	want := map[string]struct {

@@ -67,7 +67,7 @@ func migrateRequests() string {
 }
 
 // observeOrphans lets clients connect to two listeners on one address, closes one
-// without accepting from it, and lets the other serve whom it has.
+// without accepting from it, and lets the other serve its own.
 func observeOrphans(ctx context.Context) (Orphaned, error) {
 	seen := Orphaned{Clients: orphanClients}
 	c, err := newCrew(ctx, reusePort, 2, nil) // two listeners; no thread is needed

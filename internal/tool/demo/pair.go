@@ -29,7 +29,7 @@ func connectTo(addr netip.AddrPort, receiveBuffer int) (int, error) {
 	if receiveBuffer > 0 {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
-	// A call that gets nothing must not stand still forever.
+	// A call that gets nothing must not block forever.
 	limit := unix.NsecToTimeval(int64(patience))
 	err = errors.Join(err,
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),

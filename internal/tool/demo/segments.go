@@ -121,7 +121,7 @@ var (
 		return errors.Join(
 			sendPieces(fd, pieces[:last], unix.MSG_MORE), sendPieces(fd, pieces[last:], 0))
 	}}
-	// withCorkForgotten is a fault: nobody takes the cork out.
+	// withCorkForgotten has a bug: it never takes the cork out.
 	withCorkForgotten = sender{"TCP_CORK, never uncorked", func(fd int, pieces [][]byte) error {
 		return errors.Join(setTCP(fd, unix.TCP_CORK, 1), sendPieces(fd, pieces, 0))
 	}}

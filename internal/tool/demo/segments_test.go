@@ -12,8 +12,8 @@ import (
 )
 
 // Nagle's algorithm and the delayed ACK wait for each other, 40 ms in each exchange
-// but the first; whoever gives the response in one piece, or says what to do with
-// the pieces, waits for nothing.
+// but the first. A server that sends the response in one piece, or states what to do
+// with the pieces, waits for nothing.
 func TestNagleMeetsDelayedACK(t *testing.T) {
 	t.Parallel()
 	var all []NodelaySeen

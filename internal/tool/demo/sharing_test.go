@@ -9,7 +9,7 @@ import (
 	"lesson/internal/proof"
 )
 
-// One connection, which nobody accepts: whom does the kernel tell?
+// One connection, which no thread accepts: which threads wake?
 func TestHerd(t *testing.T) {
 	t.Parallel()
 	const threads, connections = 4, 20
@@ -28,7 +28,7 @@ func TestHerd(t *testing.T) {
 		proof.Must(t, err)
 		seen = append(seen, s)
 		if s.Told != want[how.name] {
-			t.Errorf("%s: %d of %d threads are told, want %d", how.name, s.Told, threads, want[how.name])
+			t.Errorf("%s: epoll_wait returned in %d of %d threads, want %d", how.name, s.Told, threads, want[how.name])
 		}
 		if s.Connections != connections || s.Returns-s.InVain != connections {
 			t.Errorf("%s: %d returns, %d of them in vain, for %d connections, want one accepted by each"+
@@ -72,7 +72,7 @@ func TestUneven(t *testing.T) {
 			}
 		}
 		if wait := how.name == reusePort.name; wait != (s.Waiting > 0) {
-			t.Errorf("%s: a busy loop keeps %d waiting; want somebody: %v", how.name, s.Waiting, wait)
+			t.Errorf("%s: a busy loop keeps %d waiting; want some: %v", how.name, s.Waiting, wait)
 		}
 	}
 	checkResult(t, "uneven", unevenResult(seen))

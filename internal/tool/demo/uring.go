@@ -24,7 +24,7 @@ type uring struct {
 
 	pinned   runtime.Pinner // what the kernel will write to
 	calls    int            // of io_uring_enter
-	pending  uint32         // requests in the ring of which the kernel has not been told
+	pending  uint32         // requests in the ring that the kernel has not seen yet
 	underWay int            // requests without a completion
 }
 
@@ -120,7 +120,7 @@ func (u *uring) share(offset int64, size int) ([]byte, error) {
 }
 
 // close waits for nothing. No request may be under way: the kernel would write to
-// memory that is somebody else's by then.
+// memory that has another use by then.
 func (u *uring) close() {
 	closeAll(u.fd)
 	_ = unix.Munmap(u.rings) // as with close: it is gone whatever comes back

@@ -200,9 +200,9 @@ func (c *crew) shut(w *waiter) {
 	closeAll(w.listener)
 }
 
-// untilAtRest waits until nothing moves: each thread either stands in epoll_wait
-// and has not been woken, or has been told and is held by woken. The second look
-// is for a thread that is about to be woken while the first one is taken.
+// untilAtRest waits until nothing changes: each thread either is blocked in epoll_wait,
+// or has returned from it and is held by woken. It looks twice, because a thread may
+// be about to wake during the first look.
 func (c *crew) untilAtRest() error {
 	looks := 0
 	return until(c.ctx, patience, func() (bool, error) {

@@ -82,7 +82,7 @@ func watch(name string, k *watchedKernel, options server.Options) (*watched, err
 	w := &watched{Server: s, kernel: k, ended: make(chan error, 1)}
 	thread := make(chan int)
 	go func() {
-		runtime.LockOSThread() // nobody else runs on it, and it ends with us
+		runtime.LockOSThread() // no other goroutine runs on it, and it ends with this one
 		thread <- unix.Gettid()
 		w.ended <- s.Serve()
 	}()

@@ -122,8 +122,8 @@ func TestRestore(t *testing.T) {
 		what, mine string // "" is no file
 		kept       string
 	}{
-		{"mended", "one", "main.go.bak"},
-		{"mended again", "two", "main.go.bak2"},
+		{"fixed", "one", "main.go.bak"},
+		{"fixed again", "two", "main.go.bak2"},
 		{"and again", "three", "main.go.bak3"},
 		{"the original", brokenSource, ""},
 		{"removed", "", ""},
@@ -177,7 +177,7 @@ func main() { println(unix.Getpid()) }
 	g := loadFixture(t, folder)
 	t.Setenv("GOPROXY", "off")
 	parent := t.TempDir()
-	write(t, "go 1.26.0\n", parent, "go.work") // somebody else's
+	write(t, "go 1.26.0\n", parent, "go.work") // not ours
 	dir, err := g.copyOut(g.Exercises[0], parent)
 	if err != nil {
 		t.Fatal(err)

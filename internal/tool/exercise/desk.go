@@ -25,7 +25,7 @@ type Desk struct {
 	Out   io.Writer          // what was asked for
 	Print check.PrintOptions // how it looks
 	Log   io.Writer          // what happens meanwhile
-	// Progress, when not nil, is told how far a check has come.
+	// Progress, if not nil, is called with the progress of a check.
 	Progress func(done, all int, r check.Result)
 }
 

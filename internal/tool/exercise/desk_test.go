@@ -24,7 +24,7 @@ import (
 // long.
 const patience = 30 * time.Second
 
-// A fakeJudge finds what it is told to. It looks at no server, and so it builds
+// A fakeJudge finds what a test sets. It looks at no server, and so it builds
 // only those that do not build.
 type fakeJudge struct {
 	fails    []string // addresses
@@ -331,7 +331,7 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			what: "another one fails", fails: []string{other},
-			shows: []string{"holds       requests/large", "The rest: 2 hold, 1 fail.\n", other, "nobody waits"},
+			shows: []string{"holds       requests/large", "The rest: 2 hold, 1 fail.\n", other, "no client waits"},
 			never: "nothing", // at length: with what came back
 			err:   "not solved yet",
 			stage: Broken,
@@ -444,7 +444,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// Where the judge fails or does not come to an end, nothing has been found.
+// If the judge fails or is interrupted, nothing has been found.
 func TestCheckThatFindsNothing(t *testing.T) {
 	tests := []struct {
 		what   string
@@ -487,7 +487,7 @@ func TestCheckThatFindsNothing(t *testing.T) {
 	}
 }
 
-// Whoever waits may be told how far it has come.
+// A check reports its progress.
 func TestCheckTellsProgress(t *testing.T) {
 	s := newScene(t)
 	s.started(t)
@@ -579,7 +579,7 @@ func TestSolution(t *testing.T) {
 	}
 	plain := s.out.take()
 	wants(t, "the solution", plain, "--- a/main.go\n+++ b/main.go\n@@ ", "-\tprintln(\"broken\")\n",
-		"+\tprintln(\"mended\")\n", "A loop around read.", "### In the wild")
+		"+\tprintln(\"fixed\")\n", "A loop around read.", "### In the wild")
 	if strings.Contains(plain, "\x1b") {
 		t.Error("it is coloured")
 	}

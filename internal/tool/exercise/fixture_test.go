@@ -83,7 +83,7 @@ func main() {
 const mendedSource = `package main
 
 func main() {
-	println("mended")
+	println("fixed")
 }
 `
 
@@ -94,7 +94,7 @@ const goodPatch = `--- a/main.go
  
  func main() {
 -	println("broken")
-+	println("mended")
++	println("fixed")
  }
 `
 
@@ -141,6 +141,6 @@ func cases() []check.Case {
 		{Address: "requests/split-terminator", Models: all, Must: "however it is cut"},
 		{Address: "limits/endless", Models: loop, Must: "memory stays bounded"},
 		{Address: "slow/silent-client", Models: []check.Model{check.Threaded, check.EventLoop},
-			Must: "nobody waits for the silent", Cause: "it reads once"},
+			Must: "no client waits for the silent", Cause: "it reads once"},
 	}
 }

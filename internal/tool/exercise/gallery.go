@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package exercise is the gallery of servers that are wrong on purpose, and a
-// learner's way through it: a copy to mend, hints, a judge, and a record of how
-// far it has come. The exercises themselves are in docs/exercises.
+// Package exercise provides a gallery of servers that are broken on purpose, and a
+// learner's way through it: a copy to fix, hints, a judge, and a record of the
+// progress. The exercises themselves are in docs/exercises.
 package exercise
 
 import (
@@ -38,8 +38,8 @@ type Exercise struct {
 	// depends on the order of events.
 	Cases, Sometimes []string
 
-	Source string // main.go, with the fault
-	Patch  string // mends it: a unified diff
+	Source string // main.go, with the bug
+	Patch  string // fixes it: a unified diff
 	readme readme
 }
 

@@ -273,10 +273,10 @@ All %d cases hold: %s is solved.
 	return err
 }
 
-// Watch is Check, and again whenever a Go file in the copy changes, until ctx
-// ends. That is its only end but for a copy that is not there at the beginning.
-// The rest is left out while what the exercise is about fails: who is mending
-// that wants to know about that, and soon.
+// Watch does what Check does, and again whenever a Go file in the copy changes, until ctx
+// ends. It returns earlier only if there is no copy at the beginning.
+// While a case fails that the exercise is about, the other cases are left out, so
+// that its result comes soon.
 func (d *Desk) Watch(ctx context.Context, name, dir string) error {
 	e, err := d.Gallery.Find(name)
 	if err != nil {

@@ -103,7 +103,7 @@ func (g *Gallery) matrix(page *strings.Builder, of group) {
 	}
 }
 
-// mark is what stands in the matrix where exercise and case meet.
+// mark returns the entry of the matrix for the exercise and a case.
 func (e Exercise) mark(c check.Case) string {
 	switch {
 	case c.Address == e.Cases[0]:

@@ -162,8 +162,8 @@ func unquote(text string) string {
 // A detail is a folded part of a page.
 type detail struct{ summary, text string }
 
-// details are the folded parts of a section. What stands between them is a part
-// without a summary, since nobody would read it.
+// details returns the folded parts of a section. Text between them is returned as a
+// part without a summary, which a reader would miss.
 func details(text string) []detail {
 	var found []detail
 	open, fenced := false, false

@@ -159,7 +159,7 @@ type suspect struct {
 }
 
 // suspects are all servers of the gallery, each once: two exercises with servers
-// of the same kind may become the same when they are mended. What they are judged by
+// of the same kind may become the same when they are fixed. What they are judged by
 // is what shows adds up.
 func suspects(t *testing.T, g *Gallery, shows func(Exercise) []string) []*suspect {
 	t.Helper()
@@ -318,10 +318,10 @@ func TestSolveOne(t *testing.T) {
 	}
 	write(t, patched, s.parent, e.Name, "main.go")
 	if err := s.Check(t.Context(), e.Name, "", CheckOptions{}); err != nil {
-		t.Errorf("mended: %v\n%s", err, s.out.take())
+		t.Errorf("fixed: %v\n%s", err, s.out.take())
 	}
 	if got := s.stage(t, e.Name); got != Solved {
-		t.Errorf("mended: stage %q", got)
+		t.Errorf("fixed: stage %q", got)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"lesson/internal/report"
 )
 
-// A Session asks somebody who reads what it writes, and types.
+// A Session asks a reader, who types the answers.
 type Session struct {
 	In      io.Reader
 	Out     io.Writer
@@ -54,7 +54,7 @@ func Remember(file progress.File, chapter string, score Score) error {
 	return file.Update(Section, &scores, func() { scores[chapter] = score })
 }
 
-// errEnds says that whoever answers has had enough.
+// errEnds reports that the reader has ended the quiz.
 var errEnds = errors.New("no more")
 
 // Ask asks all questions of these chapters, until "q" or the end of the input. The
