@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"lesson/docs"
-	"lesson/internal/child"
 	"lesson/internal/progress"
 	"lesson/internal/proof"
 )
@@ -81,15 +80,16 @@ func TestStagesReached(t *testing.T) {
 	proof.OnlyExhaustive(t, "the stages of the servers in docs/own, and of the lessons")
 	own := filepath.Join(root, "docs/own")
 	compiled := t.TempDir()
-	for _, name := range []string{"start", "finished"} {
-		gcc := exec.Command("gcc", "-O1", "-Wall", "-Wextra", "-Werror",
-			"-o", filepath.Join(compiled, name), filepath.Join(own, name+".c"))
-		if out, err := gcc.CombinedOutput(); err != nil {
+	startGo := filepath.Join(compiled, "start-go")
+	for _, build := range [][]string{
+		{"gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", compiled + "/start", own + "/start.c"},
+		{"gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", compiled + "/finished", own + "/finished.c"},
+		{"go", "build", "-o", startGo, own + "/start.go"},
+	} {
+		if out, err := exec.Command(build[0], build[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	startGo := filepath.Join(compiled, "start-go")
-	proof.Must(t, child.Build(t.Context(), filepath.Join(own, "start.go"), startGo))
 	all := len(stages)
 	for _, server := range []struct {
 		name    string
@@ -111,6 +111,7 @@ func TestStagesReached(t *testing.T) {
 		{"edgetriggered", command(serveLesson, "edgetriggered"), all, ""},
 	} {
 		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
 			report, err := RunStages(t.Context(), Target{Command: server.command},
 				Options{Timeout: time.Second}, all)
 			proof.Must(t, err)
