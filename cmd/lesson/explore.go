@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type exploreFlags struct {
 	options        explore.Options
 	scenarios      []string
 	faults, replay string
+	html           string
 	oneAtATime     bool
 	list, asJSON   bool
 }
@@ -45,6 +47,7 @@ For the rest of the time, orders are random. See docs/14-every-order.md.`,
 		Example: `  lesson explore edgetriggered
   lesson explore 06-one-read-per-edge
   lesson explore ./my-server -- --listen {addr}
+  lesson explore 6 --html story.html         walk through the story in a browser
   lesson explore 6 --replay one:all:i.1      play one order again`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.list {
@@ -64,6 +67,7 @@ For the rest of the time, orders are random. See docs/14-every-order.md.`,
 	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "the server serves one client at a time, on purpose")
 	flags.StringVar(&f.replay, "replay", "", "play the order of this `string` again")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios")
+	flags.StringVar(&f.html, "html", "", "also write the story to this `file`, as a page to walk through")
 	flags.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
 	return cmd
 }
@@ -111,10 +115,30 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	} else {
 		result.Print(out, report.Width(out))
 	}
+	if err == nil && f.html != "" {
+		err = f.writePage(cmd, result)
+	}
 	if err == nil && result.Failure != nil {
 		return errFails
 	}
 	return err
+}
+
+// writePage writes the story as a page, if there is one.
+func (f *exploreFlags) writePage(cmd *cobra.Command, result *explore.Report) error {
+	var page bytes.Buffer
+	err := result.HTML(&page)
+	if errors.Is(err, explore.ErrNoStory) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "lesson: %s is not written: %v\n", f.html, err)
+		return nil
+	}
+	if err == nil {
+		err = os.WriteFile(f.html, page.Bytes(), 0o644)
+	}
+	if err != nil {
+		return cannotRun{err}
+	}
+	return nil
 }
 
 // explore explores, and shows the elapsed time meanwhile.

@@ -48,6 +48,8 @@ type Built struct {
 	File string // the program
 	Name string // of the folder
 	dir  *child.Folder
+
+	source map[string]string // of the folder: file by file, as steps name them
 }
 
 // Remove removes the program.
@@ -68,10 +70,30 @@ func Build(ctx context.Context, folder string) (*Built, error) {
 		return nil, err
 	}
 	b := &Built{File: filepath.Join(dir.Path, "program"), Name: filepath.Base(folder), dir: dir}
-	if err := b.build(ctx, folder, pkg); err != nil {
+	err = b.build(ctx, folder, pkg)
+	if err == nil {
+		b.source, err = readSource(folder)
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.Remove())
 	}
 	return b, nil
+}
+
+func readSource(folder string) (map[string]string, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	source := make(map[string]string)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		source[filepath.Join(filepath.Base(folder), filepath.Base(file))] = string(text)
+	}
+	return source, nil
 }
 
 // A goPackage is what `go list -json` says of the folder.

@@ -28,14 +28,21 @@ func (r *Report) Print(w io.Writer, width int) {
 	r.Story.print(w, width)
 	fmt.Fprintln(w)
 	if r.Failure == nil {
-		fmt.Fprintln(w, "Nothing is wrong in this order.")
+		fmt.Fprintln(w, nothingWrong)
 		return
 	}
 	for _, line := range report.Wrap("FAILS: "+r.Failure.Text+".", width) {
 		fmt.Fprintln(w, line)
 	}
-	fmt.Fprintf(w, "\n%s tried, %.1f s. Again: lesson explore %s --replay %s\n",
-		report.Plural(r.Executions, "order", "orders"), r.Took.Seconds(), r.Target, r.Replay)
+	fmt.Fprintf(w, "\n%s tried, %.1f s. Again: %s\n",
+		report.Plural(r.Executions, "order", "orders"), r.Took.Seconds(), r.again())
+}
+
+const nothingWrong = "Nothing is wrong in this order."
+
+// again returns the command that plays the same order.
+func (r *Report) again() string {
+	return fmt.Sprintf("lesson explore %s --replay %s", r.Target, r.Replay)
 }
 
 // print writes the steps: what happened and, of a system call, where it is made; below

@@ -31,6 +31,8 @@ type Report struct {
 	Replay     string        `json:"replay,omitempty"` // plays the failure again
 	Story      *Story        `json:"story,omitempty"`
 
+	source map[string]string // of a program of its own: file by file, as steps name them
+
 	// Resume continues a search that was left after Options.most executions.
 	Resume *Resume `json:"resume,omitempty"`
 }

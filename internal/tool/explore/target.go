@@ -85,12 +85,20 @@ func (t *Target) Explore(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Target = t.Name
-	r.Story.fold()
+	t.complete(r)
 	if r.Failure != nil {
 		r.Replay = join(r.Scenario, o.Faults, r.Replay)
 	}
 	return r, nil
+}
+
+// complete adds to a report what only the target knows.
+func (t *Target) complete(r *Report) {
+	r.Target = t.Name
+	r.Story.fold()
+	if t.built != nil {
+		r.source = t.built.source
+	}
 }
 
 // scenarios returns those that may be asked of the target.
@@ -119,8 +127,8 @@ func (t *Target) Replay(ctx context.Context, text string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Target, r.Replay = t.Name, text
-	r.Story.fold()
+	r.Replay = text
+	t.complete(r)
 	return r, nil
 }
 

@@ -63,6 +63,7 @@ func TestInABrowser(t *testing.T) {
 		{"a box of the timeline lights its line", timelineBox},
 		{"the keyboard is enough", keyboardOnly},
 		{"a recording is saved and opened again", saveAndOpen},
+		{"a story of explore is walked in both directions", walkedStory},
 		{"a bad recording is refused with the reason", badRecordings},
 		{"a view that is paused stands still", pausedView},
 	} {
