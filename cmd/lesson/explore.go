@@ -109,14 +109,16 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 		return cannotRun{err}
 	}
 	result.Target = args[0]
+	if f.html != "" {
+		if err := f.writePage(cmd, result); err != nil {
+			return err
+		}
+	}
 	out := cmd.OutOrStdout()
 	if f.asJSON {
 		err = report.JSON(out, result)
 	} else {
 		result.Print(out, report.Width(out))
-	}
-	if err == nil && f.html != "" {
-		err = f.writePage(cmd, result)
 	}
 	if err == nil && result.Failure != nil {
 		return errFails
