@@ -101,6 +101,7 @@ func Duplicate(pid, fd int) (int, error) {
 type Interest struct {
 	FD     int
 	Events uint32
+	Data   uint64 // what epoll_wait hands back: epoll_data of epoll_ctl(2)
 }
 
 // Interests returns the interest list of an epoll descriptor of a process:
@@ -113,15 +114,16 @@ func Interests(pid, fd int) ([]Interest, error) {
 	var list []Interest
 	for line := range strings.Lines(string(info)) {
 		fields := strings.Fields(line)
-		if len(fields) < 4 || fields[0] != "tfd:" {
+		if len(fields) < 6 || fields[0] != "tfd:" {
 			continue // pos, flags, mnt_id, ino
 		}
 		fd, err1 := strconv.Atoi(fields[1])
 		events, err2 := strconv.ParseUint(fields[3], 16, 32)
-		if err := errors.Join(err1, err2); err != nil {
+		data, err3 := strconv.ParseUint(fields[5], 16, 64)
+		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, fmt.Errorf("fdinfo %q: %w", line, err)
 		}
-		list = append(list, Interest{FD: fd, Events: uint32(events)})
+		list = append(list, Interest{FD: fd, Events: uint32(events), Data: data})
 	}
 	return list, nil
 }

@@ -274,14 +274,14 @@ func TestHoldersAndInterests(t *testing.T) {
 	proof.Must(t, err)
 	defer unix.Close(epoll)
 	proof.Must(t, unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLET,
+		Events: unix.EPOLLIN | unix.EPOLLET, Fd: 7, Pad: 1,
 	}))
 	same, err := proc.Duplicate(os.Getpid(), epoll)
 	proof.Must(t, err)
 	defer unix.Close(same)
 	interests, err := proc.InterestsWith(os.Getpid(), fd)
 	proof.Must(t, err)
-	want := proc.Interest{FD: fd, Events: unix.EPOLLIN | unix.EPOLLET}
+	want := proc.Interest{FD: fd, Events: unix.EPOLLIN | unix.EPOLLET, Data: 1<<32 | 7}
 	for i := range interests { // EPOLLHUP and EPOLLERR are always of interest
 		interests[i].Events &^= unix.EPOLLHUP | unix.EPOLLERR
 	}

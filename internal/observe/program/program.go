@@ -233,11 +233,30 @@ func (w *Watcher) ready(s ptrace.Stop, n int) []unix.EpollEvent {
 		return nil // it has just been killed
 	}
 	for i, e := range list {
-		if fd, known := w.members[cookie(e)]; known {
+		if fd, known := w.member(s, cookie(e)); known {
 			list[i].Fd = int32(fd)
 		}
 	}
 	return list
+}
+
+// member returns the descriptor that epoll hands data back for. Of one that was put into
+// the interest list before the trace began, only the kernel knows it.
+func (w *Watcher) member(s ptrace.Stop, data uint64) (fd int, known bool) {
+	if fd, known = w.members[data]; known {
+		return fd, true
+	}
+	list, err := proc.Interests(s.Thread, int(int32(s.Args[0])))
+	if err != nil {
+		return 0, false // it has just been killed
+	}
+	for _, in := range list {
+		if in.Data == data {
+			w.members[data] = in.FD
+			return in.FD, true
+		}
+	}
+	return 0, false
 }
 
 func peekEvents(tid int, address uint64, n int) ([]unix.EpollEvent, error) {

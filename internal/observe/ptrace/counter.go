@@ -2,13 +2,31 @@
 
 package ptrace
 
-import "sync"
+import (
+	"maps"
+	"sync"
+	"unsafe"
 
-// A Counter counts the system calls of processes by name.
+	"golang.org/x/sys/unix"
+)
+
+// A Counter counts the system calls of processes by name, and what they return.
 type Counter struct {
 	*Tracer
-	mu     sync.Mutex
-	counts map[call]int64
+	mu       sync.Mutex
+	counts   map[call]int64
+	outcomes map[Outcome]int64
+	entered  map[int]Stop // by thread: the call that it has entered
+}
+
+// An Outcome is what a call has returned.
+type Outcome struct {
+	Call string
+	FD   int // the first argument, which for most calls is a descriptor
+	// Result is 1 for whatever is above 0, 0, or a negative errno: -EAGAIN.
+	Result int64
+	// Events are those of the first event that epoll_wait has returned.
+	Events uint32
 }
 
 // Count counts the calls of these processes from now on, as Trace reports them: let the
@@ -21,7 +39,11 @@ func Count(pids ...int) (*Counter, error) {
 	return c, err
 }
 
-func newCounter() *Counter { return &Counter{counts: map[call]int64{}} }
+func newCounter() *Counter {
+	return &Counter{
+		counts: map[call]int64{}, outcomes: map[Outcome]int64{}, entered: map[int]Stop{},
+	}
+}
 
 // Counts returns how many calls have been entered so far, by name. A call is counted
 // before it does anything: when its effect can be seen, it is in the counts. A call that
@@ -36,11 +58,38 @@ func (c *Counter) Counts() map[string]int64 {
 	return counts
 }
 
+// Outcomes returns how many calls have returned so far, by what they returned.
+func (c *Counter) Outcomes() map[Outcome]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.outcomes)
+}
+
 func (c *Counter) count(s Stop) {
-	if s.Left {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.Left {
+		c.counts[s.call]++
+		c.entered[s.Thread] = s
 		return
 	}
-	c.mu.Lock()
-	c.counts[s.call]++
-	c.mu.Unlock()
+	if entered, known := c.entered[s.Thread]; known {
+		delete(c.entered, s.Thread)
+		c.outcomes[outcome(entered, s.Result)]++
+	}
+}
+
+func outcome(entered Stop, result int64) Outcome {
+	o := Outcome{
+		Call: entered.Call(), FD: int(int32(entered.Args[0])), Result: min(result, 1),
+	}
+	switch o.Call {
+	case "epoll_wait", "epoll_pwait", "epoll_pwait2":
+		var first unix.EpollEvent
+		bytes := unsafe.Slice((*byte)(unsafe.Pointer(&first)), unsafe.Sizeof(first))
+		if result > 0 && Peek(entered.Thread, entered.Args[1], bytes) == nil {
+			o.Events = first.Events
+		}
+	}
+	return o
 }

@@ -404,3 +404,25 @@ func TestRefused(t *testing.T) {
 		t.Errorf("ourselves: %v", err)
 	}
 }
+
+// What calls return is counted by its kind: here that of a descriptor that is none.
+func TestOutcomes(t *testing.T) {
+	c := start(t, true)
+	counter := c.attach()
+	c.do("other 5")
+	counted := func() (fine, written int64) {
+		for o, n := range counter.Outcomes() {
+			switch {
+			case o.Call == "getpgid" && o.Result == 1:
+				fine += n
+			case o.Call == "write" && o.FD == 1 && o.Result == 1:
+				written += n
+			}
+		}
+		return fine, written
+	}
+	proof.Eventually(t, "five calls to return, and the answer to be written", func() bool {
+		fine, written := counted()
+		return fine == 5 && written == 1
+	})
+}

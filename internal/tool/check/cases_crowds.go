@@ -27,28 +27,30 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/burst", Severity: Must, Models: goingOn,
+		when:    never,
 		Chapter: edgeTriggered, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		needs: toStart, alone: true,
-		Must: "Everybody is served who was in the accept queue when the server looked.",
-		Why:  "However many have come, there is one edge, and no other until somebody else comes.",
-		Cause: "One accept for each event of an edge-triggered listener: the others wait until further" +
-			" clients connect. Accept until EAGAIN.",
+		Must:  "Everybody is served who was in the accept queue when the server looked.",
+		Why:   "However many have come, there is one edge, and no other until somebody else comes.",
+		Cause: oneAccept,
 		script: []step{
-			stop(), own("as many as the accept queue holds, at most 200, connect and send a whole request",
-				func(t *trial) error { return t.fillQueue(whole) }),
+			stop(),
+			preparing(own("as many as the accept queue holds, at most 200, connect and send a whole request",
+				func(t *trial) error { return t.fillQueue(whole) })),
 			goOn(), crowdAnswered(),
 		},
 	},
 	{
 		Address: "crowds/burst-of-silent", Severity: Must, Models: concurrent,
+		when:    never,
 		Chapter: edgeTriggered, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		needs: toStart, alone: true,
 		Must:  "Everybody is accepted who was in the accept queue, also who has sent nothing yet.",
 		Why:   "A connection in the accept queue is served by nobody.",
-		Cause: "One accept for each event, so that the accept queue is never empty again.",
+		Cause: oneAccept,
 		script: []step{
-			stop(), own("as many as the accept queue holds, at most 200, connect",
-				func(t *trial) error { return t.fillQueue("") }),
+			stop(), preparing(own("as many as the accept queue holds, at most 200, connect",
+				func(t *trial) error { return t.fillQueue("") })),
 			goOn(), own("the server must accept them all", (*trial).takesAll),
 			crowdSends(whole), crowdAnswered(),
 		},
@@ -59,7 +61,7 @@ var crowds = []Case{
 		needs: toStart, alone: true,
 		Must:  fmt.Sprintf("The accept queue has room for %d.", crowdSize),
 		Why:   "A SYN that finds it full is ignored, and the client tries again after a second, or later.",
-		Cause: "A small backlog in listen(2), or net.core.somaxconn below it.",
+		Cause: shortQueue,
 		script: []step{
 			stop(), own(fmt.Sprintf("%d clients connect at the same time; each must find room",
 				crowdSize), queueHolds),
@@ -67,14 +69,16 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/beyond-1024", Severity: Must, Models: eventLoop,
+		ends:    true,
+		when:    inQueue,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"20-select-1024"},
 		needs: toStart, alone: true,
 		Must:  "With 1,100 idle connections the server goes on serving.",
 		Why:   "select(2) cannot watch a descriptor from 1,024 on, and writes beyond its array if told to.",
 		Cause: "select(2), or a bound on connections that is met without a word.",
 		script: []step{
-			own("the server may open as many descriptors as the system allows it",
-				(*trial).roomForMany),
+			preparing(own("the server may open as many descriptors as the system allows it",
+				(*trial).roomForMany)),
 			own("1100 clients connect, and the server must accept them", func(t *trial) error {
 				const beyond = 1100
 				return t.gather(beyond, "")
@@ -84,6 +88,7 @@ var crowds = []Case{
 	},
 	{
 		Address: "crowds/mixed", Severity: Must, Models: goingOn,
+		ends:    true,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"ends on a reset"},
 		needs: toStart, alone: true,
 		Must: "Among clients that reset, leave and half-close, those that ask are answered.",
@@ -91,8 +96,9 @@ var crowds = []Case{
 		Cause: "An error of one connection ends the handling of the batch, or a descriptor that was closed" +
 			" in the batch is taken for its successor.",
 		script: []step{
-			stop(), own("25 clients ask; between them 25 each leave, reset, half-close mid-request",
-				mixedCrowd),
+			stop(),
+			preparing(own("25 clients ask; between them 25 each leave, reset, half-close mid-request",
+				mixedCrowd)),
 			goOn(), crowdAnswered(), next(),
 		},
 	},

@@ -7,6 +7,7 @@ import "fmt"
 var disconnects = []Case{
 	{
 		Address: "disconnects/leaves-silently", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: oneClient, Contract: "B4", FailedBy: []string{"ends when nothing comes"},
 		Must:   "A client that connects and closes at once does no harm.",
 		Why:    "Port scanners and load balancers do that all day.",
@@ -46,6 +47,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/half-request-and-end-together", Severity: Must, Models: everyone,
+		when:    endBehindIt,
 		Chapter: edgeTriggered, Contract: "B4", needs: toStart,
 		FailedBy: []string{"06-one-read-per-edge"},
 		Must:     "Half a request and the end of file that come in one event are both seen.",
@@ -59,6 +61,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/body-with-request", Severity: Must, Models: everyone,
+		when:    byReset,
 		Chapter: oneClient, Contract: "B3", FailedBy: []string{"closes at once"},
 		Must: "Bytes after the terminator do not turn the answer's end into a reset.",
 		Why: "Closing with bytes unread makes the kernel reset the connection, and a reset destroys" +
@@ -69,6 +72,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/second-request", Severity: Must, Models: everyone,
+		when:    withoutAnswer,
 		Chapter: oneClient, Contract: "B3", FailedBy: []string{"answers each"},
 		NoExercise: "Answering each request is another protocol, and not wrong in itself.",
 		Must:       "A second request in the same segment gets no answer, and no reset.",
@@ -87,11 +91,12 @@ var disconnects = []Case{
 		Cause: "The server closes right after the answer. Read on until end of file first, for a bounded time.",
 		script: []step{
 			connect("a"), send("a", whole), reads("a"),
-			send("a", "late"), taken("a"), send("a", "later"), readToEnd("a"), next(),
+			judging(send("a", "late")), taken("a"), judging(send("a", "later")), readToEnd("a"), next(),
 		},
 	},
 	{
 		Address: "disconnects/reset-before-request", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends on a reset"},
 		Must:   "A reset before the first byte costs that connection only.",
 		Why:    "Clients crash, cables are pulled, ports are scanned.",
@@ -100,6 +105,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/reset-mid-request", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends on a reset"},
 		Must:   "A reset in the middle of a request costs that connection only.",
 		Why:    "Clients crash, and their users press Stop.",
@@ -108,6 +114,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/reset-before-answer", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends when a client is gone"},
 		needs: toStart,
 		Must:  "A reset between request and answer costs that connection only.",
@@ -119,6 +126,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/end-and-reset-before-answer", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", needs: toStart, FailedBy: []string{"dies of SIGPIPE"},
 		Must: "End of file and then a reset, between request and answer, cost that connection only.",
 		Why: "After end of file it is not read that meets the reset but write, with EPIPE, and EPIPE comes" +
@@ -131,6 +139,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/reset-after-answer", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends when a client is gone"},
 		NoExercise: "It is the bug of exercise 3, at another call.",
 		Must:       "A reset in place of a good end costs that connection only.",
@@ -140,6 +149,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/close-before-answer", Severity: Must, Models: everyone,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends when a client is gone"},
 		needs: toStart,
 		Must:  "A client that asks and leaves without reading costs that connection only.",
@@ -151,6 +161,7 @@ var disconnects = []Case{
 	},
 	{
 		Address: "disconnects/reset-in-accept-queue", Severity: Must, Models: goingOn,
+		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends on a reset"},
 		needs: toStart,
 		Must:  "A connection that is reset while it waits in the accept queue costs nobody else anything.",

@@ -18,6 +18,7 @@ const holders = 8
 var limits = []Case{
 	{
 		Address: "limits/oversize", Severity: Should, Models: everyone,
+		when:    readInVain,
 		Chapter: oneClient, Contract: "B6", FailedBy: []string{"no bound"},
 		Must: "A request without an end is refused at some length.",
 		Why:  "The server decides how much memory a request may use, or a client does.",
@@ -38,15 +39,16 @@ var limits = []Case{
 		Why:   "One client must not be able to end the server, or the machine.",
 		Cause: "All that comes is kept until the terminator is found.",
 		script: []step{
-			own("the server's memory is measured", (*trial).look), connect("a"),
-			own(fmt.Sprintf("a sends a header line of %d MiB, as far as the server lets it",
-				endless>>20), sendsEndlessly),
+			preparing(own("the server's memory is measured", (*trial).look)), connect("a"),
+			preparing(own(fmt.Sprintf("a sends a header line of %d MiB, as far as the server lets it",
+				endless>>20), sendsEndlessly)),
 			own(fmt.Sprintf("the memory must not have grown by more than %d MiB", mostGrowth>>20),
 				grownLittle),
 		},
 	},
 	{
 		Address: "limits/descriptors-survives", Severity: Must, Models: concurrent,
+		ends:    true,
 		Chapter: levelTriggered, Contract: "B8", FailedBy: []string{"ends without descriptors"},
 		needs: toStart,
 		Must:  "A server that runs out of descriptors goes on serving those it has.",
@@ -68,6 +70,7 @@ var limits = []Case{
 	},
 	{
 		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn,
+		when:    inQueue,
 		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
 		needs: toStart,
 		Must:  "When descriptors are free again, those who have waited are served, without a further client.",
@@ -76,19 +79,21 @@ var limits = []Case{
 		Cause: "After EMFILE nobody tries again. Remember that there is more in the accept queue," +
 			" and try when a connection is closed and after a while.",
 		script: starving(
-			own("those who hold the descriptors reset, and the limit is raised again", func(t *trial) error {
-				for _, c := range t.crowd {
-					if err := c.Reset(); err != nil {
-						return err
+			preparing(own("those who hold the descriptors reset, and the limit is raised again",
+				func(t *trial) error {
+					for _, c := range t.crowd {
+						if err := c.Reset(); err != nil {
+							return err
+						}
 					}
-				}
-				return t.unlimitDescriptors()
-			}),
+					return t.unlimitDescriptors()
+				})),
 			waitersAnswered(),
 		),
 	},
 	{
 		Address: "limits/descriptors-raised", Severity: Should, Models: goingOn,
+		when:    inQueue,
 		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
 		needs: toStart,
 		Must:  "When others free descriptors, those who have waited are served.",
@@ -97,12 +102,13 @@ var limits = []Case{
 		Cause: "After the failure accept is tried again only when a connection is closed. Try again after" +
 			" a while as well.",
 		script: starving(
-			own("the limit is raised again, and nobody closes", (*trial).unlimitDescriptors),
+			preparing(own("the limit is raised again, and nobody closes", (*trial).unlimitDescriptors)),
 			waitersAnswered(),
 		),
 	},
 	{
 		Address: "limits/stale-event", Severity: Must, Models: concurrent,
+		when:    withoutAnswer,
 		Chapter: levelTriggered, Contract: "B11", FailedBy: []string{"13-stale-event"},
 		needs: toStart,
 		Must:  "A new connection does not receive an event of the one that had its descriptor before.",
@@ -111,9 +117,10 @@ var limits = []Case{
 		Cause: "Connections are closed and accepted in the middle of a batch. Accept when the batch is" +
 			" done, or remember what each number meant when the batch came.",
 		script: []step{
-			leaveRoom(), fillRoom(), own("one process accepts, and has no descriptor left", exactlyFull),
+			leaveRoom(), fillRoom(), preparing(own("one process accepts, and has no descriptor left", exactlyFull)),
 			stop(), connect("new"), send("new", whole),
-			own("the oldest connection resets", func(t *trial) error { return t.crowd[0].Reset() }),
+			preparing(own("the oldest connection resets",
+				func(t *trial) error { return t.crowd[0].Reset() })),
 			goOn(), newAnswered(),
 		},
 	},
@@ -125,7 +132,8 @@ func starving(then ...step) []step {
 	return append([]step{
 		leaveRoom(), fillRoom(),
 		connect("w1", "w2"), send("w1", whole), send("w2", whole),
-		own("for these the server has no descriptor: the accept queue is not empty", (*trial).exhausted),
+		preparing(own("for these the server has no descriptor: the accept queue is not empty",
+			(*trial).exhausted)),
 	}, then...)
 }
 
@@ -139,7 +147,7 @@ func (t *trial) room() int {
 func leaveRoom() step {
 	text := fmt.Sprintf("the server may open %d descriptors more"+
 		" (none, if it serves one client at a time, and one is served)", holders)
-	return own(text, func(t *trial) error {
+	return preparing(own(text, func(t *trial) error {
 		if err := t.countDescriptors(); err != nil { // it may still be setting up
 			return err
 		}
@@ -149,12 +157,12 @@ func leaveRoom() step {
 		// accept takes its descriptor before it waits: one that stands in it has
 		// one already, and fails only the next time.
 		return t.serveOneMore()
-	})
+	}))
 }
 
 func fillRoom() step {
 	text := "so many clients connect and send half a request; the server must read it"
-	return own(text, (*trial).fillRoom)
+	return preparing(own(text, (*trial).fillRoom))
 }
 
 // fillRoom lets clients use up the descriptors. Where several processes accept, nobody can

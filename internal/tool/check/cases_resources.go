@@ -3,8 +3,14 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"time"
+)
+
+const (
+	noBound   = "No bound in time on lingering close."
+	boundAnew = "The bound in time on lingering close begins again with each byte."
 )
 
 // rounds is how many clients come where something could add up.
@@ -46,9 +52,9 @@ var resources = []Case{
 		needs:      toLook,
 		Must:       "A client that does not close after its answer does not keep its descriptor forever.",
 		Why:        "Lingering close waits for the client; but not for one that has forgotten us.",
-		Cause:      "No bound in time on lingering close.",
+		Cause:      noBound,
 		script: []step{
-			connect("a"), send("a", whole), reads("a"),
+			connect("a"), send("a", whole), preparing(reads("a")),
 			own("a does not close; still the server must give up its descriptor", func(t *trial) error {
 				return t.givesUp("a", func() {})
 			}),
@@ -62,9 +68,9 @@ var resources = []Case{
 		needs:      toLook,
 		Must:       "A client that sends on and on after its answer does not keep its descriptor forever.",
 		Why:        "A byte now and then is cheap for the client; a descriptor is not for the server.",
-		Cause:      "The bound in time on lingering close begins anew with each byte.",
+		Cause:      boundAnew,
 		script: []step{
-			connect("a"), send("a", whole), reads("a"),
+			connect("a"), send("a", whole), preparing(reads("a")),
 			own("a sends a byte every 100 ms; still the server must give up its descriptor", keepsSending),
 		},
 	},
@@ -80,6 +86,7 @@ var resources = []Case{
 	},
 	{
 		Address: "resources/idle-half-request", Severity: Must, Models: everyone,
+		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"polls"},
 		needs: toLook,
 		Must:  "While it waits for the rest of a request the server sleeps.",
@@ -90,6 +97,7 @@ var resources = []Case{
 	},
 	{
 		Address: "resources/idle-end-of-file", Severity: Must, Models: goingOn,
+		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"02-end-of-file-spin"},
 		needs: toLook,
 		Must:  "After end of file in the middle of a request the server sleeps.",
@@ -101,17 +109,19 @@ var resources = []Case{
 	},
 	{
 		Address: "resources/idle-after-answer", Severity: Must, Models: goingOn,
+		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"05-standing-epollout"},
 		needs: toLook,
 		Must:  "While it waits for an answered client to close the server sleeps.",
 		Why:   "What has been of interest before the answer may be of none after it.",
 		Cause: "Interest in EPOLLOUT that was never taken back, or bytes that nobody reads.",
 		script: []step{
-			connect("a"), send("a", whole+"and more"), reads("a"), calm(),
+			connect("a"), send("a", whole+"and more"), preparing(reads("a")), calm(),
 		},
 	},
 	{
 		Address: "resources/idle-reset", Severity: Must, Models: goingOn,
+		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"03-reset-ends-it"},
 		needs: toLook,
 		Must:  "After a reset the server sleeps.",
@@ -123,6 +133,7 @@ var resources = []Case{
 	},
 	{
 		Address: "resources/idle-full-send-buffer", Severity: Must, Models: goingOn,
+		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"tries again and again"},
 		needs: toStart,
 		Must:  "While an answer waits for room in the send buffer the server sleeps.",
@@ -141,7 +152,7 @@ var resources = []Case{
 		Why:   "That is the point of it.",
 		Cause: "A thread or process for each connection: then the model is another one; give --model threaded.",
 		script: []step{
-			own(fmt.Sprintf("%d clients are served, and the server's threads counted", aFew),
+			preparing(own(fmt.Sprintf("%d clients are served, and the server's threads counted", aFew),
 				func(t *trial) error {
 					for range aFew {
 						if err := t.serveOneMore(); err != nil {
@@ -149,7 +160,7 @@ var resources = []Case{
 						}
 					}
 					return t.look()
-				}),
+				})),
 			many(crowdSize, half), allTaken(),
 			own(fmt.Sprintf("there must not be more than %d threads more", threadSlack), fewThreads),
 			crowdSends(rest), crowdAnswered(),
@@ -164,12 +175,12 @@ var resources = []Case{
 		Why:   "A little for each is much after a week.",
 		Cause: "Something is kept for each client: an entry of a table, a buffer, a log in memory.",
 		script: []step{
-			own(fmt.Sprintf("%d clients are served, and the server's memory is measured", rounds),
-				func(t *trial) error { return t.serveMany(rounds) }),
-			own("the server's memory is measured", (*trial).look),
-			own(fmt.Sprintf("%d more clients are served", manyRounds), func(t *trial) error {
+			preparing(own(fmt.Sprintf("%d clients are served, and the server's memory is measured", rounds),
+				func(t *trial) error { return t.serveMany(rounds) })),
+			preparing(own("the server's memory is measured", (*trial).look)),
+			preparing(own(fmt.Sprintf("%d more clients are served", manyRounds), func(t *trial) error {
 				return t.serveMany(manyRounds)
-			}),
+			})),
 			own(fmt.Sprintf("the memory must not have grown by more than %d MiB", mostGrowth>>20),
 				grownLittle),
 		},
@@ -182,10 +193,11 @@ var resources = []Case{
 		Why:   "What a connection had must go with it, however it ends.",
 		Cause: "The path for end of file closes the descriptor and forgets the buffer.",
 		script: []step{
-			own(fmt.Sprintf("%d clients send half a request and close", rounds), func(t *trial) error { return t.leavers(rounds) }),
-			own("the server's memory is measured", (*trial).look),
-			own(fmt.Sprintf("%d more clients send half a request and close", manyRounds),
-				func(t *trial) error { return t.leavers(manyRounds) }),
+			preparing(own(fmt.Sprintf("%d clients send half a request and close", rounds),
+				func(t *trial) error { return t.leavers(rounds) })),
+			preparing(own("the server's memory is measured", (*trial).look)),
+			preparing(own(fmt.Sprintf("%d more clients send half a request and close", manyRounds),
+				func(t *trial) error { return t.leavers(manyRounds) })),
 			own(fmt.Sprintf("the memory must not have grown by more than %d MiB", mostGrowth>>20),
 				grownLittle),
 		},
@@ -245,12 +257,23 @@ func (t *trial) leavers(n int) error {
 func keepsSending(t *trial) error {
 	const every = 100 * time.Millisecond
 	next := time.Now()
-	return t.givesUp("a", func() {
+	err := t.givesUp("a", func() {
 		if time.Now().After(next) {
 			next = time.Now().Add(every)
 			_ = t.clients["a"].Send([]byte("x")) // fails when the server has closed
 		}
 	})
+	var f *failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	if f.cause = noBound; t.givesUp("a", func() {}) == nil {
+		f.cause = boundAnew
+		f.got += fmt.Sprintf("; closed %v after a has stopped", t.waited())
+	} else {
+		f.got += fmt.Sprintf(", and %v after a has stopped", t.waited())
+	}
+	return f
 }
 
 // givesUp demands that the server closes its end of a client's connection, whatever the

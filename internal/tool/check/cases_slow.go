@@ -11,6 +11,8 @@ import (
 	"lesson/internal/play"
 )
 
+const noDeadline = "No deadline, or one that is not looked at while no events come."
+
 var slow = []Case{
 	{
 		Address: "slow/half-request", Severity: Must, Models: concurrent,
@@ -36,6 +38,7 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/silent-client", Severity: Must, Models: concurrent,
+		when:    waitsForOne,
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"reads where it accepts"},
 		NoExercise: "It is the bug of exercise 15, at another call: a first read that blocks.",
 		Must:       "A client that connects and says nothing keeps nobody waiting.",
@@ -61,7 +64,7 @@ var slow = []Case{
 		needs: toStart,
 		Must:  "An answer for which there is no room is sent when there is room.",
 		Why:   "A client that reads slowly leaves the send buffer full; write then says EAGAIN, or blocks.",
-		Cause: "EAGAIN from write is taken for done, or for an error. Keep what is unsent and wait for EPOLLOUT.",
+		Cause: lostInFull,
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
 			answered("a"), next(),
@@ -109,12 +112,13 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/timeout", Severity: Should, Models: everyone,
+		when:    inVain,
 		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{"no timeout"},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
 		Must:  "A request that is not complete in time is given up, and the connection closed.",
 		Why:   "Each costs a descriptor, and clients that never finish are many.",
-		Cause: "No deadline, or one that nobody looks at while no events come.",
+		Cause: noDeadline,
 		script: []step{
 			connect("a"), send("a", half), own("a must read end of file when the server's time is over, "+
 				"and not before", timesOut), next(),
@@ -138,8 +142,8 @@ var slow = []Case{
 
 func drips(t *trial) error {
 	for i := range len(short) {
-		if err := t.clients["a"].Send([]byte{short[i]}); err != nil {
-			return sending(err)
+		if err := t.sends("a", short[i:i+1]); err != nil {
+			return err
 		}
 		if i == len(short)-1 {
 			return nil
@@ -169,10 +173,11 @@ func timesOut(t *trial) error {
 		)
 	}
 	if took < t.timeout-early {
-		return fails(
-			fmt.Sprintf("closed after %v", took.Round(time.Millisecond)),
-			fmt.Sprintf("end of file after %v", t.timeout),
-		)
+		return &failure{
+			got:   fmt.Sprintf("closed after %v", took.Round(time.Millisecond)),
+			want:  fmt.Sprintf("end of file after %v", t.timeout),
+			heard: heardEnd,
+		}
 	}
 	t.note("closed after %v", took.Round(time.Millisecond))
 	return nil
@@ -188,10 +193,15 @@ func timesOutDripping(t *trial) error {
 			return nil
 		}
 	}
-	return fails(
+	f := fails(
 		fmt.Sprintf("open after %v", 2*t.timeout),
 		fmt.Sprintf("end of file after %v, counted from the beginning", t.timeout),
 	)
+	if _, err := c.Read(1, 2*t.timeout); errors.Is(err, play.ErrTimeout) {
+		f.got += fmt.Sprintf("; a then sends nothing more, and it is open %v later", 2*t.timeout)
+		f.cause = noDeadline
+	}
+	return f
 }
 
 // keepsConnection demands that the server has not given up the answer that does not fit.

@@ -50,10 +50,12 @@ const (
 type Case struct {
 	Address  string   `json:"address"` // group/name
 	Severity Severity `json:"severity"`
-	Must     string   `json:"must"`    // what must hold, one sentence
-	Why      string   `json:"why"`     // why, one sentence
-	Cause    string   `json:"cause"`   // the likely cause when it does not
-	Chapter  string   `json:"chapter"` // its file in the repository
+	Must     string   `json:"must"` // what must hold, one sentence
+	Why      string   `json:"why"`  // why, one sentence
+	// Cause is the likely cause when it does not. Of a Result that fails, it is the one
+	// that follows from what was seen, "" if none does.
+	Cause   string `json:"cause,omitempty"`
+	Chapter string `json:"chapter"` // its file in the repository
 	// Contract is the row of docs/contract.md that the case asks about: "B7".
 	Contract string  `json:"contract"`
 	Models   []Model `json:"models"` // the models that it is asked of
@@ -69,6 +71,11 @@ type Case struct {
 	alone  bool // disturbs others, or is disturbed by them
 	long   bool // mostly waits, for seconds: it takes no place among those side by side
 	script []step
+
+	// when, if not nil, is the evidence from which Cause follows. Otherwise Cause is named
+	// when a step that judges has failed and nothing that was seen says otherwise.
+	when func(*failure) bool
+	ends bool // Cause explains a server that has ended as well
 }
 
 // A need is what must be possible for a case to be judged.

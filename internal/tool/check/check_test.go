@@ -150,7 +150,7 @@ func TestWhatCannotRun(t *testing.T) {
 		{"its last words", Target{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}}, nil, "bye"},
 		{"another port", Target{Command: append(command(serveWrong, "none")[:4],
 			netip.AddrPortFrom(loopback, free).String(), "{port}", "127.0.0.1:0")}, nil, "as its command asks"},
-		{"nobody there", Target{Addr: netip.AddrPortFrom(loopback, free)}, nil, "nobody listens"},
+		{"nobody there", Target{Addr: netip.AddrPortFrom(loopback, free)}, nil, "no server listens"},
 		{"no such case", Target{Command: []string{"true"}}, []string{"nosuch"}, "no case or group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

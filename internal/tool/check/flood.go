@@ -117,10 +117,8 @@ func othersServed() step {
 				if !errors.As(err, &f) {
 					return err
 				}
-				return fails(
-					fmt.Sprintf("client %d: %s", i+1, f.got),
-					"the answer, then end of file, whatever others do",
-				)
+				got := fmt.Sprintf("client %d: %s", i+1, f.got)
+				return fails(got, "the answer, then end of file, whatever others do").seeing(t, nil)
 			}
 			longest = max(longest, time.Since(began))
 		}

@@ -17,6 +17,7 @@ import (
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/ptrace"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 	"lesson/internal/report"
 )
@@ -29,6 +30,8 @@ type portrait struct {
 	seen    string // in words
 	edge    bool   // its connections are watched with EPOLLET
 	calls   map[string]float64
+	returns map[ptrace.Outcome]float64 // outcomes of the calls of one request
+	early   bool                       // half a request is answered
 }
 
 // sitters is how many clients hold half a request while the portrait is drawn.
@@ -72,9 +75,8 @@ func (r *runner) learn(ctx context.Context) (p portrait, err error) {
 	}
 	p.seen = strings.Join(words, ", ")
 	if p.model != Blocking && s.Proc != nil {
-		calls, err := t.countCalls()
-		p.calls = calls
-		p.seen += "\n" + inWords(calls, err)
+		err := t.countCalls(&p)
+		p.seen += "\n" + p.callsInWords(err)
 	}
 	return p, nil
 }
@@ -101,37 +103,36 @@ func (t *trial) learnAnswer() {
 // counted is how many requests the system calls are counted over.
 const counted = 100
 
-// countCalls counts the system calls of a request, by name. Those of a thousand
-// waiting clients are others than those of one: here they come one by one.
-func (t *trial) countCalls() (map[string]float64, error) {
+// countCalls counts the system calls of a request, by name and by what they return. Those
+// of a thousand waiting clients are others than those of one: here they come one by one.
+func (t *trial) countCalls(p *portrait) error {
 	counter, err := ptrace.Count(t.server.Pids()...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	before, err := t.callsAfter(counter, aFew)
-	var after map[string]int64
+	err = t.serveMany(aFew)
+	before, returned := counter.Counts(), counter.Outcomes()
 	if err == nil {
-		after, err = t.callsAfter(counter, counted)
+		err = t.serveMany(counted)
 	}
+	after, returns := counter.Counts(), counter.Outcomes()
 	if err := errors.Join(err, counter.Detach()); err != nil {
-		return nil, err
+		return err
 	}
-	calls := map[string]float64{}
-	for name, n := range after {
-		if each := float64(n-before[name]) / counted; each >= 0.01 {
-			calls[name] = each
-		}
-	}
-	return calls, nil
+	p.calls = each(after, before)
+	p.returns = each(returns, returned)
+	return nil
 }
 
-func (t *trial) callsAfter(counter *ptrace.Counter, requests int) (map[string]int64, error) {
-	for range requests {
-		if err := t.serveOneMore(); err != nil {
-			return nil, err
+// each returns what was added to counts for each of the requests that were counted.
+func each[K comparable](after, before map[K]int64) map[K]float64 {
+	added := map[K]float64{}
+	for key, n := range after {
+		if each := float64(n-before[key]) / counted; each >= 0.01 {
+			added[key] = each
 		}
 	}
-	return counter.Counts(), nil
+	return added
 }
 
 // runtimes is the calls that a language's runtime makes for its own purposes:
@@ -142,8 +143,9 @@ var runtimes = []string{
 	"set_robust_list", "sigaltstack", "tgkill",
 }
 
-// inWords is the calls of a request, the most frequent first.
-func inWords(calls map[string]float64, err error) string {
+// callsInWords is the calls of a request, the most frequent first.
+func (p *portrait) callsInWords(err error) string {
+	calls := p.calls
 	var failed *failure
 	switch {
 	case errors.As(err, &failed):
@@ -168,7 +170,23 @@ func inWords(calls map[string]float64, err error) string {
 	if others >= 0.1 {
 		words += fmt.Sprintf("; and %.1f of its runtime's own", others)
 	}
-	return words
+	return words + p.atEndInWords()
+}
+
+// atEndInWords says how often a request is read at its end, if that is too often: once is
+// enough to know of the end.
+func (p *portrait) atEndInWords() string {
+	const often = 2
+	ends, name := 0.0, ""
+	for o, n := range p.returns {
+		if slices.Contains(readCalls, o.Call) && o.Result == 0 {
+			ends, name = ends+n, o.Call
+		}
+	}
+	if ends < often {
+		return ""
+	}
+	return fmt.Sprintf("\n%s returned 0, %.3g times for each request: it spins at end of file", name, ends)
 }
 
 // guess finds out how the server waits: what a second client sees while the
@@ -188,6 +206,24 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		return "", nil, err
 	}
 
+	held := half // by the first client
+	if got, err := first.Read(1, lastRead); len(got) > 0 || !errors.Is(err, play.ErrTimeout) {
+		// The server does not wait for the rest: let a client connect and send nothing.
+		more, _ := t.readAll(first)
+		if got = append(got, more...); len(got) > 0 {
+			p.answer.bytes, p.early = got, true
+		}
+		if gone, err := until(t.ctx, dyingWithin, t.gone); gone || err != nil {
+			return Blocking, []string{"one client, and then it ends"}, err
+		}
+		if first, err = t.dial(); err != nil {
+			return "", nil, unreachable(err)
+		}
+		held = ""
+		t.crowd = append(t.crowd, first)
+		t.clients["first"] = first
+	}
+
 	second, err := t.dial()
 	if err != nil {
 		return "", nil, unreachable(err)
@@ -201,7 +237,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		if len(got) > 0 {
 			p.answer.bytes = got
 		}
-		model, words := t.concurrency(idle)
+		model, words := t.concurrency(idle, held)
 		return model, words, nil
 	}
 
@@ -220,7 +256,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		return "", nil, err
 	}
 	if got, _ := t.readAll(second); len(got) == 0 {
-		gone, err := t.until(func() (bool, error) { return !t.serves(), nil })
+		gone, err := t.until(t.gone)
 		if err != nil {
 			return "", nil, err
 		}
@@ -246,22 +282,22 @@ func isOurs(err error) bool {
 	return err != nil && !errors.As(err, &f)
 }
 
-// serves says whether the server is still there for somebody.
-func (t *trial) serves() bool {
+// gone reports whether the server has ended.
+func (t *trial) gone() (bool, error) {
 	if t.server.Proc != nil {
-		return !t.server.Ended()
+		return t.server.Ended(), nil
 	}
-	return listening(t.server.Addr)
+	return !listening(t.server.Addr), nil
 }
 
 // concurrency tells an event loop from threads, by what it holds while several
 // clients do not finish.
-func (t *trial) concurrency(idle proc.Usage) (Model, []string) {
+func (t *trial) concurrency(idle proc.Usage, held string) (Model, []string) {
 	if !t.server.visible() {
 		return EventLoop, []string{"serves several clients at the same time (its process cannot be seen:" +
 			" taken for an event loop, unless --model says otherwise)"}
 	}
-	if err := t.gather(sitters, half); err != nil {
+	if err := t.gather(sitters, held); err != nil {
 		return EventLoop, []string{"serves several clients at the same time"}
 	}
 	// If it does not take them all, the cases will say so.

@@ -63,8 +63,13 @@ func (u use) calm(window time.Duration) bool {
 }
 
 func (u use) String() string {
-	return fmt.Sprintf("%v of processor time in %v, woken %d times",
-		u.ran.Round(100*time.Microsecond), calmFor, u.sleeps)
+	text := fmt.Sprintf("%v of processor time in %v", u.ran.Round(100*time.Microsecond), calmFor)
+	if u.spins(calmFor) {
+		// On a busy machine, one that spins gets less of a processor than it could use.
+		return fmt.Sprintf("it did not sleep: a thread ran, or waited for a processor, for %v of %v (%s)",
+			min(u.longest, calmFor).Round(time.Millisecond), calmFor, text)
+	}
+	return fmt.Sprintf("%s, woken %d times", text, u.sleeps)
 }
 
 // calm demands that the server sleeps.
@@ -108,17 +113,19 @@ func calm() step {
 				break
 			}
 		}
-		got := last.String()
-		if last.spins(calmFor) {
-			got = "it never sleeps: " + got
+		f := fails(last.String(), "no work where there is nothing to do")
+		found := t.server.spinning(t.ctx)
+		f.seen = &sight{looked: true, spin: found, spins: last.spins(calmFor) || found.kind != spinsUnknown}
+		if f.seen.spins {
+			f.got += "; " + found.String()
 		}
-		return fails(got, "no work where there is nothing to do")
+		return f
 	}}
 }
 
 // lost is what a process that cannot be looked at any more means.
 func (t *trial) lost(err error) error {
-	if t.server.Ended() || err == proc.ErrGone {
+	if t.server.Ended() || errors.Is(err, proc.ErrGone) {
 		return fails("the server's process has ended", "it goes on")
 	}
 	return err
@@ -136,11 +143,9 @@ const descriptorSlack = 5
 // descriptors are open afterwards than before.
 func noMoreDescriptors(n int, what string, one func(*trial) error) []step {
 	return []step{
-		own(fmt.Sprintf("%d clients %s", aFew, what), repeated(aFew, one)),
-		own("the server's open descriptors are counted", func(t *trial) error {
-			return t.countDescriptors()
-		}),
-		own(fmt.Sprintf("%d more clients %s", n, what), repeated(n, one)),
+		preparing(own(fmt.Sprintf("%d clients %s", aFew, what), repeated(aFew, one))),
+		preparing(own("the server's open descriptors are counted", (*trial).countDescriptors)),
+		preparing(own(fmt.Sprintf("%d more clients %s", n, what), repeated(n, one))),
 		own("it must have no more descriptors open than before", func(t *trial) error {
 			return t.descriptorsBack(t.held + descriptorSlack)
 		}),
@@ -295,6 +300,13 @@ func (t *trial) exhausted() error {
 		l, err := t.listener()
 		return err == nil && l.Unread > 0 || t.areClosed("w1", "w2") || t.server.Ended(), err
 	})
+	if errors.Is(err, sockets.ErrNone) {
+		return &failure{
+			got:   "it does not listen any more",
+			want:  "it listens, and waits for a descriptor",
+			cause: "accept has failed for want of descriptors, and the server has closed its listener, or ended.",
+		}
+	}
 	if err == nil && !ok {
 		return unable{"the server does not run out of descriptors"}
 	}

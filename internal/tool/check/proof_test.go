@@ -3,6 +3,7 @@
 package check
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,6 +38,47 @@ func faults() (names []string, fails map[string][]Case) {
 	return names, fails
 }
 
+// causes are those that are named for known faults; of several, it depends on the moment.
+// Where a fault is not here, it is the cause that its case has for itself.
+var causes = map[string][]string{
+	"a small pool":                            {someOnly},
+	"closes at once disconnects/late-body":    {caseCause("disconnects/late-body")},
+	"deaf to SIGTERM":                         {doesNotEnd},
+	"dies of SIGPIPE":                         {telling([]string{"write: broken pipe"})},
+	"ends on a reset":                         {telling([]string{"connection reset by peer"})},
+	"ends without descriptors":                {telling([]string{"too many open files"})},
+	"leaves its listener to a helper":         {leavesListener},
+	"lingers forever":                         {noBound},
+	"no handler of signals":                   {telling([]string{"signal: terminated"})},
+	"no handler of signals signals/interrupt": {telling([]string{"signal: interrupt"})},
+	"no timeout":                              {noDeadline},
+	"polls resources/idle-half-request":       {""}, // the Go runtime calls nanosleep as well
+	"spins without descriptors":               {spinCauses[spinsAccepting]},
+	"tries again and again":                   {spinCauses[spinsWriting]},
+	"waits for its clients":                   {doesNotEnd},
+	"ends when a client is gone": {
+		telling([]string{"connection reset by peer"}), telling([]string{"not connected"}),
+		telling([]string{"broken pipe"}),
+	},
+}
+
+// causesOf returns the causes that may be named when a fault fails a case.
+func causesOf(fault, address string) []string {
+	if named, known := causes[fault+" "+address]; known {
+		return named
+	}
+	if named, known := causes[fault]; known {
+		return named
+	}
+	return []string{caseCause(address)}
+}
+
+// caseCause returns the cause that a case has for itself.
+func caseCause(address string) string {
+	all := Cases()
+	return all[slices.IndexFunc(all, func(c Case) bool { return c.Address == address })].Cause
+}
+
 // A server with one fault fails each case that names the fault. It does so however
 // short the clients' patience is, and so their patience is short.
 func TestFaultsFailTheirCases(t *testing.T) {
@@ -61,6 +103,9 @@ func TestFaultsFailTheirCases(t *testing.T) {
 		for _, r := range results {
 			if r.Verdict != Fails {
 				t.Errorf("%s: %s %s %v", r.Address, r.Verdict, r.Reason, r.Notes)
+			}
+			if want := causesOf(fault, r.Address); !slices.Contains(want, r.Cause) {
+				t.Errorf("%s: got %s %q\ncause %q\n want %q", r.Address, r.Got, r.Process, r.Cause, want)
 			}
 		}
 	})

@@ -3,7 +3,6 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"lesson/internal/child"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 )
 
@@ -218,7 +218,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		if result.Process, err = t.server.obituary(ctx); err != nil {
 			break
 		}
-		result.Cause = cmp.Or(failed.cause, telling(result.Process), result.Cause)
+		result.Cause = t.because(c, step, failed, result.Process)
 		if s.Proc == nil && !listening(s.Addr) {
 			r.gone = c.Address
 			result.Process = append(result.Process, "nobody listens any more: the server has ended")
@@ -250,6 +250,7 @@ func (r *runner) trial(ctx context.Context, s *server) *trial {
 		ctx: ctx, server: s, model: r.portrait.model,
 		patience: r.options.Patience, timeout: r.options.Timeout, answer: &r.portrait.answer,
 		clients: map[string]*play.Conn{}, filled: map[string]int{},
+		sent: map[string]string{}, early: map[string]bool{}, answersEarly: r.portrait.early,
 		restart: func() (*server, error) { return r.target.startAt(ctx, s.Addr.Port(), elsewhere) },
 	}
 }
@@ -306,39 +307,23 @@ func listening(addr netip.AddrPort) bool {
 	return true
 }
 
-// telltales are ends and last words of servers that say more about the cause than
-// a case can know.
-var telltales = []struct{ words, cause string }{
-	{"nterrupted", "A signal has interrupted a system call, and its error, EINTR, has ended the server: signal(7)."},
-	{"oken pipe", "Writing to a client that is gone fails with EPIPE, and brings SIGPIPE, which ends a program" +
-		" that has not said otherwise: send with MSG_NOSIGNAL, or ignore the signal."},
-	{"onnection reset", "A client's reset, ECONNRESET, is not caught, and has ended the server."},
-	{"oo many open files", "accept has failed with EMFILE, for want of descriptors, and that has ended the server."},
-	{"signal: terminated", "There is no handler for SIGTERM: the signal itself has ended the process, as it stood."},
-	{"signal: interrupt", "There is no handler for SIGINT: the signal itself has ended the process, as it stood."},
-}
-
-// telling is the cause that the end of a server tells, "" if it does not.
-func telling(process []string) string {
-	for _, line := range process {
-		for _, t := range telltales {
-			if strings.Contains(line, t.words) {
-				return t.cause
-			}
-		}
-	}
-	return ""
-}
-
-// dyingWithin is how long a program takes to say what has ended it.
-const dyingWithin = 300 * time.Millisecond
+// dyingWithin is how long a program takes to say what has ended it; dyingMost, one that
+// does not listen any more, on a busy machine.
+const (
+	dyingWithin = 300 * time.Millisecond
+	dyingMost   = 3 * time.Second
+)
 
 // obituary says how a server of ours has ended, if it has, and what it wrote.
 func (s *server) obituary(ctx context.Context) ([]string, error) {
 	if s.Proc == nil {
 		return nil, nil
 	}
-	ended, err := until(ctx, dyingWithin, func() (bool, error) { return s.Ended(), nil })
+	within := dyingWithin
+	if _, err := listenerAt(s.Addr); errors.Is(err, sockets.ErrNone) {
+		within = dyingMost
+	}
+	ended, err := until(ctx, within, func() (bool, error) { return s.Ended(), nil })
 	if err != nil || !ended {
 		return nil, err
 	}

@@ -29,14 +29,16 @@ const partOfAnswer = 60
 // fill fills the send buffer of the server's end of a client's connection.
 func fill(name string) step {
 	text := "the send buffer of its connection is filled, and " + name + " does not read"
-	return step{text: text, do: func(t *trial) error { return t.fill(name, -1) }}
+	return step{text: text, prepares: true, do: func(t *trial) error { return t.fill(name, -1) }}
 }
 
 // fillBut leaves room for a part of the answer.
 func fillBut(name string) step {
 	text := fmt.Sprintf("the send buffer of its connection is filled but for %d bytes, and %s does not read",
 		partOfAnswer, name)
-	return step{text: text, do: func(t *trial) error { return t.fill(name, t.fits-partOfAnswer) }}
+	return step{text: text, prepares: true, do: func(t *trial) error {
+		return t.fill(name, t.fits-partOfAnswer)
+	}}
 }
 
 // tryOut finds out how much fits into a send buffer: as much as fits into that
@@ -45,7 +47,7 @@ func tryOut() step {
 	const name = "scout"
 	const text = "how much fits into a send buffer is tried out with another client," +
 		" which is then answered"
-	return own(text, func(t *trial) error {
+	return preparing(own(text, func(t *trial) error {
 		for _, s := range []step{connectSmall(name), send(name, half), taken(name)} {
 			if err := s.do(t); err != nil {
 				return err
@@ -60,14 +62,13 @@ func tryOut() step {
 			return err
 		}
 		return answered(name).do(t)
-	})
+	}))
 }
 
 // connectSmall connects with the smallest receive buffer.
 func connectSmall(name string) step {
-	return step{text: name + " connects, with the smallest receive buffer", do: func(t *trial) error {
-		return t.connectSmall(name)
-	}}
+	text := name + " connects, with the smallest receive buffer"
+	return step{text: text, prepares: true, do: func(t *trial) error { return t.connectSmall(name) }}
 }
 
 func (t *trial) connectSmall(name string) error {
@@ -104,7 +105,7 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 	}
 	fd, err := duplicate(theirs, t.server.Pids())
 	if err != nil {
-		return 0, err
+		return 0, t.lost(err)
 	}
 	defer unix.Close(fd)
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil {
@@ -121,9 +122,11 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 }
 
 // answeredEarly is a server that has not waited for the rest of the request.
-var answeredEarly = fails(
-	"the server has closed its end of the connection", "it waits for the rest of the request",
-)
+var answeredEarly = &failure{
+	got:   "the server has closed its end of the connection",
+	want:  "it waits for the rest of the request",
+	cause: firstRead,
+}
 
 // top fills a send buffer up, with most bytes or without bound.
 func top(fd, most int, unbounded bool) (written int, err error) {
@@ -152,11 +155,11 @@ func top(fd, most int, unbounded bool) (written int, err error) {
 func duplicate(theirs sockets.Socket, pids []int) (int, error) {
 	for _, pid := range pids {
 		fd, open, err := proc.DescriptorOf(pid, theirs.Inode)
+		if errors.Is(err, proc.ErrGone) || err == nil && !open {
+			continue
+		}
 		if err != nil {
 			return -1, err
-		}
-		if !open {
-			continue
 		}
 		ours, err := proc.Duplicate(pid, fd)
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOSYS) {

@@ -257,7 +257,7 @@ func (w *wrong) read(c *net.TCPConn) ([]byte, bool) {
 	}
 	deadline := time.Now().Add(timeout)
 	if w.is("closes the idle") {
-		deadline = time.Now().Add(20 * time.Millisecond)
+		deadline = time.Now().Add(time.Millisecond)
 	}
 	var request []byte
 	if w.is("begins where the last one ended") {

@@ -4,8 +4,6 @@ package check
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -62,36 +60,4 @@ func (s *server) descriptors() (int, error) {
 		return err
 	})
 	return sum, err
-}
-
-// doing says what the server does while a client waits for it.
-func (s *server) doing(ctx context.Context) (string, bool) {
-	const window = 100 * time.Millisecond
-	if !s.visible() {
-		return "", false
-	}
-	if s.Ended() {
-		return "the server's process has ended", true
-	}
-	before, err1 := s.Used()
-	select {
-	case <-time.After(window):
-	case <-ctx.Done():
-	}
-	after, err2 := s.Used()
-	if err1 != nil || err2 != nil {
-		return "the server's process has ended", errors.Is(errors.Join(err1, err2), proc.ErrGone)
-	}
-	if use := useOf(after.Since(before)); use.spins(window) {
-		return "the server spins: it is never asleep", true
-	}
-	return s.sleeping(), true
-}
-
-// sleeping says where a server sleeps.
-func (s *server) sleeping() string {
-	if call, err := proc.BlockedIn(s.Pid()); err == nil {
-		return fmt.Sprintf("the server sleeps, in %s(%d, …)", call.Name(), call.Descriptor())
-	}
-	return "the server sleeps"
 }

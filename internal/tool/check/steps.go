@@ -14,6 +14,7 @@ import (
 
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
+	"lesson/internal/protocol"
 	"lesson/internal/report"
 )
 
@@ -31,7 +32,8 @@ const (
 
 // connect connects clients, one after the other.
 func connect(names ...string) step {
-	return step{text: report.List(names) + verb(names, " connects", " connect"), do: func(t *trial) error {
+	text := report.List(names) + verb(names, " connects", " connect")
+	return step{text: text, prepares: true, do: func(t *trial) error {
 		for _, name := range names {
 			c, err := t.dial()
 			if err != nil {
@@ -52,9 +54,19 @@ func verb(names []string, one, many string) string {
 
 // send sends bytes in one go.
 func send(name, text string) step {
-	return step{text: fmt.Sprintf("%s sends %s", name, shown(text)), do: func(t *trial) error {
-		return sending(t.clients[name].Send([]byte(text)))
-	}}
+	what := fmt.Sprintf("%s sends %s", name, shown(text))
+	return step{text: what, prepares: true, do: func(t *trial) error { return t.sends(name, text) }}
+}
+
+// sends sends for a client, and remembers what it has sent.
+func (t *trial) sends(name, text string) error {
+	t.sent[name] += text
+	err := sending(t.clients[name].Send([]byte(text)))
+	var f *failure
+	if t.early[name] && errors.As(err, &f) {
+		f.cause = firstRead
+	}
+	return err
 }
 
 func shown(text string) string {
@@ -74,7 +86,7 @@ func sending(err error) error {
 // maySend sends what the server need not take any more.
 func maySend(name, text string) step {
 	s := send(name, text)
-	return step{text: s.text, do: func(t *trial) error {
+	return step{text: s.text, prepares: true, do: func(t *trial) error {
 		if err := s.do(t); err != nil {
 			t.note("%s: %v", name, err)
 		}
@@ -86,7 +98,7 @@ func maySend(name, text string) step {
 // comes in a segment of its own. On another machine that cannot be seen: then it
 // waits a while.
 func taken(names ...string) step {
-	return step{text: "the server must read that", do: func(t *trial) error {
+	return step{text: "the server must read that", prepares: true, do: func(t *trial) error {
 		if !t.server.visible() {
 			time.Sleep(pauseUnseen)
 			return nil
@@ -96,8 +108,23 @@ func taken(names ...string) step {
 				return err
 			}
 		}
-		return t.comesToRest()
+		err := t.comesToRest()
+		for _, name := range names {
+			t.noteEarly(name)
+		}
+		return err
 	}}
+}
+
+// noteEarly remembers that a client has been answered before its request was complete.
+func (t *trial) noteEarly(name string) {
+	if new(protocol.Request).Add([]byte(t.sent[name])) != protocol.Incomplete {
+		return
+	}
+	ours, err := sockets.Connection(t.clients[name].LocalAddr(), t.server.Addr)
+	if err == nil && ours.Unread > 1 { // end of file counts as a byte
+		t.early[name] = true
+	}
 }
 
 // pauseUnseen is how long a server is given to read what cannot be seen.
@@ -116,13 +143,13 @@ func (t *trial) waitTaken(name string) error {
 		return err
 	}
 	got := fmt.Sprintf("not within %v", t.waited())
-	return fails(got+t.evidence(c), "the server reads what has come")
+	return fails(got, "the server reads what has come").seeing(t, c)
 }
 
 // accepted waits until the server has accepted clients.
 func accepted(names ...string) step {
 	text := "the server must accept " + report.List(names)
-	return step{text: text, do: func(t *trial) error {
+	return step{text: text, prepares: true, do: func(t *trial) error {
 		if !t.server.visible() {
 			time.Sleep(pauseUnseen)
 			return nil
@@ -148,16 +175,16 @@ func (t *trial) waitAccepted(c *play.Conn) error {
 		return err
 	}
 	got := fmt.Sprintf("not within %v", t.waited())
-	return fails(got+t.evidence(c), "the server accepts the connection")
+	return fails(got, "the server accepts the connection").seeing(t, c)
 }
 
 // answered demands the answer and then end of file, and closes.
 func answered(names ...string) step {
 	text := report.List(names) + " must be answered, and then read end of file"
 	return step{text: text, do: func(t *trial) error {
-		for _, name := range names {
+		for i, name := range names {
 			if err := t.expectAnswer(name); err != nil {
-				return named(names, name, err)
+				return named(names, i, err)
 			}
 			// As clients do; a server that takes one at a time waits for it.
 			_ = t.clients[name].Close()
@@ -167,10 +194,12 @@ func answered(names ...string) step {
 }
 
 // named says which of several clients a failure is about.
-func named(names []string, name string, err error) error {
+func named(names []string, i int, err error) error {
 	var f *failure
 	if len(names) > 1 && errors.As(err, &f) {
-		return fails(name+": "+f.got, f.want)
+		named := *f
+		named.got, named.later = names[i]+": "+f.got, i > 0
+		return &named
 	}
 	return err
 }
@@ -188,7 +217,15 @@ func dropped(name string) step {
 		if closed && len(got) == 0 {
 			return nil
 		}
-		return fails(t.wordsOf(t.clients[name], got, end), "no answer, and the connection closed")
+		if len(got) > 0 {
+			f := t.hears(t.clients[name], got, end, "no answer, and the connection closed")
+			f.cause = endAsEnd
+			if t.early[name] || t.answersEarly {
+				f.cause = firstRead
+			}
+			return f
+		}
+		return t.hears(t.clients[name], got, end, "no answer, and the connection closed")
 	}}
 }
 
@@ -207,7 +244,7 @@ func refused(name string) step {
 			t.note("refused with %s", t.words(got, end))
 			return nil
 		}
-		return fails(t.wordsOf(t.clients[name], got, end),
+		return t.hears(t.clients[name], got, end,
 			"a refusal, such as 431, or just the end of the connection")
 	}}
 }
@@ -247,11 +284,22 @@ func unanswered(name string) step {
 		case errors.Is(err, play.ErrTimeout):
 			return nil
 		case err == nil:
-			return fails("an answer: "+quote(got)+"…", "nothing: the request is not complete")
+			return t.tooEarly("an answer: "+quote(got)+"…", "nothing: the request is not complete")
 		default:
-			return fails(t.words(got, ignoreEOF(err)), "nothing: the request is not complete")
+			return t.tooEarly(t.words(got, ignoreEOF(err)), "nothing: the request is not complete")
 		}
 	}}
+}
+
+// tooEarly is the failure of a client that received something before its request was
+// complete.
+func (t *trial) tooEarly(got, want string) *failure {
+	f := fails(got, want)
+	f.heard = heardOther
+	if t.answersEarly {
+		f.cause = firstRead
+	}
+	return f
 }
 
 // unansweredOrRefused is unanswered for what is not valid HTTP: a server that answers in
@@ -271,7 +319,7 @@ func unansweredOrRefused(name string) step {
 			t.note("%s: refused with %s", name, t.words(got, end))
 			return nil
 		}
-		return fails(t.words(got, end), "nothing, or a refusal: the request is not complete")
+		return t.tooEarly(t.words(got, end), "nothing, or a refusal: the request is not complete")
 	}}
 }
 
@@ -286,8 +334,9 @@ func ignoreEOF(err error) error {
 // only one, with a good end.
 func next() step {
 	return step{
-		text: "after that, the next two clients must be answered",
-		once: "after that, its one client, the server must end with status 0",
+		text:  "after that, the next two clients must be answered",
+		once:  "after that, its one client, the server must end with status 0",
+		after: true,
 		do: func(t *trial) error {
 			if t.model == Blocking {
 				return t.goodEnd()
@@ -329,8 +378,7 @@ func (t *trial) goodEnd() error {
 	}
 	const want = "the server has served its one client, and ends with status 0"
 	if !ended {
-		doing, _ := t.doing()
-		return fails(fmt.Sprintf("still running after %v; %s", t.waited(), doing), want)
+		return fails(fmt.Sprintf("still running after %v", t.waited()), want).seeing(t, nil)
 	}
 	if how, ok := t.server.Proc.Status(); !ok {
 		return fails(how, want)
@@ -340,24 +388,33 @@ func (t *trial) goodEnd() error {
 
 // others demands that somebody else is served now.
 func others() step {
-	return own("another client must be answered meanwhile", (*trial).serveOneMore)
+	return own("another client must be answered meanwhile", func(t *trial) error {
+		err := t.serveOneMore()
+		var f *failure
+		if errors.As(err, &f) && len(t.crowd) > 1 && f.leftWaiting() {
+			f.otherwise = someOnly
+		}
+		return err
+	})
 }
 
 func halfClose(name string) step {
-	return step{text: name + " half-closes", do: func(t *trial) error {
+	return step{text: name + " half-closes", prepares: true, do: func(t *trial) error {
 		return sending(t.clients[name].HalfClose())
 	}}
 }
 
 func closes(name string) step {
-	return step{text: name + " closes", do: func(t *trial) error { return t.clients[name].Close() }}
+	return step{text: name + " closes", prepares: true, do: func(t *trial) error {
+		return t.clients[name].Close()
+	}}
 }
 
 // closedToo gives the server time to close its end as well. Whether it does is
 // what other cases are about.
 func closedToo(name string) step {
 	const within = time.Second
-	return step{text: "the server is given time to close, too", do: func(t *trial) error {
+	return step{text: "the server is given time to close, too", prepares: true, do: func(t *trial) error {
 		_, err := until(t.ctx, within, func() (bool, error) {
 			_, err := t.theirs(t.clients[name])
 			if errors.Is(err, sockets.ErrNone) {
@@ -370,7 +427,8 @@ func closedToo(name string) step {
 }
 
 func resets(names ...string) step {
-	return step{text: report.List(names) + verb(names, " resets", " reset"), do: func(t *trial) error {
+	text := report.List(names) + verb(names, " resets", " reset")
+	return step{text: text, prepares: true, do: func(t *trial) error {
 		for _, name := range names {
 			if err := t.clients[name].Reset(); err != nil {
 				return err
@@ -387,13 +445,13 @@ func reads(name string) step {
 		if t.answer.equal(got) {
 			return nil
 		}
-		return fails(t.wordsOf(t.clients[name], got, ignoreEOF(err)), t.answer.String())
+		return t.hears(t.clients[name], got, ignoreEOF(err), t.answer.String())
 	}}
 }
 
 // stop stops the process: whatever comes now, it finds all at once.
 func stop() step {
-	return step{text: "the server is stopped (SIGSTOP)", do: func(t *trial) error {
+	return step{text: "the server is stopped (SIGSTOP)", prepares: true, do: func(t *trial) error {
 		// What it was about to do, it must not do after what comes now.
 		if err := t.comesToRest(); err != nil {
 			return err
@@ -411,7 +469,7 @@ func stop() step {
 }
 
 func goOn() step {
-	return step{text: "the server goes on (SIGCONT)", do: func(t *trial) error {
+	return step{text: "the server goes on (SIGCONT)", prepares: true, do: func(t *trial) error {
 		t.stopped = false
 		return t.server.Signal(unix.SIGCONT)
 	}}
@@ -423,7 +481,7 @@ func many(n int, text string) step {
 	if text != "" {
 		what += ", and each sends " + shown(text)
 	}
-	return step{text: what + "; the server must accept each", do: func(t *trial) error {
+	return step{text: what + "; the server must accept each", prepares: true, do: func(t *trial) error {
 		return t.gather(n, text)
 	}}
 }
@@ -465,9 +523,7 @@ func (t *trial) queue(n int, text string) error {
 
 // allTaken waits until the server has accepted them all and read what they sent.
 func allTaken() step {
-	return step{text: "the server must read what they sent", do: func(t *trial) error {
-		return t.takesAll()
-	}}
+	return preparing(own("the server must read what they sent", (*trial).takesAll))
 }
 
 func (t *trial) takesAll() error {
@@ -476,8 +532,9 @@ func (t *trial) takesAll() error {
 		return nil
 	}
 	var missing *play.Conn
+	taken := 0
 	ok, err := t.until(func() (bool, error) {
-		for _, c := range t.crowd {
+		for i, c := range t.crowd {
 			theirs, err := t.theirs(c)
 			if errors.Is(err, sockets.ErrNone) {
 				continue
@@ -486,7 +543,7 @@ func (t *trial) takesAll() error {
 				return false, err
 			}
 			if theirs.Inode == 0 || theirs.Unread > 0 {
-				missing = c
+				missing, taken = c, i
 				return t.server.Ended(), nil
 			}
 		}
@@ -496,11 +553,16 @@ func (t *trial) takesAll() error {
 		return err
 	}
 	got := fmt.Sprintf("not all within %v: one of them, %v", t.waited(), missing.LocalAddr())
-	return fails(got+t.evidence(missing), "all accepted, and what they sent read")
+	f := fails(got, "all accepted, and what they sent read").seeing(t, missing)
+	if taken > 0 { // those before it were
+		f.otherwise = someOnly
+	}
+	return f
 }
 
 func crowdSends(text string) step {
-	return step{text: "each of them sends " + shown(text), do: func(t *trial) error {
+	what := "each of them sends " + shown(text)
+	return step{text: what, prepares: true, do: func(t *trial) error {
 		for _, c := range t.crowd {
 			if err := c.Send([]byte(text)); err != nil {
 				return sending(err)
@@ -520,7 +582,9 @@ func crowdAnswered() step {
 				_ = t.crowd[i].Close() // or a server that takes one at a time waits for us
 				return
 			}
-			errs[i] = fails(t.words(got, end), "")
+			f := fails(t.words(got, end), "")
+			f.heard = t.hearing(got, end)
+			errs[i] = f
 		})
 		return t.judgeCrowd(errs)
 	}}
@@ -531,14 +595,14 @@ func (t *trial) judgeCrowd(errs []error) error {
 	if len(failed) == 0 {
 		return nil
 	}
-	var f *failure
-	errors.As(failed[0], &f)
-	got := fmt.Sprintf("%d of %d were not; the first: %s", len(failed), len(errs), f.got)
-	if l, err := t.listener(); err == nil && l.Unread > 0 {
-		got += fmt.Sprintf("; the kernel says: %s in the accept queue",
-			report.Plural(int(l.Unread), "connection waits", "connections wait"))
+	var first *failure
+	if !errors.As(failed[0], &first) {
+		return failed[0]
 	}
-	return fails(got, fmt.Sprintf("%d answers", len(errs)))
+	got := fmt.Sprintf("%d of %d were not; the first: %s", len(failed), len(errs), first.got)
+	f := fails(got, fmt.Sprintf("%d answers", len(errs))).seeing(t, nil)
+	f.heard, f.cause = first.heard, first.cause
+	return f
 }
 
 // everybody connects clients at the same time, and each is answered.
@@ -563,7 +627,9 @@ func (t *trial) converse(request string) error {
 	}
 	got, end := t.readAll(c)
 	if end != nil || !t.answer.equal(got) {
-		return fails(t.words(got, end), "the answer, then end of file")
+		f := fails(t.words(got, end), "the answer, then end of file")
+		f.heard = t.hearing(got, end)
+		return f
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"lesson/internal/observe/proc"
@@ -23,12 +22,40 @@ type step struct {
 	text string
 	do   func(*trial) error
 	once string // what it says of a server for one client, where that differs
+
+	prepares bool // it arranges what the case is about, and does not judge it
+	after    bool // it only judges what comes after what the case is about
+}
+
+// preparing returns a step that arranges what the case is about.
+func preparing(s step) step {
+	s.prepares = true
+	return s
+}
+
+// judging returns a step that judges what the case is about.
+func judging(s step) step {
+	s.prepares = false
+	return s
 }
 
 // A failure is a step that came to something else than it must.
 type failure struct {
 	got, want string
 	cause     string // when that says more than the case's own
+	otherwise string // the cause when what was seen has none
+	seen      *sight // what the kernel showed; nil if it was not asked
+	heard     heard
+	later     bool // another client of the same step has been answered
+}
+
+// seeing adds to a failure what the kernel shows of the server, and of a connection if c
+// is not nil.
+func (f *failure) seeing(t *trial, c *play.Conn) *failure {
+	seen, words := t.observe(c)
+	f.seen = seen
+	f.got += words
+	return f
 }
 
 func fails(got, want string) *failure { return &failure{got: got, want: want} }
@@ -54,7 +81,7 @@ func given(steps ...step) []step {
 			}
 			return err
 		}
-		all[i] = s
+		all[i] = preparing(s)
 	}
 	return all
 }
@@ -68,18 +95,21 @@ type trial struct {
 	timeout  time.Duration // the server's own for unfinished requests
 	answer   *answer       // what this server answers to a whole request
 
-	vigil   vigil
-	clients map[string]*play.Conn
-	filled  map[string]int // bytes that were put before a client's answer
-	fits    int            // bytes that fit into a send buffer
-	crowd   []*play.Conn
-	flood   *flood
-	before  proc.Usage      // what the server had used when it was last looked at
-	held    int             // descriptors it had then
-	left    remains         // of its processes and threads, then
-	born    time.Time       // when, or before, the crowd connected
-	socket  uint32          // the inode of the socket that it had for a client
-	limits  map[int]limited // by process, when the script has limited its descriptors
+	vigil        vigil
+	clients      map[string]*play.Conn
+	sent         map[string]string // by each client, so far
+	early        map[string]bool   // was it answered before its request was complete?
+	answersEarly bool              // the server is known to answer half a request
+	filled       map[string]int    // bytes that were put before a client's answer
+	fits         int               // bytes that fit into a send buffer
+	crowd        []*play.Conn
+	flood        *flood
+	before       proc.Usage      // what the server had used when it was last looked at
+	held         int             // descriptors it had then
+	left         remains         // of its processes and threads, then
+	born         time.Time       // when, or before, the crowd connected
+	socket       uint32          // the inode of the socket that it had for a client
+	limits       map[int]limited // by process, when the script has limited its descriptors
 
 	turnsAway bool // the server closes what it has no descriptor for
 	stopped   bool // the script has stopped the server
@@ -97,8 +127,12 @@ func (t *trial) note(format string, args ...any) {
 func (t *trial) dial() (*play.Conn, error) {
 	if t.stopped { // then the kernel ignores clients that find the accept queue full
 		if l, err := t.listener(); err == nil && l.Unread > l.Unsent {
-			return nil, fails(fmt.Sprintf("no connection: %s in the accept queue, which is full",
-				report.Plural(int(l.Unread), "client waits", "clients wait")), "a connection")
+			return nil, &failure{
+				got: fmt.Sprintf("no connection: %s in the accept queue, which is full",
+					report.Plural(int(l.Unread), "client waits", "clients wait")),
+				want:  "a connection",
+				cause: shortQueue,
+			}
 		}
 	}
 	return t.dialled(play.Dial(t.server.Addr))
@@ -192,15 +226,6 @@ func (t *trial) words(got []byte, end error) string {
 	}
 }
 
-// wordsOf is words, with what the kernel shows of the connection if nothing more came.
-func (t *trial) wordsOf(c *play.Conn, got []byte, end error) string {
-	words := t.words(got, end)
-	if errors.Is(end, play.ErrTimeout) {
-		words += t.evidence(c)
-	}
-	return words
-}
-
 // quotedBytes bounds what a report shows of what was sent or received.
 const quotedBytes = 60
 
@@ -211,38 +236,33 @@ func quote(p []byte) string {
 	return fmt.Sprintf("%q…", p[:quotedBytes])
 }
 
-// evidence is what the kernel says about a connection on which nothing happens.
-func (t *trial) evidence(c *play.Conn) string {
-	var words []string
-	theirs, err := t.theirs(c)
-	switch {
-	case err != nil: // closed, or on another machine
-	case theirs.Inode == 0:
-		words = append(words, "the server has not accepted the connection")
-	case theirs.Unread > 0:
-		words = append(words, report.Plural(int(theirs.Unread), "byte lies unread in the server's"+
-			" receive buffer", "bytes lie unread in the server's receive buffer"))
+// hears is the failure of a client that has received got, and then end, and wanted
+// something else. What the kernel shows is added when it waits in vain.
+func (t *trial) hears(c *play.Conn, got []byte, end error, want string) *failure {
+	f := fails(t.words(got, end), want)
+	f.heard = t.hearing(got, end)
+	if errors.Is(end, play.ErrTimeout) {
+		f.seeing(t, c)
 	}
-	if doing, ok := t.doing(); ok {
-		words = append(words, doing)
-	}
-	if len(words) == 0 {
-		return ""
-	}
-	return "; the kernel says: " + strings.Join(words, ", and ")
+	return f
 }
 
 // expectAnswer reads a whole answer and then end of file, and nothing else.
 func (t *trial) expectAnswer(name string) error {
 	got, end := t.read(name)
-	return t.judgeAnswer(t.clients[name], got, end)
+	err := t.judgeAnswer(t.clients[name], got, end)
+	var f *failure
+	if errors.As(err, &f) && len(got) == 0 && t.filled[name] > 0 && f.heard != heardNothing {
+		f.otherwise = lostInFull
+	}
+	return err
 }
 
 func (t *trial) judgeAnswer(c *play.Conn, got []byte, end error) error {
 	if end == nil && t.answer.equal(got) {
 		return nil
 	}
-	return fails(t.wordsOf(c, got, end), fmt.Sprintf("%v, then end of file", t.answer))
+	return t.hears(c, got, end, fmt.Sprintf("%v, then end of file", t.answer))
 }
 
 // close ends whatever the trial has begun.

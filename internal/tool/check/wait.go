@@ -365,15 +365,11 @@ func (t *trial) reading(
 	}
 }
 
-// doing returns what the server does while a client waits for it.
-func (t *trial) doing() (string, bool) {
+// blockedForGood reports whether the last wait has found the server blocked for good.
+func (t *trial) blockedForGood() bool {
 	t.vigil.mu.Lock()
-	blocked := t.vigil.blocked
-	t.vigil.mu.Unlock()
-	if blocked {
-		return t.server.sleeping() + ", and nothing is on its way to it", true
-	}
-	return t.server.doing(t.ctx)
+	defer t.vigil.mu.Unlock()
+	return t.vigil.blocked
 }
 
 // waited returns how long the last wait was.
