@@ -18,21 +18,20 @@ func (g *Gallery) Page(cases []check.Case) string {
 
 # Exercises
 
-Every folder here is a small server, complete and readable, with one fault: one that a real project
-has shipped. You are told what its users see. Find the fault, mend it, and let the checker say
-whether that was all:
+Every folder here is a small, complete server with one bug that a real project has shipped. Each page begins
+with what the server's users see. Find the bug, fix it, and let the checker verify the fix:
 
 ` + "```console" + `
 $ go run ./cmd/lesson exercise list
 $ go run ./cmd/lesson exercise start 1         # your copy, in a folder of its own
-$ go run ./cmd/lesson exercise check 1         # does it hold now?
+$ go run ./cmd/lesson exercise check 1         # is it fixed?
 $ go run ./cmd/lesson exercise hint 1          # the next of three hints
 $ go run ./cmd/lesson exercise solution 1      # the change, and why it works
 ` + "```" + `
 
-The names give a little away. The symptoms do not.
+The names are hints; the symptoms are not.
 
-| | exercise | server | chapter | what its users say |
+| | exercise | server | chapter | what its users report |
 |---|---|---|---|---|
 `)
 	for _, e := range g.Exercises {
@@ -41,11 +40,11 @@ The names give a little away. The symptoms do not.
 			e.Name, e.Kind.Name, strings.TrimLeft(chapter, "0"), e.Kind.Chapter, cell(e.Symptom))
 	}
 	page.WriteString(`
-## What catches which
+## Which case finds which bug
 
-The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that
-an exercise is about, ○ is another one that fails for the same fault, ◌ is one that fails only in some
-runs, by the order of events. A server that is mended fails none. A test runs all of them, and finds exactly this.
+The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that an exercise is
+about, ○ is another case that fails because of the same bug, and ◌ is one that fails only in some runs, depending on
+the order of events. The fixed server fails none. A test runs all of them, and gets exactly this table.
 `)
 	for _, group := range groups(cases) {
 		g.matrix(&page, group)
