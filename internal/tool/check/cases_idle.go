@@ -40,14 +40,17 @@ var idles = []Case{
 	},
 	{
 		Address: "resources/idle-unread-answer", Severity: Must, Models: goingOn,
-		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"passes over end of file", "passes over bytes"},
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{
+			"21-duplicate", "passes over end of file", "passes over bytes",
+		},
 		needs: toStart,
 		Must: "While an answer waits for room in the send buffer, the server sleeps, whatever else the" +
 			" client does.",
 		Why: "Bytes that nobody reads and an end of file are reported again by each epoll_wait that asks" +
 			" for them.",
 		Cause: "Interest in EPOLLIN or EPOLLRDHUP while only EPOLLOUT is acted on; or EPOLLHUP is passed" +
-			" over after the reset.",
+			" over after the reset; or a descriptor was closed while a duplicate of it is open, without" +
+			" EPOLL_CTL_DEL.",
 		script: append(given(
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
 			own("the server keeps the connection", keepsConnection),

@@ -274,7 +274,7 @@ func (x *execution) held() int {
 // shorten drops the last steps of the story, in which the server repeats itself, but
 // for the first few of them.
 func (x *execution) shorten(repeated int) {
-	const shown = 8
+	const shown = 3
 	if all := x.steps(); repeated > shown && len(all) >= repeated {
 		x.story.Steps = all[:len(all)-repeated+shown]
 	}
