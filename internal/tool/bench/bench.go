@@ -32,8 +32,8 @@ type Options struct {
 	Rate    float64         // requests due in a second: an open loop; 0: a closed loop
 	Timeout time.Duration   // of a request
 	Remarks []string        // what the report is to say besides
-	// Progress, when not nil, is told what is done next, and which part of the
-	// whole run is over.
+	// Progress, if not nil, is called with what is done next, and with the part
+	// of the whole run that is over.
 	Progress func(part float64, next string)
 
 	counted int64 // 0 is countedRequests

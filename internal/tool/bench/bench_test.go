@@ -152,7 +152,7 @@ func TestRoundsWithoutRequests(t *testing.T) {
 	}
 }
 
-// Whoever was measured by a client that was the bottleneck is not ranked.
+// A server is not ranked if the client was the bottleneck.
 func TestASaturatedClientRanksNobody(t *testing.T) {
 	tests := []struct {
 		name             string

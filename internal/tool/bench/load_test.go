@@ -240,7 +240,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// A closed loop lasts as long as it is told, and keeps all of its clients going.
+// A closed loop lasts as long as it should, and keeps all of its clients busy.
 func TestClosedLoop(t *testing.T) {
 	const clients = 7
 	var now, most atomic.Int64

@@ -11,10 +11,10 @@ import (
 	"lesson/internal/kernel"
 )
 
-// AcceptOnly is the least that a server can do for a connection: it accepts, and
-// keeps the descriptor. It reads nothing, answers nobody and runs until it is
-// killed. What the kernel needs for a crowd before it is the price of connections
-// as such, to which every other server adds its own.
+// AcceptOnly runs a server that does as little as possible for a connection: it
+// accepts, and keeps the descriptor. It reads nothing, answers no client, and runs
+// until it is killed. The memory that the kernel needs for its connections is what
+// connections cost by themselves. Every other server adds its own.
 func AcceptOnly(at netip.AddrPort) error {
 	addr, err := kernel.Sockaddr(at)
 	if err != nil {

@@ -24,7 +24,7 @@ type Options struct {
 	// Hold is the command behind which Hold is, and AcceptOnly the one behind which
 	// that is: parts of this program, started again.
 	Hold, AcceptOnly []string
-	// Progress, when not nil, is told what goes on. Calls do not overlap.
+	// Progress, if not nil, is called before each step. Calls do not overlap.
 	Progress func(Step)
 
 	patience time.Duration // 0 is noProgress
@@ -86,7 +86,7 @@ type Server struct {
 	User    *Fit `json:"user,omitempty"`
 	Kernel  *Fit `json:"kernel,omitempty"`
 	Threads *Fit `json:"threads,omitempty"`
-	// Projections is what the lines say about crowds that nobody has measured.
+	// Projections are the values of the lines for crowds that were not measured.
 	Projections []Projection `json:"projections,omitempty"`
 
 	Left *Left `json:"left,omitempty"`

@@ -166,7 +166,7 @@ func TestWhyItStops(t *testing.T) {
 	few := program("few descriptors", "wrong", "none")
 	few.Command = append([]string{"sh", "-c", `ulimit -n 60; exec "$@"`, "sh"}, few.Command...)
 	bounded := lessonProgram("epoll")
-	bounded.Most, bounded.Why = 80, "somebody has said so"
+	bounded.Most, bounded.Why = 80, "the test says so"
 	for _, c := range []struct {
 		name              string
 		target            Target
@@ -179,7 +179,7 @@ func TestWhyItStops(t *testing.T) {
 			"With 10 clients connected, the next got none (connection 11: no answer within 2.5s:" +
 				" the accept queue is full): 9 wait in the accept queue, which is for 8.", true},
 		{"few descriptors", few, 100, 2, 60, "descriptors open and may have 60.", true},
-		{"a bound", bounded, 80, 2, 80, "It stops at 80 connections: somebody has said so.", false},
+		{"a bound", bounded, 80, 2, 80, "It stops at 80 connections: the test says so.", false},
 		{"threads", program("threads", "wrong", "threads"), 50, 1, 50, "60-thread limit", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -41,8 +41,8 @@ type Silent struct {
 	fds   []int
 }
 
-// NewSilent is a crowd of nobody yet. first is how many connections others hold to
-// the same server: the addresses are spread with that in mind.
+// NewSilent returns a crowd without a client. first is how many connections other
+// crowds hold to the same server, so that they use other addresses.
 func NewSilent(to netip.AddrPort, first int) *Silent { return &Silent{to: to, first: first} }
 
 // Held is how many there are.
@@ -142,16 +142,16 @@ func awaitEstablished(fd int) error {
 	}
 }
 
-// Held is what a crowd in another process answers when it has been told to grow.
+// Held is the answer of a crowd in another process that was asked to grow.
 type Held struct {
 	Held    int           `json:"held"`
 	Took    time.Duration `json:"took_ns"`
 	Stopped string        `json:"stopped,omitempty"` // why there are no more
 }
 
-// Hold is the crowd as a program. It grows to n, says how many there are, and then
-// grows to each number that a line of in holds, until in ends, or ctx. report is
-// told after each growth.
+// Hold runs the crowd as a program. It connects n clients, and then as many as each
+// line of in asks for, until in or ctx ends. It calls report each time they are
+// connected.
 func Hold(ctx context.Context, s *Silent, n int, in io.Reader, report func(Held) error) error {
 	numbers := make(chan int)
 	bad := make(chan error, 1)
@@ -161,7 +161,7 @@ func Hold(ctx context.Context, s *Silent, n int, in io.Reader, report func(Held)
 		for lines.Scan() {
 			line := strings.TrimSpace(lines.Text())
 			if line == "" {
-				continue // somebody has pressed Enter
+				continue // Enter alone
 			}
 			n, err := strconv.Atoi(line)
 			if err != nil {

@@ -15,9 +15,9 @@ import (
 	"lesson/internal/observe/proc"
 )
 
-// Kernel is memory of the whole machine that the kernel uses itself, in bytes:
-// /proc/meminfo and /proc/net/sockstat. It counts for everybody, so what a crowd
-// takes is seen only as a difference, and whatever else goes on is in it.
+// Kernel holds the memory that the kernel uses itself, in bytes: /proc/meminfo and
+// /proc/net/sockstat. It is that of the whole machine, so a crowd shows only as a
+// difference, which contains whatever else happens on the machine.
 type Kernel struct {
 	Slab    int64 `json:"slab"`        // objects: sockets, files, inodes, threads, entries of epoll
 	Stacks  int64 `json:"stacks"`      // a kernel stack for each thread
@@ -104,8 +104,8 @@ func readKernel() (Kernel, error) {
 	return k, err
 }
 
-// ofFiles is how the caches are called in which the kernel remembers files of disks
-// and of /proc, and no sockets. Whoever compiles something meanwhile fills them.
+// ofFiles names the caches in which the kernel keeps files of disks and of /proc, and
+// no sockets. A compiler that runs meanwhile fills them.
 var ofFiles = []string{
 	"ext4_", "btrfs_", "xfs_", "ovl_", "fuse_", "nfs_", "proc_", "kernfs_", "shmem_", "inode_cache",
 	"lsm_inode", "buffer_head", "radix_tree_node", "extent_status", "jbd2_", "bio-", "biovec-",

@@ -174,7 +174,7 @@ const (
 	look       = 10 * time.Millisecond
 	still      = 300 * time.Millisecond // asleep, and nothing accepted: that was all
 	noProgress = 5 * time.Second        // not to be seen asleep, and nothing accepted; or never at rest
-	calm       = 5                      // times its clock stood still, look after look: at rest
+	calm       = 5                      // looks in a row that find its clock unchanged: at rest
 )
 
 // awaitAccepted waits until the server has accepted n, or accepts no more, and says

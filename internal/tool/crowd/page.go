@@ -97,7 +97,7 @@ func (r *Report) PartsChart() report.Bars {
 	bars := report.Bars{
 		Title: "What the kernel needs it for, both ends",
 		Caption: "With the largest crowd of each server. Objects are sockets, their files and inodes," +
-			" threads, entries of epoll. Buffers are empty: nobody has sent anything.",
+			" threads, entries of epoll. Buffers are empty, because no client has sent anything.",
 		Unit: "bytes for each connection", Format: report.Bytes,
 	}
 	for _, s := range r.Servers {
@@ -126,7 +126,7 @@ func (r *Report) ProjectionChart() report.Lines {
 	l := report.Lines{
 		Title: "All of a crowd, measured and projected",
 		Caption: "Memory of the process and of the kernel, the server's end. Hollow points are" +
-			" computed from the fitted lines; nobody has measured them." + r.impossible(),
+			" computed from the fitted lines, and not measured." + r.impossible(),
 		X: conns, Y: report.Axis{Label: "bytes", Log: true, Format: report.Bytes},
 	}
 	for _, s := range r.Servers {

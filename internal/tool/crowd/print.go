@@ -128,14 +128,14 @@ func (f Fit) r2() string {
 	return fmt.Sprintf("%.3f", f.R2)
 }
 
-// sentences is what the tables do not say.
+// sentences returns what the tables do not show.
 func (r *Report) sentences() []string {
 	all := []string{"Bytes are for each connection, medians of " + rounds(r.Rounds) + ". user: memory of" +
 		" the server's process. kernel: an estimate, taken from the whole machine, where both" +
 		" ends of a connection are; the clients' end is taken off: " + bytes(r.ClientEnd) +
 		", half of what a connection costs that is only accepted."}
-	all = append(all, "Behind →, a projection: user and kernel for a crowd that nobody has measured;"+
-		" in parentheses where the server cannot have it.")
+	all = append(all, "After → is a projection: user and kernel for a crowd that was not measured,"+
+		" in parentheses if the server cannot hold it.")
 	if widest := r.widest(); widest != "" {
 		all = append(all, widest)
 	}

@@ -25,7 +25,7 @@ type Target struct {
 	Why  string // why no more
 	// One at a time: it accepts the next client when it is done with one.
 	OneByOne bool
-	silent   bool // it answers nobody: no probes
+	silent   bool // it answers no client: no probes
 }
 
 // acceptOnly is the name of the server that all others are compared with.

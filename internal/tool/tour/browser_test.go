@@ -65,7 +65,7 @@ func TestInABrowser(t *testing.T) {
 		{"a recording is saved and opened again", saveAndOpen},
 		{"a story of explore is walked in both directions", walkedStory},
 		{"a bad recording is refused with the reason", badRecordings},
-		{"a view that is paused stands still", pausedView},
+		{"a view that is paused does not change", pausedView},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -192,7 +192,7 @@ var sharedBrowser = sync.OnceValues(func() (*chrome, error) {
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
-		// Tabs that nobody looks at must go on drawing.
+		// Hidden tabs must continue to draw.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
@@ -489,7 +489,7 @@ func linesAreLit(p *tab) {
 		p.badge(test.lesson, test.badge)
 		p.standsOn(test.lesson, test.line)
 	}
-	// threaded stands in accept4, too: each thread has its mark.
+	// threaded is blocked in accept4, too: each thread has its mark.
 	p.badge("threaded", "blocked in accept4")
 	p.until("the mark of a at the lit line", column("threaded", " .src.current .gutter")+`.textContent === "a"`)
 	p.until("a mark at the other", `document.querySelectorAll(".column[data-lesson=threaded] .src.standing").length === 2`)
@@ -506,7 +506,7 @@ func headOfLine(t *testing.T, b *chrome, url string) {
 	p.reaction("b", "epoll", "answered")
 	p.reaction("b", "threaded", "answered")
 	p.reaction("b", "loop", "in the accept queue")
-	p.until("loop says who waits behind whom",
+	p.until("loop shows which client waits behind which",
 		column("loop", " .stuck")+`.textContent.includes("b must wait behind a")`)
 	p.until("epoll says nothing of the kind", column("epoll", " .stuck")+`.hidden`)
 	p.until("the accept queue of loop holds one",
@@ -514,7 +514,7 @@ func headOfLine(t *testing.T, b *chrome, url string) {
 	p.act("a", "rest")
 	p.act("a", "close")
 	p.reaction("b", "loop", "answered")
-	p.until("nobody waits any more", column("loop", " .stuck")+`.hidden`)
+	p.until("no client waits any more", column("loop", " .stuck")+`.hidden`)
 }
 
 func lostEdge(t *testing.T, b *chrome, url string) {
@@ -526,7 +526,7 @@ func lostEdge(t *testing.T, b *chrome, url string) {
 	p.act("a", "long") // longer than what the server reads for one edge
 	p.reaction("a", "epoll", "answered")
 	p.until("the column says that the edge is gone",
-		column(server, " .stuck")+`.textContent.includes("lie unread")`)
+		column(server, " .stuck")+`.textContent.includes("are unread")`)
 	p.reaction("a", server, "not read yet")
 	p.standsOn(server, lineOf(t, server+"/main.go", ") serve() {", "unix.EpollWait("))
 	p.until("its interest list names EPOLLET",
@@ -600,7 +600,7 @@ func timelineBox(t *testing.T, b *chrome, url string) {
 	p.media("light", "no-preference")
 	p.act("a", "connect")
 	p.act("a", "half")
-	p.until("loop has stood in read for a second", `/blocked in read, [1-9]\.\d s/.test(`+column("loop", " .badges")+`.textContent)`)
+	p.until("loop has been blocked in read for a second", `/blocked in read, [1-9]\.\d s/.test(`+column("loop", " .badges")+`.textContent)`)
 	p.do(chromedp.ScrollIntoView(chromedp.CSS("#timeline")))
 	// The first lane is that of loop, and its right end is now.
 	at := eval[[]float64](p, `(r => [r.left + r.width * 0.95, r.top + 12])(
@@ -638,7 +638,7 @@ func keyboardOnly(t *testing.T, b *chrome, url string) {
 	p.until("the focus can be seen", `getComputedStyle(document.activeElement).outlineStyle === "solid"`)
 	p.do(chromedp.KeyEvent(" "))
 	p.reaction("a", "loop", "read 16 bytes")
-	p.until("a screen reader is told what came of it",
+	p.until("a screen reader gets what came of it",
 		`document.querySelector("#say").textContent.includes("loop: read 16 bytes")`)
 	title := eval[string](p, `document.querySelector("#chapter h1").textContent`)
 	p.do(chromedp.KeyEvent(kb.ArrowRight))
@@ -694,7 +694,7 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 	p.badge("loop", "blocked in read")
 }
 
-// A recording is a file, and may be anybody's: it is checked before it is played.
+// A recording is a file from any source, so it is checked before it is played.
 func badRecordings(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
 	const server = `{seq: 1, at: 1, type: "server", server: "s1", state: "listening"}`
@@ -855,7 +855,7 @@ func axeFindsNothing(t *testing.T, b *chrome, url string) {
 				continue // both widths and both schemes are looked at, but not each pair
 			}
 			p.window(width, 900, scheme)
-			p.until("the page is drawn anew", `new Promise(done => requestAnimationFrame(() => done(true)))`)
+			p.until("the page is drawn again", `new Promise(done => requestAnimationFrame(() => done(true)))`)
 			p.accessible(fmt.Sprintf("%d %s, run", width, scheme))
 			if width < 900 {
 				p.click(".views [data-view=read]")
@@ -926,7 +926,7 @@ func TestFiveBusyServersLeaveThePageResponsive(t *testing.T) {
 	stop()
 	clients.Wait()
 	if answers.Load() == 0 {
-		t.Error("nobody was answered")
+		t.Error("no client was answered")
 	}
 	heap := eval[float64](p, `performance.memory.usedJSHeapSize / (1 << 20)`)
 	t.Logf("%d answers; the page holds %.0f MiB", answers.Load(), heap)
@@ -1024,7 +1024,7 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 		p.until(name+" shows its clients", `document.querySelectorAll(".card .reactions li").length > 0`)
 	}
 
-	// The files of a recording are names that anybody may have written into it.
+	// The files of a recording are names that may come from any source.
 	evil := filepath.Join(t.TempDir(), "evil.json")
 	proof.Must(t, os.WriteFile(evil, []byte(`{"version": 2, "log": [{"seq": 1, "at": 1, "type": "server",
 		"server": "s1", "lesson": "epoll", "state": "listening", "files": ["../../../../other/evil", "<b>.go"]}]}`), 0o600))

@@ -20,8 +20,8 @@ var clientName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9 _-]{0,19}$`)
 // outsideName is what peers.nameOf calls clients from outside.
 var outsideName = regexp.MustCompile(`^out[0-9]+$`)
 
-// byHand is an act without what only a scenario sets, or the reason why a page may not
-// ask for it. It does not flood: a page acts for somebody who watches.
+// byHand returns an act without what only a scenario sets, or the reason why a page may
+// not ask for it. It does not flood: a page acts for a reader who watches.
 func byHand(a play.Act) (play.Act, error) {
 	switch {
 	case !clientName.MatchString(a.Client) || outsideName.MatchString(a.Client):
@@ -36,7 +36,7 @@ func byHand(a play.Act) (play.Act, error) {
 	return play.Act{Client: a.Client, Do: a.Do, Bytes: a.Bytes, Reads: a.Reads}, nil
 }
 
-// An actEvent tells that a client has been told to do something.
+// An actEvent reports that a client was asked to act.
 type actEvent struct {
 	header
 	Act  play.Act `json:"act"`
@@ -44,7 +44,7 @@ type actEvent struct {
 	By   string   `json:"by"`   // "page" or "scenario"
 }
 
-// A clientEvent tells how a client is, seen from its own end of one connection.
+// A clientEvent reports the state of a client, seen from its own end of one connection.
 type clientEvent struct {
 	header
 	Server string `json:"server"`
@@ -56,7 +56,7 @@ type clientEvent struct {
 	Note   string `json:"note,omitempty"`
 }
 
-// newClientEvent returns what a page is told of a client.
+// newClientEvent returns the event that reports a client to a page.
 func newClientEvent(server string, seen play.Seen) *clientEvent {
 	e := &clientEvent{
 		Server: server, Client: seen.Name, Sent: seen.Sent, Got: seen.Answer, Note: seen.Why,

@@ -50,7 +50,7 @@ type running interface {
 	pid() int     // whose descriptors are the server's
 	stop()        // asks it to end; safe at any time
 	end() error   // waits until it has ended, and says why if that is a fault
-	threads() int // how many it has; -1 when that cannot be told
+	threads() int // how many it has; -1 if that is not known
 }
 
 // A column is one server that is shown.
@@ -93,7 +93,7 @@ func (c *column) tell(state string, err error) {
 	c.journal.tell("server/"+c.id, "server", &e)
 }
 
-// launch starts the server, anew when it has ended.
+// launch starts the server, again if it has ended.
 func (c *column) launch() error {
 	c.mu.Lock()
 	if c.run != nil || c.about.State == starting {
@@ -131,7 +131,7 @@ func (c *column) await(run running, gone chan struct{}) {
 	c.run = nil
 	close(gone)
 	switch {
-	case c.stopped: // nobody looks any more
+	case c.stopped: // the page has gone
 	case err != nil:
 		c.tell(failed, err)
 	default:
@@ -230,7 +230,7 @@ func startLesson(c *column, l lesson.Lesson, all *threads) (running, error) {
 		MaxConns: maxOutsiders + maxClients,
 	}
 	s, err := l.Start(k, options)
-	if err != nil && options.Addr.Port() != 0 { // somebody else has its old port now
+	if err != nil && options.Addr.Port() != 0 { // another socket has its old port now
 		options.Addr = netip.AddrPortFrom(loopback, 0)
 		s, err = l.Start(k, options)
 	}

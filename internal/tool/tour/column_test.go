@@ -36,8 +36,8 @@ func TestRemovedWhileItStarts(t *testing.T) {
 	}
 }
 
-// A build is a child like others: it ends with whoever asked for it, with all that it has
-// started, and its folder goes with the tour. One that has failed is tried again.
+// A build is a child like others: it ends with the page that asked for it, with all that it
+// has started, and its folder goes with the tour. One that has failed is tried again.
 func TestABuildEndsWithItsColumn(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)

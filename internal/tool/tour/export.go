@@ -24,7 +24,7 @@ const settle = 1500 * time.Millisecond
 
 // Export writes the tour to a folder, as files for any static host: the page, all
 // chapters and sources, and each scenario as it was played to the columns. Files that
-// it writes are replaced, others are left alone. progress is told of each recording.
+// it writes are replaced, others are left alone. progress is called for each recording.
 func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) error {
 	err := errors.Join(t.exportPage(dir), t.exportBook(dir))
 	if err != nil {
@@ -54,7 +54,7 @@ func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) er
 	return err
 }
 
-// exportPage writes the page, which finds out that nobody answers it.
+// exportPage writes the page, which finds out that no server answers it.
 func (t *Tour) exportPage(dir string) error {
 	return fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

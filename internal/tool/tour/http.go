@@ -22,7 +22,7 @@ import (
 )
 
 // ourHeader is what every request of the page to the API has. A form on another site
-// cannot set it, and a script there would have to ask first, which nobody answers.
+// cannot set it, and a script there would have to ask first, and gets no answer.
 const ourHeader = "X-Lesson-Tour"
 
 // maxBody bounds what a page sends at once, in bytes: an act, escaped.

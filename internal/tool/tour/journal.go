@@ -15,7 +15,7 @@ import (
 // clock is CLOCK_MONOTONIC as the lessons' traces have it: see kernel.Kernel.
 var clock kernel.Linux
 
-// An event is something that a page is told. Every event has a header.
+// An event is something that is reported to a page. Every event has a header.
 type event interface{ head() *header }
 
 type header struct {

@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// A problem is an error that a page is told, with what to try.
+// A problem is an error for a page, with what to try.
 type problem struct {
 	status int
 	what   string

@@ -286,18 +286,18 @@ func (p *aPage) act(client string, do play.Verb, bytes play.Bytes) {
 		play.Act{Client: client, Do: do, Bytes: bytes, Reads: do == play.Connect}, nil)
 }
 
-// awaitStanding waits until the server stands in a call, in each of the threads
+// awaitStanding waits until the server is blocked in a call, in each of the threads
 // named: "read blocking/once.go".
 func (p *aPage) awaitStanding(server string, want ...string) {
 	p.t.Helper()
 	var got []string
 	defer func() {
 		if p.t.Failed() {
-			p.t.Logf("%s stands in %q, not in %q", server, got, want)
+			p.t.Logf("%s is blocked in %q, not in %q", server, got, want)
 		}
 	}()
 	slices.Sort(want)
-	p.await(fmt.Sprintf("%s stands in %q", server, want), func(events []anEvent) bool {
+	p.await(fmt.Sprintf("%s is blocked in %q", server, want), func(events []anEvent) bool {
 		got = nil
 		for _, call := range standing(events, server) {
 			got = append(got, call.Name+" "+call.File)

@@ -36,7 +36,7 @@ const (
 	looksIdle  = time.Second
 )
 
-// actWithin is how long an act may take before its sender is told that it is under
+// actWithin is how long an act may take before its sender is answered that it is under
 // way: a connect to a full accept queue takes seconds.
 const actWithin = 500 * time.Millisecond
 
@@ -51,7 +51,7 @@ type session struct {
 	soon    chan struct{} // look at the kernel
 
 	looking sync.Mutex
-	seen    map[string]*kernelEvent // by server, the last that was told; under looking
+	seen    map[string]*kernelEvent // by server, the last that was sent; under looking
 	peers   peers
 
 	mu      sync.Mutex

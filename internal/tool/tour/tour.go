@@ -6,7 +6,7 @@
 //
 // Each page has a session: servers and clients of its own, which end with it. What
 // happens goes to the page as a stream of events; what a learner does comes as
-// acts. A page that is too slow misses events, and is told; no server waits for a
+// acts. A page that is too slow misses events, and is informed; no server waits for a
 // page.
 package tour
 

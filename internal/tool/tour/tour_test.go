@@ -681,7 +681,7 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 	stop := load(t, addr)
 	proof.Eventually(t, "more calls than are kept", func() bool { return s.journal.made(server) > before+3*keptCalls })
 	if n := stop(); n == 0 {
-		t.Error("nobody was answered")
+		t.Error("no client was answered")
 	}
 	proof.Eventually(t, "all clients are gone, and it waits forever", func() bool {
 		var open []trace.Event
@@ -697,7 +697,7 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 		case *missedEvent:
 			missed += e.Calls
 			if len(e.Open) != 1 || e.Open[0].Name != "epoll_wait" {
-				t.Errorf("it stands in %v", e.Open)
+				t.Errorf("it is blocked in %v", e.Open)
 			}
 		}
 	}
@@ -705,7 +705,7 @@ func TestASlowPageMissesCallsAndHoldsUpNobody(t *testing.T) {
 		t.Errorf("%d calls came and %d were missed, of %d", got, missed, made-before)
 	}
 	if !proof.Detector { // with it, the server is not faster than the page
-		p.awaitOne("the page that reads is told, too", func(e anEvent) bool { return e.Type == "missed" })
+		p.awaitOne("the page that reads learns it, too", func(e anEvent) bool { return e.Type == "missed" })
 	}
 }
 
@@ -994,7 +994,7 @@ func TestTheLostEdgeIsSeen(t *testing.T) {
 			last.Name == "epoll_wait" && !last.Left
 	})
 	if last.File != "exercise/06-one-read-per-edge/main.go" {
-		t.Errorf("it stands in %+v", last)
+		t.Errorf("it is blocked in %+v", last)
 	}
 	text, err := book.Source(last.File)
 	if err != nil {
@@ -1019,8 +1019,8 @@ func lastCall(events []anEvent, server string) trace.Event {
 	return last
 }
 
-// A server that somebody else has written stands on its own lines, and these can
-// be read, and no others of this machine.
+// A reader's own server shows its own lines. These files can be read, and no others
+// of this machine.
 func TestAServerOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("go"); err != nil {
@@ -1035,7 +1035,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 	mine := p.add("program")
 	p.act("a", "connect", "")
 	p.act("a", "send", half)
-	p.await("it stands in read", func(events []anEvent) bool {
+	p.await("it is blocked in read", func(events []anEvent) bool {
 		last := lastCall(events, mine)
 		return last.Name == "read" && !last.Left && last.File == "program/mine/main.go"
 	})

@@ -24,14 +24,14 @@ var self = os.Getpid()
 type kernelEvent struct {
 	header
 	Server   string       `json:"server"`
-	Listener *queue       `json:"listener"` // null when nobody listens
+	Listener *queue       `json:"listener"` // null without a listener
 	Conns    []connection `json:"conns"`
 	Interest []interest   `json:"interest"` // null without epoll
-	Threads  int          `json:"threads"`  // -1 when that cannot be told
-	Stands   *stance      `json:"stands"`   // null where every call is told of
+	Threads  int          `json:"threads"`  // -1 if that is not known
+	Stands   *stance      `json:"stands"`   // null if every call is traced
 }
 
-// A stance is the call that a program stood in when the kernel was asked.
+// A stance is the call in which a program was blocked when the kernel was asked.
 type stance struct {
 	Call string `json:"call"` // "epoll_pwait"
 	FD   int    `json:"fd"`   // its first argument

@@ -102,7 +102,7 @@ export class Session {
   /** end may be called while the page goes away. */
   end() {
     post(`${this.base}/end`, {}, { keepalive: true }).catch(() => {
-      // Nobody is left to tell; the program ends the session by itself.
+      // The page is gone; the program ends the session by itself.
     });
   }
 }

@@ -1,5 +1,5 @@
-// What a recording may hold. It is a file, and may be anybody's: it is checked as a
-// whole before anything of it is shown.
+// What a recording may hold. It is a file from any source, so all of it is checked
+// before anything of it is shown.
 
 /** VERSION is the format that this page plays: recordingVersion in record.go. */
 const VERSION = 2;

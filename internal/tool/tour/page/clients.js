@@ -143,7 +143,7 @@ function unescape(text) {
 
 /** Clients is all cards. */
 export class Clients {
-  /** act does an act; it is told by the stream what comes of it. */
+  /** act does an act; the stream reports what comes of it. */
   constructor(model, act, max) {
     this.model = model;
     this.act = act;

@@ -7,7 +7,7 @@ import { badges, stuck } from "./words.js";
 
 const FRESH = 900e6; // ns: so long a line that has run keeps a mark
 const BADGES = 2; // shown
-const KERNEL_EVERY = 200; // ms: nobody reads numbers that change faster
+const KERNEL_EVERY = 200; // ms: no reader can read numbers that change faster
 
 /** A Column shows one server; or, without one, a file to read. */
 class Column {

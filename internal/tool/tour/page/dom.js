@@ -29,7 +29,7 @@ export function icon(name) {
 export const byID = (id) => document.getElementById(id);
 
 /** setText changes a text only when it is another one: a screen reader need not
- * look, and nothing is laid out anew. */
+ * look, and nothing is laid out again. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -71,7 +71,7 @@ export function visible(text) {
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** reducedMotion says whether the reader wants things to stand still. */
+/** reducedMotion reports whether the reader wants no motion. */
 export const reducedMotion = () => still.matches;
 
 /** say tells a screen reader, politely. */

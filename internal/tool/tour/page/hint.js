@@ -18,11 +18,11 @@ export function remember(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // Then it is asked anew next time.
+    // Then it is asked again next time.
   }
 }
 
-/** Hint goes along with the first acts of somebody new. */
+/** Hint guides the first acts of a new reader. */
 export class Hint {
   constructor(live) {
     this.root = byID("hint");
@@ -46,11 +46,11 @@ export class Hint {
       this.done("connect");
       this.done("half");
       this.half = act.bytes === requests.half;
-      if (this.half) this.say("Each lit line is where a server stands now. Next: ", "add a client b, connect it, and “Send it all”. Who must wait, and where does it say so?");
+      if (this.half) this.say("Each lit line is where a server is blocked now. Next: ", "add a client b, connect it, and “Send it all”. Which servers let b wait, and where does the page show it?");
       remember(SEEN, "seen");
     }
     if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {
-      this.say("Who is not green must wait: loop stands in a read, for a. ", "Send a the rest, close a, and see b answered. Then turn the page: chapter 1 begins on the left.");
+      this.say("A client that is not green has no answer yet: loop is blocked in read, for a. ", "Send a the rest, close a, and see b answered. Then turn the page: chapter 1 begins on the left.");
     }
   }
 

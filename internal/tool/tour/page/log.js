@@ -4,10 +4,10 @@ import { byID, h, setText } from "./dom.js";
 import { actText, callText } from "./words.js";
 
 const SHOWN = 120;
-const BUSY = 40; // lines, when there is more than anybody can read
+const BUSY = 40; // lines, when there is more than a reader can read
 const EVERY = 150; // ms
 
-/** Log is a list of lines. onChoose is told of the call that a reader chooses. */
+/** Log is a list of lines. onChoose is called with the call that a reader chooses. */
 export class Log {
   constructor(model, onChoose) {
     this.model = model;
@@ -34,7 +34,7 @@ export class Log {
     this.again();
   }
 
-  /** again writes everything anew, as far as it is kept. */
+  /** again writes everything once more, as far as it is kept. */
   again() {
     this.had.clear();
     this.hadNotes = 0;
@@ -58,7 +58,7 @@ export class Log {
       for (const li of this.standing) li.remove();
       if (this.flood) this.root.replaceChildren();
       this.root.append(...fresh.map((entry) => this.line(entry)));
-      if (this.flood) this.drawn += 600; // nobody reads so fast
+      if (this.flood) this.drawn += 600; // no reader reads so fast
       while (this.root.children.length > SHOWN) this.root.firstChild.remove();
       this.drawStanding(now);
       if (this.atEnd) {

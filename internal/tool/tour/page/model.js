@@ -44,7 +44,7 @@ class Server {
     this.last = null; // the call that was left last
     this.lastWait = null; // the epoll_wait that was left last
     this.kernel = null;
-    this.unread = new Map(); // peer -> how many bytes lie unread, and since when
+    this.unread = new Map(); // peer -> how many bytes are unread, and since when
     this.missed = 0;
     this.version = 0; // changes with all of this
     this.lanes = [{ key: "" }];
@@ -111,7 +111,7 @@ class Server {
 export const waitsForMany = (call) => call.name.startsWith("epoll_") || call.name === "poll" ||
   call.name === "ppoll" || call.name === "select" || call.name === "pselect6";
 
-/** inQueue: nobody has accepted it, and the server has not closed it either (then
+/** inQueue: the server has not accepted it, and has not closed it either (then
  * it has no descriptor any more, and waits for the client's FIN). */
 export const inQueue = (conn) => !conn.accepted && (conn.state === "ESTABLISHED" || conn.state === "CLOSE_WAIT");
 
@@ -263,7 +263,7 @@ export class Model {
     this.version++;
   }
 
-  /** nameOf is the client at the other end, "" when nobody knows. */
+  /** nameOf is the client at the other end, "" when it is not known. */
   nameOf(peer) {
     return (peer && this.peers.get(peer)) || "";
   }

@@ -9,7 +9,7 @@ const GAP = 7; // px between two servers
 const AXIS = 20; // px at the bottom
 const SHORTEST = 100e3; // ns, of what can be seen at once
 const LONGEST = 600e9;
-const HUES = 9; // the last is of nobody
+const HUES = 9; // the last belongs to no client
 
 /** Timeline draws on a canvas what can be seen of the calls, and nothing else. */
 export class Timeline {

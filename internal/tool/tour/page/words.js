@@ -29,14 +29,14 @@ export function badges(server, now, model) {
  * Go runtime: the call is on no line of the program's own. */
 const inRuntime = (call) => waitsForMany(call) && !call.file;
 
-/** untraced is where a server stands whose calls are not told of: where it stood
- * when the kernel was asked last. */
+/** untraced is the call of a server whose calls are not traced: the one in which it
+ * was blocked when the kernel was asked last. */
 function untraced(server) {
   if (server.parked) return { state: "waiting", text: "parked by the Go runtime, calls not traced" };
   const name = server.kernel?.stands?.call;
   if (!name) return { state: "running", text: "running, calls not traced" };
   return waitsForMany({ name })
-    ? { state: "waiting", text: `waiting in ${name}` } : { state: "blocked", text: `stands in ${name}` };
+    ? { state: "waiting", text: `waiting in ${name}` } : { state: "blocked", text: `blocked in ${name}` };
 }
 
 /** callText is a call as a trace prints it. */
@@ -73,7 +73,7 @@ export function reaction(server, client, model) {
   switch (state) {
     case "connecting":
       return { sign: "waiting", kind: "wait", text: "connecting: no answer to its SYN yet" };
-    case "refused": return { sign: "ended", kind: "bad", text: "refused: nobody listens" };
+    case "refused": return { sign: "ended", kind: "bad", text: "refused: no server listens" };
     case "reset": return { sign: "ended", kind: "bad", text: event.note || "reset" };
     case "answered":
       return { sign: "done", kind: "good", text: `answered: ${firstLine(event.got)}` };
@@ -107,9 +107,9 @@ export function stuck(server, now, model) {
     const since = server.unread.get(c.peer)?.since ?? now;
     if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
       const call = waiting?.name ?? kernel.stands?.call;
-      const stands = call ? `it stands in ${call}` : "it does not read them";
-      return `${plural(c.unread, "byte")} of client ${c.client} lie unread, and ${stands}: ` +
-        "the edge was told once, and is gone.";
+      const stands = call ? `the server is blocked in ${call}` : "the server does not read them";
+      return `${plural(c.unread, "byte")} of client ${c.client} are unread, and ${stands}: ` +
+        "the edge was reported once, and is lost.";
     }
   }
   const behind = open.find((c) => c.name !== "accept4" && c.peer);
