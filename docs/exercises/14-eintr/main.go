@@ -1,6 +1,6 @@
 //go:build linux
 
-// A level-triggered epoll server. It works, mostly: see README.md beside it.
+// A level-triggered epoll server. It mostly works: see README.md beside it.
 package main
 
 import (
@@ -48,8 +48,8 @@ const (
 type conn struct {
 	fd       int
 	state    state
-	request  []byte    // what has come of it
-	unsent   []byte    // what is left of the response
+	request  []byte    // what has arrived of it
+	unsent   []byte    // the part of the response not sent yet
 	deadline time.Time // of sending and lingering
 
 	discarded int // bytes read while lingering
@@ -61,13 +61,13 @@ type server struct {
 	buffer   [16 << 10]byte // holds any request whole
 	conns    map[int]*conn  // by descriptor
 	ending   []*conn        // those with a deadline, in its order
-	paused   bool           // accepts nobody for a while: out of descriptors
-	stopping bool           // accepts nobody any more
+	paused   bool           // accepts no client for a while: out of descriptors
+	stopping bool           // accepts no client any more
 }
 
-// The loop stays on the process's first thread: strace -p shows it. And for its
-// first timer the Go runtime opens two descriptors. If there were none left, that
-// would end the program: so it does it now.
+// The loop stays on the process's first thread, which strace -p shows. For its
+// first timer the Go runtime opens two descriptors. If none were left then, that
+// would end the program. So it opens them now.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -111,8 +111,8 @@ func must(call string, err error) {
 	}
 }
 
-// serve is the event loop. It ends when it has been stopped and the last
-// connection is gone.
+// serve runs the event loop. It returns when it has been stopped and the last
+// connection has ended.
 func (s *server) serve() {
 	var events [128]unix.EpollEvent
 	for !s.stopping || len(s.conns) > 0 {
@@ -134,8 +134,8 @@ func (s *server) serve() {
 		s.expire()
 
 		// Accept last. Closing a connection frees its number, and accept
-		// hands that number to a new one: were events of this batch still to
-		// come, the new connection could receive its predecessor's.
+		// gives that number to a new one. If events of this batch were still to
+		// come, the new connection could get those of the old one.
 		if accepting {
 			s.accept()
 		}
@@ -145,8 +145,8 @@ func (s *server) serve() {
 	}
 }
 
-// timeout is how long epoll_wait may sleep, in milliseconds: until the next
-// deadline, and forever when there is none. An idle server never wakes.
+// timeout returns how long epoll_wait may sleep, in milliseconds: until the next
+// deadline, or forever if there is none. An idle server never wakes.
 func (s *server) timeout() int {
 	if s.paused {
 		return acceptPause
@@ -158,7 +158,7 @@ func (s *server) timeout() int {
 	return -1
 }
 
-// expire ends the connections whose time has run out.
+// expire closes the connections whose time is over.
 func (s *server) expire() {
 	now := time.Now()
 	for len(s.ending) > 0 && (s.ending[0].state == closed || now.After(s.ending[0].deadline)) {
@@ -168,14 +168,14 @@ func (s *server) expire() {
 }
 
 // accept takes one connection from the accept queue. If there are more, the
-// listener is still readable, and epoll says so again.
+// listener is still readable, and epoll reports it again.
 func (s *server) accept() {
 	fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	if err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOBUFS || err == unix.ENOMEM {
 		s.pause()
 	}
 	if err != nil {
-		return // EAGAIN, ECONNABORTED: the next event is the next try
+		return // EAGAIN, ECONNABORTED: accept again after the next event
 	}
 	s.conns[fd] = &conn{fd: fd}
 	if s.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN) != nil {
@@ -184,8 +184,8 @@ func (s *server) accept() {
 }
 
 // pause stops watching the listener. The connection that could not be accepted
-// stays in the accept queue and keeps the listener readable: watched on, it
-// would wake us again and again for nothing.
+// stays in the accept queue and keeps the listener readable. If it were watched, it
+// would wake the loop again and again for nothing.
 func (s *server) pause() {
 	s.paused = true
 	_ = s.watch(unix.EPOLL_CTL_MOD, s.listener, 0)
@@ -199,8 +199,8 @@ func (s *server) resume() {
 	}
 }
 
-// advance takes a connection one step further. EPOLLHUP and EPOLLERR need no
-// branch of their own: the read or write that follows says what has happened.
+// advance lets a connection continue. EPOLLHUP and EPOLLERR need no
+// branch of their own: the read or write that follows returns what has happened.
 func (s *server) advance(c *conn) {
 	switch c.state {
 	case reading:
@@ -213,8 +213,8 @@ func (s *server) advance(c *conn) {
 	}
 }
 
-// readRequest reads once. What it leaves unread, epoll reports again in the next
-// turn, when everybody else has had theirs.
+// readRequest reads once. If bytes are left unread, epoll reports them again in the next
+// turn, after the other connections had theirs.
 func (s *server) readRequest(c *conn) {
 	n, err := unix.Read(c.fd, s.buffer[:])
 	switch {
@@ -227,7 +227,7 @@ func (s *server) readRequest(c *conn) {
 	s.collect(c, s.buffer[:n])
 }
 
-// collect adds the bytes to the request and responds when that is decided.
+// collect adds the bytes to the request, and responds if it is complete or too large.
 func (s *server) collect(c *conn, p []byte) {
 	from := max(len(c.request)-2, 0) // a terminator may have been cut in two
 	c.request = append(c.request, p...)
@@ -241,8 +241,8 @@ func (s *server) collect(c *conn, p []byte) {
 	}
 }
 
-// respond starts the response. It does not ask epoll first whether there is
-// room: the send buffer of a new connection is empty.
+// respond starts to send. It does not wait until epoll reports
+// room, because the send buffer of a new connection is empty.
 func (s *server) respond(c *conn, text string) {
 	c.state, c.request, c.unsent = sending, nil, []byte(text)
 	c.deadline = time.Now().Add(lingerTime)
@@ -250,9 +250,9 @@ func (s *server) respond(c *conn, text string) {
 	s.sendResponse(c)
 }
 
-// sendResponse sends until all is sent or the send buffer is full. Only then is
-// EPOLLOUT wanted. Left in the interest for good, it would wake us all the time,
-// since there is nearly always room.
+// sendResponse sends until all is sent or the send buffer is full. Only then it
+// asks for EPOLLOUT. Always in the interest, EPOLLOUT would wake the loop all the time,
+// because there is nearly always room.
 func (s *server) sendResponse(c *conn) {
 	for len(c.unsent) > 0 {
 		n, err := unix.Write(c.fd, c.unsent)
@@ -271,10 +271,10 @@ func (s *server) sendResponse(c *conn) {
 	s.linger(c)
 }
 
-// linger tells the client that this was all. From now on we discard. Were we to
-// close now, and bytes of the client's lay unread or came later, the kernel
+// linger sends the end of file. From now on the server discards. If it closed the
+// connection now while bytes of the client were unread, or came later, the kernel
 // would answer them with a reset, and a reset destroys what the client has not
-// read yet: our response.
+// read yet: the response.
 func (s *server) linger(c *conn) {
 	c.state = lingering
 	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
@@ -282,7 +282,7 @@ func (s *server) linger(c *conn) {
 	}
 }
 
-// discard reads once and throws away, up to end of file, a reset, or too much.
+// discard reads once and drops the bytes, until end of file, a reset, or too much.
 func (s *server) discard(c *conn) {
 	n, err := unix.Read(c.fd, s.buffer[:])
 	if err == unix.EAGAIN || err == unix.EINTR {
@@ -294,8 +294,8 @@ func (s *server) discard(c *conn) {
 	}
 }
 
-// close ends a connection. Closing its descriptor, the only one it has, also
-// takes it out of the interest list.
+// close ends a connection. Closing its only descriptor also
+// removes it from the interest list.
 func (s *server) close(c *conn) {
 	if c.state != closed {
 		c.state = closed
@@ -304,9 +304,9 @@ func (s *server) close(c *conn) {
 	}
 }
 
-// stop accepts no more, and looks once more at every unfinished request: one
-// that has arrived whole is answered, the others are closed. The loop ends when
-// those that are answered have lingered out.
+// stop closes the listener, and looks once more at every incomplete request: one
+// that has arrived completely is answered, the others are closed. The loop ends when the
+// answered connections have ended.
 func (s *server) stop() {
 	s.stopping = true
 	_ = unix.Close(s.listener)

@@ -1,6 +1,6 @@
 //go:build linux
 
-// A server on blocking sockets, a goroutine for each client. It works, mostly:
+// A server on blocking sockets, a goroutine for each client. It mostly works:
 // see README.md beside it.
 package main
 
@@ -51,7 +51,7 @@ func main() {
 		<-signals
 		_ = unix.Shutdown(listener, unix.SHUT_RD) // accept4 fails with EINVAL
 		sleep(stopTime)
-		os.Exit(0) // those whose request is still not complete get no answer
+		os.Exit(0) // requests that are still incomplete get no answer
 	}()
 	fmt.Fprintln(os.Stderr, "listening on", addr)
 	serve(listener)
@@ -84,8 +84,8 @@ func serve(listener int) {
 	}
 }
 
-// accept takes one connection from the accept queue, and stands still while
-// there is none. It returns -1 when a signal has come instead.
+// accept takes one connection from the accept queue, and blocks while
+// the queue is empty. It returns -1 when a signal has come instead.
 func accept(listener int) int {
 	for {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
@@ -95,8 +95,8 @@ func accept(listener int) int {
 		case unix.EINVAL: // shut down
 			return -1
 		case unix.EINTR, unix.ECONNABORTED:
-			continue // that one is gone, the next may be fine
-		default: // out of descriptors or memory: at once, it would fail again
+			continue // that connection is gone: accept the next
+		default: // out of descriptors or memory: an immediate retry would fail
 			sleep(acceptPause)
 		}
 	}
@@ -111,7 +111,7 @@ func serveClient(fd int) {
 	}
 }
 
-// readRequest reads a request and returns the answer to it, "" when nobody is
+// readRequest reads a request and returns the answer to it, "" if no client is
 // left to answer.
 func readRequest(fd int) string {
 	var request []byte
@@ -134,8 +134,8 @@ func readRequest(fd int) string {
 	}
 }
 
-// send sends all of it, or returns false. One call may take fewer bytes than
-// it was given.
+// send sends everything, or returns false. One call may send fewer bytes than
+// it is given.
 func send(fd int, unsent []byte) bool {
 	for len(unsent) > 0 {
 		n, err := unix.Write(fd, unsent)
@@ -150,10 +150,10 @@ func send(fd int, unsent []byte) bool {
 	return true
 }
 
-// linger tells the client that this was all, and reads on until it closes. Were
-// we to close now, and bytes of the client's lay unread or came later, the
+// linger sends the end of file, and then reads until the client closes. If the
+// server closed now while bytes of the client were unread, or came later, the
 // kernel would answer them with a reset, and a reset destroys what the client
-// has not read yet: our response.
+// has not read yet: the response.
 func linger(fd int) {
 	if unix.Shutdown(fd, unix.SHUT_WR) != nil {
 		return // ENOTCONN: the client has reset the connection
@@ -176,8 +176,8 @@ func linger(fd int) {
 	}
 }
 
-// sleep is a system call and not time.Sleep: for a timer, Go opens a descriptor
-// of its own, and there may be none left.
+// sleep makes a system call and does not use time.Sleep: for a timer, Go opens a descriptor
+// of its own, and none may be left.
 func sleep(d time.Duration) {
 	t := unix.NsecToTimespec(int64(d))
 	_ = unix.Nanosleep(&t, nil)

@@ -48,8 +48,8 @@ const (
 type conn struct {
 	fd       int
 	state    state
-	request  []byte    // what has come of it
-	unsent   []byte    // what is left of the response
+	request  []byte    // what has arrived of it
+	unsent   []byte    // the part of the response not sent yet
 	deadline time.Time // of sending and lingering
 
 	discarded int // bytes read while lingering
@@ -60,13 +60,13 @@ type server struct {
 	buffer   [16 << 10]byte // holds any request whole
 	conns    map[int]*conn  // by descriptor
 	ending   []*conn        // those with a deadline, in its order
-	paused   bool           // accepts nobody for a while: out of descriptors
-	stopping bool           // accepts nobody any more
+	paused   bool           // accepts no client for a while: out of descriptors
+	stopping bool           // accepts no client any more
 }
 
-// The loop stays on the process's first thread: strace -p shows it. And for its
-// first timer the Go runtime opens two descriptors. If there were none left, that
-// would end the program: so it does it now.
+// The loop stays on the process's first thread, which strace -p shows. For its
+// first timer the Go runtime opens two descriptors. If none were left then, that
+// would end the program. So it opens them now.
 func init() {
 	runtime.LockOSThread()
 	time.Sleep(time.Nanosecond)
@@ -106,8 +106,8 @@ func must(call string, err error) {
 	}
 }
 
-// serve is the event loop. It ends when it has been stopped and the last
-// connection is gone.
+// serve runs the event loop. It returns when it has been stopped and the last
+// connection has ended.
 func (s *server) serve() {
 	for !s.stopping || len(s.conns) > 0 {
 		ready := s.wait()
@@ -132,7 +132,7 @@ func (s *server) serve() {
 }
 
 // wait returns the descriptors that are ready. It waits until there is one, or
-// until the time is over. select knows of a descriptor only what it is told in
+// until the time is over. select knows of a descriptor only what it gets in
 // this call, so each call tells it all.
 func (s *server) wait() (ready []int) {
 	var readable, writable unix.FdSet
@@ -180,7 +180,7 @@ func (s *server) timeout() int {
 	return -1
 }
 
-// expire ends the connections whose time has run out.
+// expire closes the connections whose time is over.
 func (s *server) expire() {
 	now := time.Now()
 	for len(s.ending) > 0 && (s.ending[0].state == closed || now.After(s.ending[0].deadline)) {
@@ -218,7 +218,7 @@ func (s *server) advance(c *conn) {
 }
 
 // readRequest reads once. What it leaves unread waits for the next turn, when
-// everybody else has had theirs.
+// the other connections had theirs.
 func (s *server) readRequest(c *conn) {
 	n, err := unix.Read(c.fd, s.buffer[:])
 	switch {
@@ -231,7 +231,7 @@ func (s *server) readRequest(c *conn) {
 	s.collect(c, s.buffer[:n])
 }
 
-// collect adds the bytes to the request and responds when that is decided.
+// collect adds the bytes to the request, and responds if it is complete or too large.
 func (s *server) collect(c *conn, p []byte) {
 	from := max(len(c.request)-2, 0) // a terminator may have been cut in two
 	c.request = append(c.request, p...)
@@ -246,7 +246,7 @@ func (s *server) collect(c *conn, p []byte) {
 }
 
 // respond starts the response. It does not ask first whether there is
-// room: the send buffer of a new connection is empty.
+// room, because the send buffer of a new connection is empty.
 func (s *server) respond(c *conn, text string) {
 	c.state, c.request, c.unsent = sending, nil, []byte(text)
 	c.deadline = time.Now().Add(lingerTime)
@@ -272,10 +272,10 @@ func (s *server) sendResponse(c *conn) {
 	s.linger(c)
 }
 
-// linger tells the client that this was all. From now on we discard. Were we to
-// close now, and bytes of the client's lay unread or came later, the kernel
+// linger sends the end of file. From now on the server discards. If it closed the
+// connection now while bytes of the client were unread, or came later, the kernel
 // would answer them with a reset, and a reset destroys what the client has not
-// read yet: our response.
+// read yet: the response.
 func (s *server) linger(c *conn) {
 	c.state = lingering
 	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
@@ -283,7 +283,7 @@ func (s *server) linger(c *conn) {
 	}
 }
 
-// discard reads once and throws away, up to end of file, a reset, or too much.
+// discard reads once and drops the bytes, until end of file, a reset, or too much.
 func (s *server) discard(c *conn) {
 	n, err := unix.Read(c.fd, s.buffer[:])
 	if err == unix.EAGAIN || err == unix.EINTR {
@@ -304,9 +304,9 @@ func (s *server) close(c *conn) {
 	}
 }
 
-// stop accepts no more, and looks once more at every unfinished request: one
-// that has arrived whole is answered, the others are closed. The loop ends when
-// those that are answered have lingered out.
+// stop closes the listener, and looks once more at every incomplete request: one
+// that has arrived completely is answered, the others are closed. The loop ends when the
+// answered connections have ended.
 func (s *server) stop() {
 	s.stopping = true
 	_ = unix.Close(s.listener)
