@@ -23,7 +23,7 @@ var children = []Case{
 		Must:       "Processes and threads that served clients leave nothing behind.",
 		Why: "A process that has ended stays in the process table until its parent waits for it, and the" +
 			" stack of a thread stays until it is joined or was detached.",
-		Cause: "Nobody waits for the processes that have ended: call waitpid with WNOHANG, or ignore" +
+		Cause: "The server does not wait for its processes that have ended: call waitpid with WNOHANG, or ignore" +
 			" SIGCHLD.",
 		script: []step{
 			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),
@@ -55,7 +55,7 @@ var children = []Case{
 
 // remains is what is left of processes and threads that have ended.
 type remains struct {
-	zombies  int // processes that nobody has waited for
+	zombies  int // processes that have ended and were not waited for
 	mappings int // of memory: two for each thread that was not joined, its stack and a guard
 }
 

@@ -23,15 +23,15 @@ var crowds = []Case{
 		Why:   "Clients do not queue up outside; the accept queue is there for them.",
 		Cause: "A short backlog (clients then try again after a second, or later), or connections that" +
 			" are accepted and forgotten.",
-		script: []step{everybody(crowdSize)},
+		script: []step{atOnce(crowdSize)},
 	},
 	{
 		Address: "crowds/burst", Severity: Must, Models: goingOn,
 		when:    never,
 		Chapter: edgeTriggered, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		needs: toStart, alone: true,
-		Must:  "Everybody is served who was in the accept queue when the server looked.",
-		Why:   "However many have come, there is one edge, and no other until somebody else comes.",
+		Must:  "Every client that is in the accept queue when the server accepts is served.",
+		Why:   "However many clients connect, there is one edge, and no other until the next one connects.",
 		Cause: oneAccept,
 		script: []step{
 			stop(),
@@ -45,8 +45,8 @@ var crowds = []Case{
 		when:    never,
 		Chapter: edgeTriggered, Contract: "B10", FailedBy: []string{"07-one-accept-per-edge"},
 		needs: toStart, alone: true,
-		Must:  "Everybody is accepted who was in the accept queue, also who has sent nothing yet.",
-		Why:   "A connection in the accept queue is served by nobody.",
+		Must:  "Every queued connection is accepted, even one that has sent nothing.",
+		Why:   "A connection in the accept queue is not served.",
 		Cause: oneAccept,
 		script: []step{
 			stop(), preparing(own("as many as the accept queue holds, at most 200, connect",
@@ -131,9 +131,9 @@ func (t *trial) fillQueue(text string) error {
 	return t.queue(n, text)
 }
 
-// queueHolds connects more clients than some accept queues hold, while nobody
-// accepts. Those that find it full would stand in connect: the kernel's own
-// count shows them, at once.
+// queueHolds connects more clients than some accept queues hold, while the server
+// does not accept. Those that find it full would block in connect: the kernel's
+// own count shows them, at once.
 func queueHolds(t *trial) error {
 	type dialed struct {
 		c   *play.Conn

@@ -164,7 +164,7 @@ var disconnects = []Case{
 		ends:    true,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{"ends on a reset"},
 		needs: toStart,
-		Must:  "A connection that is reset while it waits in the accept queue costs nobody else anything.",
+		Must:  "A connection that is reset while it waits in the accept queue costs no other client anything.",
 		Why:   "accept then returns a connection that is dead already, or ECONNABORTED.",
 		Cause: "An error of accept, or of the first call on the new connection, ends the server.",
 		script: []step{

@@ -11,7 +11,7 @@ var fairness = []Case{
 		alone: true,
 		Must:  "Clients that send without end after their request do not starve the others.",
 		Why: "A loop that reads until EAGAIN never ends while bytes come faster than it reads, and" +
-			" it serves nobody else meanwhile.",
+			" it serves no other client meanwhile.",
 		Cause:  "No bound on what is read in one turn, or in all, from one connection.",
 		script: []step{flooding("send a whole request and then bytes without end", pour(whole)), othersServed()},
 	},

@@ -46,7 +46,7 @@ var idles = []Case{
 		needs: toStart,
 		Must: "While an answer waits for room in the send buffer, the server sleeps, whatever else the" +
 			" client does.",
-		Why: "Bytes that nobody reads and an end of file are reported again by each epoll_wait that asks" +
+		Why: "Bytes that the server does not read and an end of file are reported again by each epoll_wait that asks" +
 			" for them.",
 		Cause: "Interest in EPOLLIN or EPOLLRDHUP while only EPOLLOUT is acted on; or EPOLLHUP is passed" +
 			" over after the reset; or a descriptor was closed while a duplicate of it is open, without" +

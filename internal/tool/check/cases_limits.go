@@ -63,7 +63,7 @@ var limits = []Case{
 		Chapter: levelTriggered, Contract: "B8", FailedBy: []string{"spins without descriptors"},
 		needs: toStart,
 		Must:  "A server that runs out of descriptors sleeps until there are some.",
-		Why: "The listener stays readable for as long as somebody waits: accept fails, and" +
+		Why: "The listener stays readable for as long as a client waits: accept fails, and" +
 			" the next epoll_wait returns at once.",
 		Cause:  "The listener is still watched after EMFILE. Leave it alone until a descriptor is free.",
 		script: starving(calm()),
@@ -74,9 +74,9 @@ var limits = []Case{
 		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
 		needs: toStart,
 		Must:  "When descriptors are free again, those who have waited are served, without a further client.",
-		Why: "The edge that told of them has been used up by the accept that failed; the next comes" +
-			" with the next client, if one comes.",
-		Cause: "After EMFILE nobody tries again. Remember that there is more in the accept queue," +
+		Why: "Their edge has been used up by the accept that failed; the next edge comes with the next" +
+			" client, if one connects.",
+		Cause: "After EMFILE the server does not try again. Remember that there is more in the accept queue," +
 			" and try when a connection is closed and after a while.",
 		script: starving(
 			preparing(own("those who hold the descriptors reset, and the limit is raised again",
@@ -102,7 +102,7 @@ var limits = []Case{
 		Cause: "After the failure accept is tried again only when a connection is closed. Try again after" +
 			" a while as well.",
 		script: starving(
-			preparing(own("the limit is raised again, and nobody closes", (*trial).unlimitDescriptors)),
+			preparing(own("the limit is raised again, and no client closes", (*trial).unlimitDescriptors)),
 			waitersAnswered(),
 		),
 	},
@@ -154,7 +154,7 @@ func leaveRoom() step {
 		if err := t.limitDescriptors(t.room()); err != nil || t.room() > 0 {
 			return err
 		}
-		// accept takes its descriptor before it waits: one that stands in it has
+		// accept takes its descriptor before it waits: one that is blocked in it has
 		// one already, and fails only the next time.
 		return t.serveOneMore()
 	}))
@@ -165,9 +165,9 @@ func fillRoom() step {
 	return preparing(own(text, (*trial).fillRoom))
 }
 
-// fillRoom lets clients use up the descriptors. Where several processes accept, nobody can
-// say which of them gets a connection: then clients come until those that accept have none
-// left, and the last find nobody to accept them.
+// fillRoom lets clients use up the descriptors. Where several processes accept, the kernel
+// chooses which of them gets a connection: then clients connect until those that accept have
+// none left, and no process accepts the last ones.
 func (t *trial) fillRoom() error {
 	if err := t.gather(min(t.room(), 1), half); err != nil {
 		return err
@@ -222,7 +222,7 @@ func exactlyFull(t *trial) error {
 // turnedAway is what is noted of a server that closes what it cannot hold.
 const turnedAway = "the server closes a connection for which it has no descriptor"
 
-// waitersAnswered demands an answer for those for whom there was no descriptor.
+// waitersAnswered demands an answer for the clients for which there was no descriptor.
 func waitersAnswered() step {
 	demand := answered("w1", "w2")
 	text := demand.text + "; a server that has closed them must answer the next client"

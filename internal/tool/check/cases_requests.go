@@ -120,7 +120,7 @@ var requests = []Case{
 		Must:     "Nothing of one client's request is left for the next.",
 		Why:      "The next connection gets the same descriptor, and with it whatever is kept under that number.",
 		Cause: "The buffer of a connection is not emptied when the connection ends, or when its" +
-			" descriptor's number begins anew.",
+			" descriptor's number is used again.",
 		script: []step{
 			connect("a"), send("a", "GE"), taken("a"), closes("a"), closedToo("a"),
 			connect("b"), send("b", whole), answered("b"),
@@ -150,7 +150,7 @@ var requests = []Case{
 		needs:      toStart,
 		Must:       "What a client sends does not reach the terminal as it came.",
 		Why: "Escape sequences move the cursor, change the title, and on some terminals type:" +
-			" a client must not write to the terminal of whoever runs the server.",
+			" a client must not write to the terminal on which the server runs.",
 		Cause: printsRaw,
 		script: []step{
 			connect("a"), send("a", "GET /\x1b[31mred\x1b]0;title\x07 HTTP/1.0\r\n\r\n"),

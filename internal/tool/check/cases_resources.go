@@ -23,7 +23,7 @@ var resources = []Case{
 		NoExercise: "Nothing is ever closed. In exercise 12 the missing close is hidden.",
 		needs:      toLook,
 		Must:       "Answered clients leave no descriptor behind.",
-		Why:        "One for each client, and after a thousand or so the server accepts nobody any more.",
+		Why:        "One for each client, and after a thousand or so the server accepts no client any more.",
 		Cause:      "The connection is shut down, but not closed.",
 		script:     noMoreDescriptors(rounds, "are answered", (*trial).serveOneMore),
 	},
@@ -63,7 +63,7 @@ var resources = []Case{
 	{
 		Address: "resources/descriptors-keeps-sending", Severity: Should, Models: goingOn,
 		Chapter: oneClient, Contract: "B3",
-		FailedBy:   []string{"lingers forever", "lingers anew with each byte"},
+		FailedBy:   []string{"lingers forever", "lingers again with each byte"},
 		NoExercise: "A bound is missing, and a constant fixes it.",
 		needs:      toLook,
 		Must:       "A client that sends on and on after its answer does not keep its descriptor forever.",
@@ -114,7 +114,7 @@ var resources = []Case{
 		needs: toLook,
 		Must:  "While it waits for an answered client to close the server sleeps.",
 		Why:   "What has been of interest before the answer may be of none after it.",
-		Cause: "Interest in EPOLLOUT that was never taken back, or bytes that nobody reads.",
+		Cause: "Interest in EPOLLOUT that was never taken back, or bytes that the server does not read.",
 		script: []step{
 			connect("a"), send("a", whole+"and more"), preparing(reads("a")), calm(),
 		},

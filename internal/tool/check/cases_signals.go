@@ -32,7 +32,7 @@ var signals = []Case{
 		needs: toStart,
 		Must:  "SIGTERM ends the server in good order: soon, and with status 0.",
 		Why:   "It is how a service manager asks; after a while it kills.",
-		Cause: "No handler, or one that sets a flag while the server stands in a call that goes on.",
+		Cause: "No handler, or one that sets a flag while the server is blocked in a call that continues.",
 		script: []step{
 			preparing(own("one client is served, if there can be more", serveOneIfMore)),
 			signalled(unix.SIGTERM), endsWell(),
@@ -44,7 +44,7 @@ var signals = []Case{
 		FailedBy: []string{"fails on SIGINT", "no handler of signals"},
 		needs:    toStart,
 		Must:     "SIGINT, which is Ctrl-C, ends the server in good order: soon, and with status 0.",
-		Why:      "Whoever tries it out ends it so.",
+		Why:      "People who try a server end it in this way.",
 		Cause:    "No handler; a language that turns it into an exception prints a traceback.",
 		script:   []step{signalled(unix.SIGINT), endsWell()},
 	},
@@ -55,7 +55,7 @@ var signals = []Case{
 		needs:    toStart,
 		Must:     "SIGTERM ends the server also while requests are unfinished.",
 		Why:      "The rest may never come.",
-		Cause:    "It waits for its clients, or stands in a read that no signal ends.",
+		Cause:    "It waits for its clients, or is blocked in a read that no signal ends.",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), signalled(unix.SIGTERM), endsWell(),
 		},
@@ -65,7 +65,7 @@ var signals = []Case{
 		Chapter: acceptLoop, Contract: "B12", FailedBy: []string{"no handler of signals"},
 		needs: toStart,
 		Must:  "A request that has come whole before SIGTERM is answered before the end.",
-		Why:   "Its client has done all it could; on a restart nobody should notice.",
+		Why:   "Its client has done all it could; no client should notice a restart.",
 		Cause: "The process ends in the signal handler, or the loop ends before it looks at its connections.",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), stop(), send("a", rest),

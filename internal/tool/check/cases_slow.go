@@ -17,7 +17,7 @@ var slow = []Case{
 	{
 		Address: "slow/half-request", Severity: Must, Models: concurrent,
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"15-blocking-call"},
-		Must: "A client that holds half a request keeps nobody waiting.",
+		Must: "A client that holds half a request delays no other client.",
 		Why:  "It is what threads and event loops are for: the others have done nothing wrong.",
 		Cause: "A read that blocks: one client at a time, or a descriptor in the event loop that is" +
 			" not non-blocking (accept4 with SOCK_NONBLOCK).",
@@ -29,7 +29,7 @@ var slow = []Case{
 	{
 		Address: "slow/many-half-requests", Severity: Must, Models: concurrent,
 		Chapter: goroutineEach, Contract: "B10", FailedBy: []string{"a small pool"},
-		Must:  "Fifty clients that hold half a request keep nobody waiting.",
+		Must:  "Fifty clients that hold half a request delay no other client.",
 		Why:   "A pool of threads is used up by as many slow clients as it has threads.",
 		Cause: "A fixed, small number of threads or processes.",
 		script: []step{
@@ -41,7 +41,7 @@ var slow = []Case{
 		when:    waitsForOne,
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"reads where it accepts"},
 		NoExercise: "It is the bug of exercise 15, at another call: a first read that blocks.",
-		Must:       "A client that connects and says nothing keeps nobody waiting.",
+		Must:       "A client that connects and sends nothing delays no other client.",
 		Why:        "Browsers open connections before they need them.",
 		Cause:      "A blocking read right after accept, on the thread that accepts.",
 		script:     []step{connect("a"), accepted("a"), others(), send("a", whole), answered("a")},
@@ -86,7 +86,7 @@ var slow = []Case{
 		Address: "slow/full-send-buffer-others", Severity: Must, Models: concurrent,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
 		needs: toStart,
-		Must:  "A client that does not read keeps nobody waiting.",
+		Must:  "A client that does not read delays no other client.",
 		Why:   "Its send buffer is full, and a write that blocks would stop the event loop.",
 		Cause: "The descriptor is not non-blocking, or the server tries again and again until it has sent all.",
 		script: []step{

@@ -1,11 +1,11 @@
 //go:build linux
 
-// Package check judges a server: one that somebody else has written, in any
-// language. It plays clients, well behaved and not, watches the process where it
-// may, and says for each case whether what must hold does hold.
+// Package check judges a server that a reader has written, in any language. It
+// plays clients, well behaved and not, watches the process where it may, and
+// reports for each case whether the server follows the rule.
 //
 // A case is a script of steps. The text of the steps is what `--explain` prints
-// and what a failing case shows, so nothing is sent that is not said.
+// and what a failing case shows, so a report hides nothing that was sent.
 package check
 
 import (
@@ -88,7 +88,7 @@ const (
 	aTimeout                // Options.Timeout is known
 )
 
-// A Target is a server to judge: one that Run starts, anew for each case, or one
+// A Target is a server to judge: one that Run starts, once for each case, or one
 // that runs already.
 type Target struct {
 	Name string // what the report calls it; "" for the command or address
@@ -109,7 +109,7 @@ type Options struct {
 	Jobs     int           // cases side by side; 0 is two for each processor
 	Patience time.Duration // how long a client waits for an answer; 0 is DefaultPatience
 	Timeout  time.Duration // the server's own for unfinished requests; 0 leaves those cases out
-	// Progress, when not nil, is told of every case that has been decided.
+	// Progress, if not nil, is called for every case that has been decided.
 	// Calls do not overlap.
 	Progress func(done, all int, r Result)
 }

@@ -150,7 +150,7 @@ func TestWhatCannotRun(t *testing.T) {
 		{"its last words", Target{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}}, nil, "bye"},
 		{"another port", Target{Command: append(command(serveWrong, "none")[:4],
 			netip.AddrPortFrom(loopback, free).String(), "{port}", "127.0.0.1:0")}, nil, "as its command asks"},
-		{"nobody there", Target{Addr: netip.AddrPortFrom(loopback, free)}, nil, "no server listens"},
+		{"no server there", Target{Addr: netip.AddrPortFrom(loopback, free)}, nil, "no server listens"},
 		{"no such case", Target{Command: []string{"true"}}, []string{"nosuch"}, "no case or group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -205,7 +205,7 @@ func TestARunningServerThatEndsIsMissed(t *testing.T) {
 	}
 }
 
-// Whoever interrupts a run gets what has been decided, and leaves no server.
+// An interrupted run returns what has been decided, and leaves no server.
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -48,7 +48,7 @@ func (l Look) add(file string) {
 
 // every is how often the files are looked at. That is soon enough for a person,
 // and a few system calls a second; inotify(7) would be woken at once, and would
-// have to be told again of every file that an editor replaces.
+// need a new watch for every file that an editor replaces.
 const every = 200 * time.Millisecond
 
 // AwaitChange waits until the files look different from before, and then until they

@@ -75,7 +75,7 @@ func (f *flood) stop() {
 	f.mu.Lock()
 	f.ending.Store(true)
 	for c := range f.open {
-		_ = c.Reset() // wakes whoever stands in a send
+		_ = c.Reset() // ends a send that is blocked
 	}
 	f.mu.Unlock()
 	f.clients.Wait()

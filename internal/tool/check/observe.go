@@ -343,7 +343,7 @@ func (t *trial) areClosed(names ...string) bool {
 const restWithin = 300 * time.Millisecond
 
 // comesToRest waits until the server has done what there was to do, and sleeps.
-// Whoever has read a request may not have answered it yet.
+// A server that has read a request may not have answered it yet.
 func (t *trial) comesToRest() error {
 	_, err := t.sleeps()
 	return err

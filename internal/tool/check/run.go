@@ -20,7 +20,7 @@ import (
 )
 
 // Run judges the target. It returns an error when nothing can be judged: the
-// server does not start, or nobody listens there. When ctx ends, what has been
+// server does not start, or no server listens there. When ctx ends, what has been
 // decided so far is returned with its error.
 func Run(ctx context.Context, target Target, o Options) (*Report, error) {
 	cases, err := Select(o.Only)
@@ -221,7 +221,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		result.Cause = t.because(c, step, failed, result.Process)
 		if s.Proc == nil && !listening(s.Addr) {
 			r.gone = c.Address
-			result.Process = append(result.Process, "nobody listens any more: the server has ended")
+			result.Process = append(result.Process, "the port is closed: the server has ended")
 		}
 	case errors.As(err, &cannot):
 		result.Verdict, result.Reason = NotJudged, cannot.reason
@@ -290,7 +290,7 @@ func (r *runner) notJudged(c Case) string {
 	return ""
 }
 
-// listening says whether somebody listens there. A connection is only tried where
+// listening reports whether a server listens there. A connection is only tried where
 // the kernel cannot be asked: it would be one more client for the server.
 func listening(addr netip.AddrPort) bool {
 	if _, err := listenerAt(addr); err == nil {

@@ -213,7 +213,7 @@ func (w *wrong) serve(c *net.TCPConn) {
 	defer c.Close()
 	if w.is("one thread each") {
 		runtime.LockOSThread()
-		file, err := c.File() // makes it block: a thread stands in each read
+		file, err := c.File() // makes it block: a thread is blocked in each read
 		if err != nil {
 			return
 		}
@@ -443,7 +443,7 @@ func (w *wrong) linger(c *net.TCPConn) {
 	} else {
 		_ = c.SetReadDeadline(time.Time{})
 	}
-	if w.is("lingers anew with each byte") {
+	if w.is("lingers again with each byte") {
 		for n, err := 1, error(nil); n > 0 && err == nil; {
 			_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
 			n, err = c.Read(make([]byte, 1024))

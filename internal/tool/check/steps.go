@@ -386,7 +386,7 @@ func (t *trial) goodEnd() error {
 	return nil
 }
 
-// others demands that somebody else is served now.
+// others demands that another client is served now.
 func others() step {
 	return own("another client must be answered meanwhile", func(t *trial) error {
 		err := t.serveOneMore()
@@ -605,8 +605,8 @@ func (t *trial) judgeCrowd(errs []error) error {
 	return f
 }
 
-// everybody connects clients at the same time, and each is answered.
-func everybody(n int) step {
+// atOnce connects n clients at the same time, and each is answered.
+func atOnce(n int) step {
 	text := fmt.Sprintf("%d clients come at the same time; each must be answered", n)
 	return step{text: text, do: func(t *trial) error {
 		errs := make([]error, n)

@@ -62,7 +62,7 @@ func fails(got, want string) *failure { return &failure{got: got, want: want} }
 
 func (f *failure) Error() string { return fmt.Sprintf("got %s, want %s", f.got, f.want) }
 
-// unable says why a case cannot be judged here. It is nobody's fault.
+// unable explains why a case cannot be judged here, which is no failure of the server.
 type unable struct{ reason string }
 
 func (u unable) Error() string { return u.reason }
@@ -159,8 +159,8 @@ func (t *trial) theirs(c *play.Conn) (sockets.Socket, error) {
 	if err != nil || s.Inode != 0 {
 		return s, err
 	}
-	// Nobody has a descriptor for it. In one of these states it waits in the
-	// accept queue; in any other it has been closed and only says goodbye.
+	// No process has a descriptor for it. In one of these states it waits in the
+	// accept queue; in any other it has been closed and only ends.
 	if s.State == sockets.Established || s.State == sockets.CloseWait {
 		return s, nil
 	}

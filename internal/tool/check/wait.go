@@ -206,7 +206,7 @@ func socketLimit(pid int, c proc.Call, option int) time.Duration {
 }
 
 // mayBeWoken reports whether something may wake the server that no client does from
-// now on: a segment on its way, a timer, a connection with somebody else.
+// now on: a segment on its way, a timer, a connection to another server.
 func (t *trial) mayBeWoken(pids []int) bool {
 	open, err := sockets.Open(t.server.Addr.Port())
 	if err != nil {
@@ -344,7 +344,7 @@ func (t *trial) readAnswer(c *play.Conn) ([]byte, error) {
 }
 
 // reading calls read until it ends with something else than a timeout, or the wait is
-// over. read is told how many bytes have come before.
+// over. read gets how many bytes have arrived before.
 func (t *trial) reading(
 	within time.Duration, read func(got int, within time.Duration) ([]byte, error),
 ) ([]byte, error) {
