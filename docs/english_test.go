@@ -224,6 +224,5 @@ var waiting = []string{
 	"docs/check.md",
 	"docs/exercises/",
 	"docs/quiz/",
-	"internal/tool/check/",
 	"internal/tool/exercise/",
 }
