@@ -35,7 +35,7 @@ const (
 	acceptorReads = "The thread that accepts connections also reads from them, and that read blocks."
 	oneAtATime    = "The server handles one client at a time, and waits for that client's next bytes."
 	writeBlocks   = "A write that blocks: the server waits for a client that does not read, and serves" +
-		" nobody else meanwhile."
+		" no other client meanwhile."
 
 	// The listener.
 	oneAccept = "One accept for each event of an edge-triggered listener: the other clients wait until" +
@@ -202,7 +202,7 @@ func unseenSpin(f *failure) bool {
 	return f.seen != nil && f.seen.spin != nil && f.seen.spin.err != nil
 }
 
-// waitsForOne is a server that accepts nobody while another client says nothing.
+// waitsForOne is a server that accepts no client while another one sends nothing.
 func waitsForOne(f *failure) bool {
 	return inQueue(f) && !f.seen.listener.edge()
 }
