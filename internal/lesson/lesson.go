@@ -35,10 +35,15 @@ const (
 	Loop      Model = "loop"       // one client at a time
 	Threaded  Model = "threaded"   // a thread or process for each connection
 	EventLoop Model = "event-loop" // one thread for all connections
+
+	// No lesson has one of these.
+	Pool       Model = "pool"        // a fixed number of threads or processes, one client each
+	EventLoops Model = "event-loops" // several event loops: processes, or threads
 )
 
-// Models returns all models.
-func Models() []Model { return []Model{Blocking, Loop, Threaded, EventLoop} }
+// Models returns all models: each serves as many clients at the same time as the one before
+// it, or more.
+func Models() []Model { return []Model{Blocking, Loop, Pool, Threaded, EventLoop, EventLoops} }
 
 // A Lesson is one way to wait for clients, and all that the tools know about it.
 type Lesson struct {

@@ -13,10 +13,11 @@ import (
 
 // The models that a case is asked of.
 var (
-	everyone   = []Model{Blocking, Loop, Threaded, EventLoop}
-	goingOn    = []Model{Loop, Threaded, EventLoop} // who serve more than one client
-	concurrent = []Model{Threaded, EventLoop}       // who serve several at the same time
-	eventLoop  = []Model{EventLoop}
+	everyone   = []Model{Blocking, Loop, Pool, Threaded, EventLoop, EventLoops}
+	goingOn    = everyone[1:]                                   // servers of more than one client
+	several    = []Model{Pool, Threaded, EventLoop, EventLoops} // of several at the same time
+	concurrent = several[1:]                                    // of as many as come
+	eventLoop  = []Model{EventLoop, EventLoops}
 )
 
 // Chapters that the cases point to.

@@ -36,7 +36,7 @@ var children = []Case{
 		},
 	},
 	{
-		Address: "resources/inherited-connections", Severity: Should, Models: concurrent,
+		Address: "resources/inherited-connections", Severity: Should, Models: several,
 		Chapter: oneClient, Contract: "B3", FailedBy: []string{"leaves connections to a child"},
 		NoExercise: "The exercises start no process.",
 		needs:      toLook,
@@ -55,8 +55,9 @@ var children = []Case{
 
 // remains is what is left of processes and threads that have ended.
 type remains struct {
-	zombies  int // processes that have ended and were not waited for
-	mappings int // of memory: two for each thread that was not joined, its stack and a guard
+	zombies  int   // processes that nobody has waited for
+	mappings int   // of memory: two for each thread that was not joined, its stack and a guard
+	holders  []int // processes that have the listener after the server has ended
 }
 
 // remains counts what is left now.

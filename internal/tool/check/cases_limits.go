@@ -138,7 +138,7 @@ func starving(then ...step) []step {
 }
 
 func (t *trial) room() int {
-	if t.model == Loop || t.model == Blocking {
+	if t.model == Loop || t.model == Blocking || t.model == Pool {
 		return 0
 	}
 	return holders

@@ -234,7 +234,7 @@ func (t *trial) halfAnd(leave func(...string) step) error {
 // or one where the server takes no more.
 func (t *trial) leavers(n int) error {
 	batch := crowdSize
-	if t.model == Loop {
+	if t.model == Loop || t.model == Pool {
 		batch = 1
 	}
 	for ; n > 0; n -= batch {

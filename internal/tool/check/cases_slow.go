@@ -15,7 +15,7 @@ const noDeadline = "No deadline, or one that is not looked at while no events co
 
 var slow = []Case{
 	{
-		Address: "slow/half-request", Severity: Must, Models: concurrent,
+		Address: "slow/half-request", Severity: Must, Models: several,
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"15-blocking-call"},
 		Must: "A client that holds half a request delays no other client.",
 		Why:  "It is what threads and event loops are for: the others have done nothing wrong.",
@@ -27,7 +27,7 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/many-half-requests", Severity: Must, Models: concurrent,
+		Address: "slow/many-half-requests", Severity: Must, Models: several,
 		Chapter: goroutineEach, Contract: "B10", FailedBy: []string{"a small pool"},
 		Must:  "Fifty clients that hold half a request delay no other client.",
 		Why:   "A pool of threads is used up by as many slow clients as it has threads.",
@@ -37,7 +37,7 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/silent-client", Severity: Must, Models: concurrent,
+		Address: "slow/silent-client", Severity: Must, Models: several,
 		when:    waitsForOne,
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"reads where it accepts"},
 		NoExercise: "It is the bug of exercise 15, at another call: a first read that blocks.",
@@ -47,7 +47,7 @@ var slow = []Case{
 		script:     []step{connect("a"), accepted("a"), others(), send("a", whole), answered("a")},
 	},
 	{
-		Address: "slow/dripping", Severity: Must, Models: concurrent,
+		Address: "slow/dripping", Severity: Must, Models: several,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
 		Must:  "Between the bytes of a slow sender others are served, and it is answered in the end.",
 		Why:   "A slow line is not an attack.",
@@ -83,7 +83,7 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/full-send-buffer-others", Severity: Must, Models: concurrent,
+		Address: "slow/full-send-buffer-others", Severity: Must, Models: several,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
 		needs: toStart,
 		Must:  "A client that does not read delays no other client.",
@@ -95,7 +95,7 @@ var slow = []Case{
 		},
 	},
 	{
-		Address: "slow/room-and-bytes", Severity: Must, Models: concurrent,
+		Address: "slow/room-and-bytes", Severity: Must, Models: several,
 		Chapter: edgeTriggered, Contract: "B7", FailedBy: []string{"reads or writes"},
 		needs: toStart,
 		Must:  "An answer is sent when there is room, even if bytes come at the same time.",

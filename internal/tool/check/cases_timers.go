@@ -14,7 +14,7 @@ import (
 // that they were meant for has left.
 var timers = []Case{
 	{
-		Address: "slow/timeout-under-load", Severity: Should, Models: concurrent,
+		Address: "slow/timeout-under-load", Severity: Should, Models: several,
 		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{"looks at its timers only when idle"},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,

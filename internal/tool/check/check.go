@@ -25,6 +25,9 @@ const (
 	Loop      = lesson.Loop
 	Threaded  = lesson.Threaded
 	EventLoop = lesson.EventLoop
+
+	Pool       = lesson.Pool
+	EventLoops = lesson.EventLoops
 )
 
 // A Severity says what a failing case costs.

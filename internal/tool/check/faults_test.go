@@ -119,6 +119,14 @@ var knownFaults = []knownFault{
 		"resources/zombies", "neither joined nor detached",
 	},
 	{
+		"never sleeps, in a worker", "loop.c", "WORKERS=2 NEVER_SLEEPS", "",
+		"resources/idle-half-request", "",
+	},
+	{
+		"leaks, in a worker", "loop.c", "WORKERS=2 LEAKS", "",
+		"resources/descriptors-reset", "without close",
+	},
+	{
 		"reads one line for each event", "lines.py", "", "jruby/jruby#414",
 		"requests/whole", "",
 	},
@@ -162,13 +170,48 @@ func TestServersOfKnownFaultsAreRight(t *testing.T) {
 		{name: "one event at a time", source: "loop.c", macros: "ONESHOT"},
 		{name: "a helper of a moment", source: "loop.c", macros: "HELPER_OF_A_MOMENT"},
 		{name: "threads", source: "threads.c"},
+		{name: "two workers", source: "loop.c", macros: "WORKERS=2"},
+		{name: "two workers, each with a listener", source: "loop.c", macros: "WORKERS=2 REUSEPORT"},
 	} {
 		t.Run(right.name, func(t *testing.T) {
 			report, err := Run(t.Context(), Target{Command: right.command(t)}, Options{
 				Timeout: 2 * time.Second, Only: addresses(func(c Case) bool { return !c.alone }),
 			})
 			must(t, err)
-			allHold(t, report)
+			for _, r := range report.Failed() {
+				t.Errorf("%s: got %s, want %s\n%q", r.Address, r.Got, r.Want, r.Process)
+			}
+		})
+	}
+}
+
+// The model of a server is seen from outside.
+func TestModelIsGuessed(t *testing.T) {
+	proof.OnlyExhaustive(t, "the models of servers with workers and of a pool; 10 s")
+	for _, server := range []struct {
+		macros string
+		source string
+		want   Model
+	}{
+		{"", "loop.c", EventLoop},
+		{"WORKERS=1", "loop.c", EventLoop},
+		{"WORKERS=2", "loop.c", EventLoops},
+		{"WORKERS=4 REUSEPORT", "loop.c", EventLoops},
+		{"", "threads.c", Threaded},
+		{"PROCESSES_NOT_WAITED_FOR", "threads.c", Threaded},
+		{"POOL=4", "threads.c", Pool},
+		{"POOL=16", "threads.c", Pool},
+	} {
+		t.Run(server.source+" "+server.macros, func(t *testing.T) {
+			t.Parallel()
+			f := knownFault{source: server.source, macros: server.macros}
+			report, err := Run(t.Context(), Target{Command: f.command(t)}, Options{
+				Only: []string{"requests/whole"},
+			})
+			must(t, err)
+			if report.Model != server.want || report.Results[0].Verdict != Holds {
+				t.Errorf("%s, %s, want %s (%s)", report.Model, report.Results[0].Verdict, server.want, report.Seen)
+			}
 		})
 	}
 }

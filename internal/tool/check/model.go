@@ -297,27 +297,90 @@ func (t *trial) concurrency(idle proc.Usage, held string) (Model, []string) {
 		return EventLoop, []string{"serves several clients at the same time (its process cannot be seen:" +
 			" taken for an event loop, unless --model says otherwise)"}
 	}
-	if err := t.gather(sitters, held); err != nil {
-		return EventLoop, []string{"serves several clients at the same time"}
+	taken := t.gather(sitters, held)
+	if taken == nil {
+		taken = t.takesAll() // if it does not take them all, the cases will say so
 	}
-	// If it does not take them all, the cases will say so.
-	_ = t.takesAll()
 	now, err := t.server.Used()
 	if err != nil {
 		return EventLoop, []string{"serves several clients at the same time"}
 	}
+	tree := t.server.Pids()
 	threads := report.Plural(len(now.Threads), "thread", "threads")
-	if tree := len(t.server.Pids()); tree >= sitters {
-		return Threaded, []string{"a process for each connection", report.Plural(tree, "process", "processes")}
-	}
-	if how := t.watched(); how != "" {
+	grown := len(now.Threads) - len(idle.Threads)
+	waits := t.waitingThreads(tree)
+	switch how := t.watched(); {
+	case how != "" && waits.loops > 1:
+		return EventLoops, []string{fmt.Sprintf("%d event loops", waits.loops),
+			report.Plural(len(tree), "process", "processes"), threads, how}
+	case how != "":
 		return EventLoop, []string{"event loop", threads, how}
-	}
-	if len(now.Threads)-len(idle.Threads) >= sitters/2 {
+	case taken == nil && grown >= sitters/2 && len(tree) >= sitters:
+		return Threaded, []string{"a process for each connection",
+			report.Plural(len(tree), "process", "processes")}
+	case taken == nil && grown >= sitters/2:
 		return Threaded, []string{"a thread for each connection",
 			fmt.Sprintf("%s with %d connections", threads, len(t.crowd)-1)}
+	case waits.single > 1:
+		return Pool, []string{fmt.Sprintf("a pool of %d that serve one client each", waits.single),
+			report.Plural(len(tree), "process", "processes"), threads}
 	}
 	return EventLoop, []string{"event loop", threads, "without epoll (select or poll)"}
+}
+
+// waiting is how the threads of a server wait.
+type waiting struct {
+	loops  int // threads in epoll_wait for connections or the listener
+	single int // threads in a call that waits for one client
+}
+
+// waitingThreads counts the threads that are blocked while nothing happens.
+func (t *trial) waitingThreads(pids []int) (w waiting) {
+	_ = t.comesToRest() // one that runs is not counted
+	own := t.ownLinks()
+	for _, pid := range pids {
+		descriptors, err := proc.Descriptors(pid)
+		if err != nil {
+			continue // it has ended, or may not be looked at
+		}
+		for _, thread := range proc.ThreadIDs(pid) {
+			call, err := proc.ThreadBlockedIn(thread)
+			if err != nil {
+				continue
+			}
+			switch call.Name() {
+			case "epoll_wait", "epoll_pwait", "epoll_pwait2":
+				list, err := proc.Interests(pid, call.Descriptor())
+				if err == nil && slices.ContainsFunc(list, func(in proc.Interest) bool {
+					return own[descriptors[in.FD]]
+				}) {
+					w.loops++
+				}
+			case "read", "readv", "recvfrom", "recvmsg", "accept", "accept4":
+				if own[descriptors[call.Descriptor()]] {
+					w.single++
+				}
+			case "poll", "ppoll":
+				w.single++
+			}
+		}
+	}
+	return w
+}
+
+// ownLinks returns the sockets on the server's port, as links of /proc/PID/fd.
+func (t *trial) ownLinks() map[string]bool {
+	open, err := sockets.Open(t.server.Addr.Port())
+	if err != nil {
+		return nil
+	}
+	links := map[string]bool{}
+	for _, s := range open {
+		if s.Inode != 0 {
+			links[proc.SocketLink(s.Inode)] = true
+		}
+	}
+	return links
 }
 
 const edgeTriggeredEpoll = "edge-triggered epoll"

@@ -48,6 +48,14 @@ func attach(addr netip.AddrPort) (*server, error) {
 	return &server{s}, err
 }
 
+// end ends the server, if there is one.
+func (s *server) end() error {
+	if s == nil {
+		return nil
+	}
+	return s.End()
+}
+
 // visible reports whether the server's processes can be seen.
 func (s *server) visible() bool { return s.Pid() != 0 }
 

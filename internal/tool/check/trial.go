@@ -115,6 +115,7 @@ type trial struct {
 	stopped   bool // the script has stopped the server
 	mayEnd    bool // the script ends the server
 	notes     []string
+	ended     *server                 // the first, when restart has put another in its place
 	restart   func() (*server, error) // a second server in the place of the first
 }
 
@@ -276,5 +277,5 @@ func (t *trial) close() error {
 	for _, c := range t.crowd {
 		_ = c.Close()
 	}
-	return t.server.End()
+	return errors.Join(t.ended.end(), t.server.End())
 }

@@ -16,7 +16,9 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,7 +102,11 @@ static void finish(struct conn *c) {
         for (int i = 0; i < 64 && recv(c->fd, rest, sizeof rest, 0) > 0; i++) {}
 #endif
     c->alive = 0;
-    close(c->fd);
+#ifdef LEAKS
+    if (c->state == READING) epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    else
+#endif
+        close(c->fd);
     c->prev->next = c->next;
     c->next->prev = c->prev;
     c->next_dead = dead;
@@ -316,6 +322,9 @@ static long long next_deadline(void) {
 }
 
 static int timeout(void) {
+#ifdef NEVER_SLEEPS
+    return 0;
+#endif
     long long first = next_deadline(), t = now();
     if (!first) return -1;
 #ifdef TIMERS_ONLY_WHEN_IDLE
@@ -357,6 +366,47 @@ static void answer_rest(void) {
     }
 }
 
+// listen_at makes the listener.
+static void listen_at(int port) {
+#if defined LISTENER_INHERITED || defined HELPER_OF_A_MOMENT
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+#else
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+#endif
+    int one = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+#ifdef REUSEPORT
+    setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+#endif
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(port),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (bind(listener, (void *)&a, sizeof a) < 0 || listen(listener, 4096) < 0) {
+        perror("listen");
+        exit(1);
+    }
+}
+
+#ifdef WORKERS
+// work starts the workers and returns in each. The master waits for a signal, hands it on,
+// and waits for them.
+static void work(const sigset_t *set) {
+    pid_t workers[WORKERS];
+    usleep(300000); // it reads its configuration
+    for (int i = 0; i < WORKERS; i++) {
+        if ((workers[i] = fork()) == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            return;
+        }
+    }
+    int signal;
+    sigwait(set, &signal);
+    for (int i = 0; i < WORKERS; i++) kill(workers[i], SIGTERM);
+    while (wait(NULL) > 0) {}
+    exit(0);
+}
+#endif
+
 int main(int argc, char **argv) {
     if (argc > 2) seconds = atoi(argv[2]);
     struct rlimit limit;
@@ -368,21 +418,16 @@ int main(int argc, char **argv) {
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-#if defined LISTENER_INHERITED || defined HELPER_OF_A_MOMENT
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+#ifdef REUSEPORT
+    work(&set);
+    listen_at(atoi(argv[1]));
 #else
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    listen_at(atoi(argv[1]));
+#ifdef WORKERS
+    work(&set);
 #endif
-    int one = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(atoi(argv[1])),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (bind(listener, (void *)&a, sizeof a) < 0 || listen(listener, 4096) < 0) {
-        perror("listen");
-        return 1;
-    }
+#endif
+    signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     watch_listener(EPOLL_CTL_ADD, EPOLLIN);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = &signals};

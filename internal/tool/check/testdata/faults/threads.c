@@ -123,6 +123,10 @@ static void hand_over(int fd) {
     close(fd);
     return;
 #endif
+#ifdef POOL
+    serve(fd);
+    return;
+#endif
     pthread_t thread;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
@@ -136,6 +140,19 @@ static void hand_over(int fd) {
         count(-1);
     }
     pthread_attr_destroy(&attr);
+}
+
+static void *accept_clients(void *arg) {
+    (void)arg;
+    while (!stopping) {
+        struct pollfd p[] = {{.fd = listener, .events = POLLIN},
+                             {.fd = stop_pipe[0], .events = POLLIN}};
+        if (poll(p, 2, -1) < 0 || !(p[0].revents & POLLIN)) continue;
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) hand_over(fd);
+        else if (errno == EMFILE || errno == ENFILE) usleep(50000);
+    }
+    return NULL;
 }
 
 int main(int argc, char **argv) {
@@ -158,14 +175,13 @@ int main(int argc, char **argv) {
         perror("listen");
         return 1;
     }
-    while (!stopping) {
-        struct pollfd p[] = {{.fd = listener, .events = POLLIN},
-                             {.fd = stop_pipe[0], .events = POLLIN}};
-        if (poll(p, 2, -1) < 0 || !(p[0].revents & POLLIN)) continue;
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0) hand_over(fd);
-        else if (errno == EMFILE || errno == ENFILE) usleep(50000);
+#ifdef POOL
+    for (int i = 1; i < POOL; i++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, accept_clients, NULL);
     }
+#endif
+    accept_clients(NULL);
     close(listener);
     while (wait(NULL) > 0) {}
     for (int i = 0; i < 1000; i++, usleep(1000)) {
