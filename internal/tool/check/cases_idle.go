@@ -68,6 +68,7 @@ var idles = []Case{
 			connect("a"), send("a", whole), reads("a"), later("a"),
 			own(fmt.Sprintf("a does not close; the server must sleep until it does, watched for at most %v",
 				watchFor), func(t *trial) error { return t.sleepsUntil(watchFor, t.gaveUp("a")) }),
+			calm(),
 		},
 	},
 	{
@@ -84,6 +85,7 @@ var idles = []Case{
 			own("the server must sleep until its time is over", func(t *trial) error {
 				return t.sleepsUntil(t.timeout+watchFor, t.gaveUp("a"))
 			}),
+			calm(), // also when it is over
 		},
 	},
 	{
