@@ -55,7 +55,7 @@ var children = []Case{
 
 // remains is what is left of processes and threads that have ended.
 type remains struct {
-	zombies  int   // processes that nobody has waited for
+	zombies  int   // processes that have ended and were not waited for
 	mappings int   // of memory: two for each thread that was not joined, its stack and a guard
 	holders  []int // processes that have the listener after the server has ended
 }

@@ -164,7 +164,7 @@ func ends(t *trial) error {
 }
 
 // endsItself waits until the process that was started has ended. What it has left behind is
-// not waited for: whoever starts a server again does not look for that.
+// not waited for: an administrator who starts a server again does not look for that.
 func endsItself(t *trial) error {
 	ended, err := t.until(func() (bool, error) {
 		if t.server.Ended() {
