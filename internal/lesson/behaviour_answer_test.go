@@ -29,7 +29,7 @@ var answering = []behaviour{
 	{"B2 the answer is the same with every socket option", every, answerWithOptions},
 	{"B2 with TCP_CORK the answer is held back and let go", traced, corked},
 	{"B3 the client gets the whole answer also when it sent a body", every, body},
-	{"B3 the client gets the whole answer also when it goes on sending", every, sendsLater},
+	{"B3 the client gets the whole answer also when it continues to send", every, sendsLater},
 	{"B3 the client gets the whole answer also when it reads slowly", every, slowReader},
 	{"B3 lingering ends after a second", every, lingerTime},
 	{"B3 lingering ends after a megabyte", every, lingerBytes},
@@ -234,7 +234,7 @@ func lingerTime(t *T, l lesson.Lesson) {
 	}
 }
 
-// The server closes, although the client goes on sending.
+// The server closes, although the client continues to send.
 func lingerBytes(t *T, l lesson.Lesson) {
 	const most = 64 << 20 // ample for every buffer on the way
 	r := newRig(t, l)

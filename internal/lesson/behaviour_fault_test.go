@@ -24,7 +24,7 @@ import (
 // netpoll: package net makes its calls, out of reach.
 var failing = []behaviour{
 	{"B7 a failing call costs one client at most", traced, failures},
-	{"B7 lingering goes on whatever its reads return", traced, lingersOn},
+	{"B7 lingering continues whatever its reads return", traced, lingersOn},
 	{"B7 room in the send buffer comes in small portions", epolls, littleRoom},
 	{"B7 a failing SO_RCVTIMEO costs one client at most", blocks, noReceiveTimeout},
 	{"B7 whatever fails at random, no client notices", traced, failuresAtRandom},

@@ -105,7 +105,7 @@ const starvedChild = "LESSON_TEST_STARVED_CHILD"
 // in the parent closes meanwhile stays open, and in its interest list too.
 func TestBehaviourOutOfDescriptors(t *testing.T) {
 	for _, l := range lesson.All() {
-		t.Run(l.Name+"/B8 out of descriptors for real it serves who waits", func(t *testing.T) {
+		t.Run(l.Name+"/B8 out of descriptors for real it serves waiting clients", func(t *testing.T) {
 			t.Parallel()
 			child := exec.Command(os.Args[0], "-test.run=^TestStarvedChild$", "-test.timeout=60s")
 			child.Env = append(os.Environ(), starvedChild+"="+l.Name)

@@ -226,7 +226,7 @@ func listenError(addr string, err error) error {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		_, port, _ := net.SplitHostPort(addr)
-		hint = fmt.Sprintf("see who has it with: ss -ltnp 'sport = :%s', or let the kernel"+
+		hint = fmt.Sprintf("see which process has it with: ss -ltnp 'sport = :%s', or let the kernel"+
 			" choose with: --addr 127.0.0.1:0", port)
 	case errors.Is(err, unix.EACCES):
 		hint = "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); try --addr 127.0.0.1:8080"
