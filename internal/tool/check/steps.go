@@ -34,6 +34,7 @@ const (
 func connect(names ...string) step {
 	text := report.List(names) + verb(names, " connects", " connect")
 	return step{text: text, prepares: true, do: func(t *trial) error {
+		t.born = time.Now()
 		for _, name := range names {
 			c, err := t.dial()
 			if err != nil {

@@ -107,7 +107,7 @@ type trial struct {
 	before       proc.Usage      // what the server had used when it was last looked at
 	held         int             // descriptors it had then
 	left         remains         // of its processes and threads, then
-	born         time.Time       // when, or before, the crowd connected
+	born         time.Time       // before the last clients connected
 	socket       uint32          // the inode of the socket that it had for a client
 	limits       map[int]limited // by process, when the script has limited its descriptors
 
