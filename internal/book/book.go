@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package book makes HTML of the chapters, the exercises and the lessons' source:
-// what stands beside the running servers of a tour. A line that a chapter names or
+// Package book renders as HTML the chapters, the exercises and the lessons' source:
+// what a tour shows beside its running servers. A line that a chapter names or
 // quotes is a link to that line.
 package book
 
@@ -19,7 +19,7 @@ import (
 	"lesson/internal/lesson"
 )
 
-// A Kind is what a Page is for.
+// A Kind names the purpose of a Page.
 type Kind string
 
 // The chapters are read in their order; the others are looked up.

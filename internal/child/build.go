@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// A BuildError is what go build has to say about a program.
+// A BuildError reports what go build prints about a program.
 type BuildError struct{ Output string }
 
 func (e *BuildError) Error() string { return "it does not build" }

@@ -14,7 +14,7 @@ import (
 	"lesson/internal/play"
 )
 
-// A machine is where a behaviour is tested: this one, or a simulated kernel.
+// A machine runs the test of a behaviour: this computer, or a simulated kernel.
 type machine interface {
 	// kernel returns what a server of the lesson is to make its calls on.
 	kernel(l lesson.Lesson) countingKernel

@@ -36,7 +36,7 @@ const (
 	maxRequest = 8192
 )
 
-// A behaviour is what a server does, in words that start with its row.
+// A behaviour tests a rule, which its name states after the rule's number.
 type behaviour struct {
 	name string
 	who  func(lesson.Lesson) bool

@@ -239,7 +239,7 @@ func arrived(t *T, c *play.Conn) {
 	})
 }
 
-// A holding is what a process has that a server must give back.
+// A holding counts what a process has and a server must give back.
 type holding struct{ descriptors, goroutines int }
 
 // holds is what this process has now.

@@ -26,7 +26,7 @@ type Server interface {
 	Counts() *server.Stats
 }
 
-// A Model is how a server uses threads. It decides what may be asked of it.
+// A Model names how a server uses threads. It decides which rules apply to it.
 type Model string
 
 // The models, as on the command line.

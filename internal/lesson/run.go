@@ -151,7 +151,7 @@ func (r Run) announce(addr netip.AddrPort) {
 		addr, os.Getpid(), host)
 }
 
-// A page is where requests are printed. It prints none after one that could not be
+// A page prints requests. It prints none after one that could not be
 // printed: that is no reason not to answer it, or to try again.
 type page struct {
 	to, log io.Writer

@@ -4,7 +4,7 @@ package play
 
 import "time"
 
-// An Act is what one client does at one moment.
+// An Act describes what one client does at one moment.
 type Act struct {
 	At     time.Duration `json:"at"` // from the beginning
 	Client string        `json:"client"`
@@ -20,7 +20,7 @@ type Act struct {
 	Pause time.Duration `json:"pause,omitempty"`
 }
 
-// A Verb is what a client can do. A client waits for the server only to connect, and for
+// A Verb names something that a client can do. A client waits for the server only to connect, and for
 // room in the send buffer: what may take longer continues in the background.
 type Verb string
 

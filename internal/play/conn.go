@@ -37,7 +37,7 @@ var (
 // may close it.
 type Conn struct{ conn Socket }
 
-// A Socket is what a Conn sends and reads through: a *net.TCPConn, or the client's end of
+// A Socket carries the bytes of a Conn: a *net.TCPConn, or the client's end of
 // a connection to a simulated kernel, whose addresses are *net.TCPAddr as well.
 type Socket interface {
 	net.Conn

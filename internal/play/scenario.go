@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package play has the clients' side: a connection and what can be done with it (Conn),
+// Package play provides the clients' side: a connection and what can be done with it (Conn),
 // what several clients do, and when, as data (Scenario), what hands out each act at its
 // time (Player), and the clients that do them and record what became of each (Clients).
 //
-// It knows nothing of servers, except that a request ends with an empty line.
+// It depends on nothing about servers, except that a request ends with an empty line.
 package play
 
 import (

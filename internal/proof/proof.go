@@ -1,4 +1,4 @@
-// Package proof has what the tests of several packages share: a wait for a condition,
+// Package proof provides what the tests of several packages share: a wait for a condition,
 // the switch between the run of a minute and the exhaustive one, and a test program
 // without the race detector.
 package proof

@@ -23,7 +23,7 @@ type Lines struct {
 	Series         []Series
 }
 
-// An Axis is what a direction means. On a Log axis only numbers above 0 have a
+// An Axis describes one direction of a chart. On a Log axis only numbers above 0 have a
 // place; others are left out of the picture, which mentions how many.
 type Axis struct {
 	Label    string // with the unit
@@ -79,7 +79,7 @@ type Timeline struct {
 	Groups         []Group
 }
 
-// A Kind is what a span can be.
+// A Kind names a kind of span.
 type Kind struct {
 	Name    string
 	Legend  string // "": Name

@@ -95,7 +95,7 @@ func (l Lines) axes(p *picture, x *scale, y scale) {
 	}
 }
 
-// An end is where a series ends: beside it stands the name.
+// An end is the last point of a series, beside which its name is written.
 type end struct {
 	series int
 	x, y   float64 // of its last point

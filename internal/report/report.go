@@ -2,7 +2,7 @@
 // a page of HTML with both.
 //
 // Text (text.go), numbers (number.go) and tables (table.go) look the same in every
-// tool, since each of them is made here: what a thousand looks like, when a word is
+// tool, because this package makes all of them: what a thousand looks like, when a word is
 // plural, how many columns a text takes. Files and the standard output, and whether
 // that is a terminal, are in output.go and terminal.go.
 //

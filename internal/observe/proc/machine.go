@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Machine is what must be known beside a figure to believe it.
+// A Machine describes the computer on which a figure was measured.
 type Machine struct {
 	CPU    string `json:"cpu"`  // as /proc/cpuinfo names it
 	CPUs   []int  `json:"cpus"` // the processors that this program may use
@@ -251,7 +251,7 @@ func namedCounts(text, key string) (map[string]int64, error) {
 	return counts, nil
 }
 
-// A Busy is how long processors have worked, in steps of 10 ms each.
+// A Busy holds how long processors have worked, in steps of 10 ms each.
 type Busy struct {
 	Worked time.Duration // for any program, or for the kernel
 	Stolen time.Duration // could have, but the hypervisor gave the time to another machine

@@ -123,7 +123,7 @@ func HasEnv(pid int, variable string) (bool, error) {
 	}), nil
 }
 
-// A Status is what /proc/TID/status shows of a thread.
+// A Status holds what /proc/TID/status shows about a thread.
 type Status struct {
 	State   byte // 'R' runs, 'S' sleeps, 'Z' has ended, and more: proc_pid_status(5)
 	Process int  // the process that it belongs to

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Thread is what one thread has used so far.
+// A Thread holds what one thread has used so far.
 type Thread struct {
 	// Ran is its time on a processor, and Waited the time in which it could
 	// have run and had none. A thread that spins does one or the other all the
@@ -25,7 +25,7 @@ type Thread struct {
 	Sleeps, Preempted int64
 }
 
-// A Usage is what processes use.
+// A Usage holds what processes use.
 type Usage struct {
 	Threads  map[int]Thread // by thread id; those that have not ended
 	Resident int64          // memory, in bytes

@@ -19,7 +19,7 @@ type Counter struct {
 	entered  map[int]Stop // by thread: the call that it has entered
 }
 
-// An Outcome is what a call has returned.
+// An Outcome holds what a call has returned.
 type Outcome struct {
 	Call string
 	FD   int // the first argument, which for most calls is a descriptor
