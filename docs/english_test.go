@@ -221,6 +221,7 @@ func unconverted(file string) bool {
 
 // waiting are the folders and files that still have rejected words. This list only shrinks.
 var waiting = []string{
-	"docs/check.md",
-	"docs/exercises/",
+	"docs/exercises/tutorial/example2.txt",
+	"docs/exercises/tutorial/example3.txt",
+	"docs/exercises/tutorial/example4.txt",
 }

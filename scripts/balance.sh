@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Three lessons behind HAProxy, each on a machine of its own, and one of them is
-# taken away under load. What becomes of the requests?
+# Runs three lessons behind HAProxy, each on a machine of its own, stops one of them
+# under load, and counts the lost requests.
 #
 #   sudo scripts/balance.sh [REQUESTS]     default 20000 a round; less than a minute
 #
 # The machines are network namespaces that this script makes and removes: a client
-# (ab), a balancer, three servers. Nothing of it touches the network of this
-# machine, but making namespaces needs root. Four rounds: the lesson is asked to
-# stop (SIGTERM), and HAProxy tries again only where it could not connect; the same,
-# and HAProxy also tries again where a connection has ended without a byte of an
-# answer; that, with a lesson that is killed (SIGKILL); and, without any trying again,
-# a lesson to which HAProxy sends no more clients before it is asked to stop.
+# (ab), a balancer, three servers. None of this affects the network of this
+# machine, but making namespaces needs root. There are four rounds: the lesson gets
+# SIGTERM, and HAProxy retries only if it could not connect; the same, and HAProxy also
+# retries if a connection ended without a byte of an answer; the same, but the lesson
+# is killed (SIGKILL); and, without retries, HAProxy stops sending new clients to the
+# lesson before it gets SIGTERM.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Measures again every figure that the pages quote, and puts it there: all of it in
-# less than 10 minutes. Let nothing else run meanwhile; the pages say what it was
-# measured on.
+# Measures every figure that the pages quote, and updates the pages, in less than 10
+# minutes. Let nothing else run meanwhile; the pages show the machine and the load.
 #
 #   scripts/measure.sh [NAME…]     bench, stall, peers, crowd; all when none is named
 set -euo pipefail
@@ -26,7 +25,7 @@ stall() {
     --also 'stalls=lesson epoll --quiet --addr {addr} & while sleep 0.8; do kill -STOP $!; sleep 0.2; kill -CONT $!; done'
 }
 
-# The same request on other people's servers.
+# The same request on servers of other projects.
 peers() { scripts/peers.sh; }
 
 # What an idle connection costs.

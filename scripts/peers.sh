@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# What the same request costs other servers: net/http, and event libraries for Go,
-# and nginx where it is installed (apt-get install nginx-light).
+# Measures what the same request costs other servers: net/http, event libraries for
+# Go, and nginx if it is installed (apt-get install nginx-light).
 #
 #   scripts/peers.sh [FLAG…]     about 2 minutes; flags are for lesson bench
 #
-# They are a module of their own in scripts/peers, with what they require. Those that
-# leave the protocol to the program speak the lessons'; the others answer in HTTP, with
-# the same body, and close. Every one has one processor, and so GOMAXPROCS is 1.
+# They are a module of their own in scripts/peers, with their own requirements. Where a
+# library leaves the protocol to the program, the server uses that of the lessons; the
+# others answer in HTTP, with the same body, and close. Each has one processor, so
+# GOMAXPROCS is 1.
 #
 # The results go to docs/results/peers.json; `go generate ./docs` makes tables and
 # charts of them.

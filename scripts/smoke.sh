@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every lesson against clients of the real world and fails on the first
-# answer that is not the whole answer. Needs curl, wget, nc and ab; uses wrk and
+# Runs every lesson against common clients, and fails on the first answer that is
+# not complete. Needs curl, wget, nc and ab; uses wrk and
 # python3 where they are installed.
 #
 #   scripts/smoke.sh

@@ -65,8 +65,8 @@ type server struct {
 	buffer   [16 << 10]byte // holds any request whole
 	conns    map[int]*conn  // by descriptor, fd and out
 	ending   []*conn        // those with a deadline, in its order
-	paused   bool           // accepts nobody for a while: out of descriptors
-	stopping bool           // accepts nobody any more
+	paused   bool           // accepts no client for a while: out of descriptors
+	stopping bool           // accepts no client any more
 }
 
 // The loop stays on the process's first thread: strace -p shows it. And for its
@@ -221,7 +221,7 @@ func (s *server) advance(fd int) {
 }
 
 // readRequest reads once. What it leaves unread, epoll reports again in the next
-// turn, when everybody else has had theirs.
+// turn, after the other connections have had theirs.
 func (s *server) readRequest(c *conn) {
 	n, err := unix.Read(c.fd, s.buffer[:])
 	switch {

@@ -1,6 +1,6 @@
 """Blocking sockets, one client at a time: the design of example 2 of the
-tutorial "How To Use Linux epoll with Python", written anew, with its
-shortcuts. README.md says what they are. Not to be copied.
+tutorial "How To Use Linux epoll with Python", rewritten, with its
+shortcuts. README.md describes them. Do not copy this server.
 
     python3 example2.py 8080
 """

@@ -1,6 +1,6 @@
 """Level-triggered epoll: the design of example 3 of the tutorial "How To Use
-Linux epoll with Python", written anew, with its shortcuts. README.md says what
-they are. Not to be copied.
+Linux epoll with Python", rewritten, with its shortcuts. README.md describes
+them. Do not copy this server.
 
     python3 example3.py 8080
 """

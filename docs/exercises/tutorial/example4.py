@@ -1,6 +1,6 @@
 """Edge-triggered epoll: the design of example 4 of the tutorial "How To Use
-Linux epoll with Python", written anew, with its shortcuts. README.md says what
-they are. Not to be copied.
+Linux epoll with Python", rewritten, with its shortcuts. README.md describes
+them. Do not copy this server.
 
     python3 example4.py 8080
 """
