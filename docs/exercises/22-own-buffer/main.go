@@ -61,8 +61,8 @@ type server struct {
 	buffer   [16 << 10]byte // holds any request whole
 	conns    map[int]*conn  // by descriptor
 	ending   []*conn        // those with a deadline, in its order
-	paused   bool           // accepts nobody for a while: out of descriptors
-	stopping bool           // accepts nobody any more
+	paused   bool           // accepts no client for a while: out of descriptors
+	stopping bool           // accepts no client any more
 }
 
 // The loop stays on the process's first thread: strace -p shows it. And for its
