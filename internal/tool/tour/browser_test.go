@@ -57,15 +57,13 @@ func TestInABrowser(t *testing.T) {
 		{"axe-core finds nothing", axeFindsNothing},
 		{"the exported site plays without a server", exportedSite},
 		{"one act gets five reactions, on lines that are lit", fiveReactions},
-		{"the second client waits in loop and not in epoll", headOfLine},
+		{"the second client waits in loop and not in epoll, and a box of the timeline lights its line", headOfLine},
 		{"an edge that is lost is seen", lostEdge},
 		{"a chapter offers its server, and lights the lines that it names", namedLine},
-		{"a box of the timeline lights its line", timelineBox},
 		{"the keyboard is enough", keyboardOnly},
 		{"a recording is saved and opened again", saveAndOpen},
 		{"a story of explore is walked in both directions", walkedStory},
-		{"a bad recording is refused with the reason", badRecordings},
-		{"a view that is paused does not change", pausedView},
+		{"a view that is paused does not change, and a bad recording is refused with the reason", pausedView},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -500,6 +498,7 @@ func headOfLine(t *testing.T, b *chrome, url string) {
 	p.act("a", "connect")
 	p.act("a", "half")
 	p.reaction("a", "loop", "read 16 bytes")
+	timelineBox(p)
 	p.click("#add-client")
 	p.act("b", "connect")
 	p.act("b", "whole")
@@ -595,11 +594,9 @@ func (p *tab) addr(server string) netip.AddrPort {
 	return addr
 }
 
-func timelineBox(t *testing.T, b *chrome, url string) {
-	p := b.openTour(t, url, 1280, 900, "light")
+// timelineBox looks at the timeline while loop is blocked in a read of a.
+func timelineBox(p *tab) {
 	p.media("light", "no-preference")
-	p.act("a", "connect")
-	p.act("a", "half")
 	p.until("loop has been blocked in read for a second", `/blocked in read, [1-9]\.\d s/.test(`+column("loop", " .badges")+`.textContent)`)
 	p.do(chromedp.ScrollIntoView(chromedp.CSS("#timeline")))
 	// The first lane is that of loop, and its right end is now.
@@ -607,13 +604,14 @@ func timelineBox(t *testing.T, b *chrome, url string) {
 		document.querySelector("#timeline canvas").getBoundingClientRect())`)
 	p.do(chromedp.MouseClickXY(at[0], at[1]))
 	p.until("the line of that call is lit", fmt.Sprintf(`%s?.dataset.line === "%d"`,
-		column("loop", " .src.pointed"), lineOf(t, "blocking/once.go", ") readRequest(", "s.Kernel.Read(")))
+		column("loop", " .src.pointed"), lineOf(p.T, "blocking/once.go", ") readRequest(", "s.Kernel.Read(")))
 	p.click("[data-time=earlier]")
 	p.until("scrolled back, it does not follow",
 		`document.querySelector("[data-time=now]").getAttribute("aria-pressed") === "false"`)
 	p.click("[data-time=now]")
 	p.until("and follows again",
 		`document.querySelector("[data-time=now]").getAttribute("aria-pressed") === "true"`)
+	p.media("light", "reduce")
 }
 
 // tabTo presses Tab until the focus is on an element.
@@ -695,8 +693,7 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 }
 
 // A recording is a file from any source, so it is checked before it is played.
-func badRecordings(t *testing.T, b *chrome, url string) {
-	p := b.openTour(t, url, 1280, 900, "light")
+func badRecordings(p *tab) {
 	const server = `{seq: 1, at: 1, type: "server", server: "s1", state: "listening"}`
 	const damaged = "event 2 is not one of the tour's"
 	for _, test := range []struct{ what, log, want string }{
@@ -723,13 +720,13 @@ func badRecordings(t *testing.T, b *chrome, url string) {
 		got := eval[string](p, `import("/assets/check.js").then(({check}) =>
 			check({version: 2, log: [`+test.log+`]}))`)
 		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
-			t.Errorf("%s: %q, want %q", test.what, got, test.want)
+			p.Errorf("%s: %q, want %q", test.what, got, test.want)
 		}
 	}
 	for _, what := range []string{`null`, `"text"`, `{}`, `{version: 2, log: {}}`} {
 		got := eval[string](p, `import("/assets/check.js").then(({check}) => check(`+what+`))`)
 		if got != "This is not a recording of the tour." {
-			t.Errorf("%s: %q", what, got)
+			p.Errorf("%s: %q", what, got)
 		}
 	}
 }
@@ -791,6 +788,7 @@ func pausedView(t *testing.T, b *chrome, url string) {
 	}
 	p.click("#freeze")
 	p.until("it goes on", badges+fmt.Sprintf(" !== %q", before))
+	badRecordings(p)
 }
 
 // axe is the source of axe-core. npm has it, and keeps it in its own cache.
