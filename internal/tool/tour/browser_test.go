@@ -731,6 +731,28 @@ func badRecordings(p *tab) {
 	}
 }
 
+// badgesTell looks at what is said over a column: a server that spins is not healthy, and
+// one that no client waits for is not red.
+func badgesTell(p *tab) {
+	for _, test := range []struct{ what, server, state, words string }{
+		{"it spins", `{kernel: {verdicts: [{kind: "spins", text: "It spins."}]}}`, "blocked", "spins"},
+		{"it works", `{}`, "running", "running"},
+		{"no client is there", `{open: [{name: "accept4"}], kernel: {listener: {queue: 0}}}`, "waiting", "accept4"},
+		{"a client is in the queue", `{open: [{name: "accept4"}], kernel: {listener: {queue: 1}}}`, "blocked", "accept4"},
+		{"a client is silent", `{open: [{name: "read"}]}`, "blocked", "read"},
+	} {
+		got := eval[[]string](p, `import("/assets/words.js").then(({badges}) => {
+			const server = {state: "listening", ...`+test.server+`};
+			server.open = new Map((server.open ?? []).map((c, i) => [i, {start: 0, ...c}]));
+			const [badge] = badges(server, 1e9, {nameOf: () => ""});
+			return [badge.state, badge.text];
+		})`)
+		if got[0] != test.state || !strings.Contains(got[1], test.words) {
+			p.Errorf("%s: %q, want %q and %q", test.what, got, test.state, test.words)
+		}
+	}
+}
+
 // playToTheEnd steps through a recording.
 func playToTheEnd(p *tab) {
 	p.Helper()
@@ -789,6 +811,7 @@ func pausedView(t *testing.T, b *chrome, url string) {
 	p.click("#freeze")
 	p.until("it goes on", badges+fmt.Sprintf(" !== %q", before))
 	badRecordings(p)
+	badgesTell(p)
 }
 
 // axe is the source of axe-core. npm has it, and keeps it in its own cache.

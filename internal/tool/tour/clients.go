@@ -100,7 +100,7 @@ func (s *session) clientsOf(c *column) *play.Clients {
 		Changed: func(seen play.Seen) {
 			if seen.Addr.IsValid() {
 				s.peers.meet(seen.Addr, seen.Name)
-				c.meet(seen.Name, seen.Addr)
+				c.meet(seen.Name, seen.Addr, seen.How == play.WasReset)
 			}
 			newClientEvent(c.id, seen).tell(s.journal)
 		},

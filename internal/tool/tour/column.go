@@ -5,7 +5,9 @@ package tour
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +64,9 @@ type column struct {
 
 	nearMu sync.Mutex
 	near   map[string]netip.AddrPort // the clients that act here, where they connected from last
+	reset  map[string]netip.AddrPort // those of them whose connection the server has reset
+
+	judge judge // guarded by the session's looking
 
 	ctx    context.Context // ends when it is asked to end
 	cancel context.CancelFunc
@@ -77,7 +82,7 @@ type column struct {
 }
 
 func newColumn(id, name, title string, files []string, j *journal) *column {
-	c := &column{id: id, journal: j, near: map[string]netip.AddrPort{}}
+	c := &column{id: id, journal: j, near: map[string]netip.AddrPort{}, reset: map[string]netip.AddrPort{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.about = serverEvent{Server: id, Lesson: name, Title: title, Files: files, Lines: true}
 	return c
@@ -175,11 +180,22 @@ func (c *column) isForeign() {
 	}
 }
 
-// meet notes where a client has connected from.
-func (c *column) meet(name string, addr netip.AddrPort) {
+// meet notes where a client has connected from, and whether the server has reset that
+// connection.
+func (c *column) meet(name string, addr netip.AddrPort, reset bool) {
 	c.nearMu.Lock()
 	defer c.nearMu.Unlock()
 	c.near[name] = addr
+	if delete(c.reset, name); reset {
+		c.reset[name] = addr
+	}
+}
+
+// resets returns the clients whose connections the server has reset.
+func (c *column) resets() []netip.AddrPort {
+	c.nearMu.Lock()
+	defer c.nearMu.Unlock()
+	return slices.SortedFunc(maps.Values(c.reset), netip.AddrPort.Compare)
 }
 
 // where returns where the server listens, or has listened.

@@ -4,6 +4,7 @@ package tour
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -94,7 +95,8 @@ func (r *ring[T]) since(n int64, most int) (items []T, lost int64) {
 // A callRing is the calls of one server, and what they have shown.
 type callRing struct {
 	ring[event]
-	state *trace.State
+	state   *trace.State
+	conduct conduct
 }
 
 // A journal keeps what has happened in a session, as far as there is room: a page
@@ -164,7 +166,7 @@ func (j *journal) begins(server string) {
 	if j.calls[server] == nil {
 		j.calls[server] = &callRing{ring: ring[event]{most: keptCalls}}
 	}
-	j.calls[server].state = trace.NewState()
+	j.calls[server].state, j.calls[server].conduct = trace.NewState(), conduct{}
 }
 
 // call adds half a call of a server that is shown. It runs on the server's own thread.
@@ -176,6 +178,7 @@ func (j *journal) call(server string, e trace.Event) {
 		return
 	}
 	r.state.Note(e)
+	r.conduct.note(e)
 	j.seq++
 	r.push(&callEvent{header{Seq: j.seq, At: e.At, Type: "call"}, server, e})
 	j.wake()
@@ -208,6 +211,20 @@ func (j *journal) listen(news chan struct{}) (stop func()) {
 		defer j.mu.Unlock()
 		delete(j.readers, news)
 	}
+}
+
+// conductOf returns what the calls of a server have shown.
+func (j *journal) conductOf(server string) conduct {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.calls[server]
+	if r == nil {
+		return conduct{}
+	}
+	c := r.conduct
+	c.answered = maps.Clone(c.answered)
+	c.open, c.held = r.state.Open(), r.state.Descriptors()
+	return c
 }
 
 func (j *journal) wake() {

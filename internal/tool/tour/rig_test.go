@@ -170,6 +170,7 @@ type anEvent struct {
 	Conns    []connection
 	Interest []interest
 	Stands   *stance
+	Verdicts []verdict
 }
 
 // A page is a session, and what its stream has told.

@@ -29,6 +29,7 @@ type kernelEvent struct {
 	Interest []interest   `json:"interest"` // null without epoll
 	Threads  int          `json:"threads"`  // -1 if that is not known
 	Stands   *stance      `json:"stands"`   // null if every call is traced
+	Verdicts []verdict    `json:"verdicts"`
 }
 
 // A stance is the call in which a program was blocked when the kernel was asked.
@@ -93,6 +94,7 @@ func (s *session) look(idle bool) error {
 	}
 	for i, c := range shown {
 		e := c.view(own[i], s.peers.nameOf)
+		e.Verdicts = c.judge.verdicts(e, c.journal.conductOf(c.id), c.resets(), s.peers.nameOf, clock.Now())
 		if last := s.seen[c.id]; last != nil && same(last, e) {
 			continue
 		}

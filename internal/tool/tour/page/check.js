@@ -46,6 +46,7 @@ const shapes = {
     }))),
     interest: maybe(list(object({ fd: number, events: text, client: maybe(text), what: maybe(text) }))),
     stands: maybe(object({ call: name, fd: number })),
+    verdicts: maybe(list(object({ kind: name, text }))),
   }),
   client: object({
     server: name, client: name, peer: maybe(name), state: name, sent: number, got: text, note: maybe(text),

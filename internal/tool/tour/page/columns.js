@@ -152,7 +152,7 @@ class Column {
     this.mark([...server.open.values()], model);
     this.freshen(server, now);
     this.standing = Boolean(standing);
-    const note = stuck(server, now, model) || server.note;
+    const note = stuck(server) || server.note;
     setText(this.note, note);
     this.note.hidden = !note;
     const late = performance.now() - this.kernelDrawn > KERNEL_EVERY;

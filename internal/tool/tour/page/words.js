@@ -12,18 +12,23 @@ export function badges(server, now, model) {
   if (server.state === "failed") return [{ state: "ended", text: `failed: ${server.error}` }];
   if (server.state === "starting") return [{ state: "waiting", text: "starting" }];
   if (server.untraced && server.open.size === 0) return [untraced(server)];
+  const spins = server.kernel?.verdicts?.some((v) => v.kind === "spins");
+  if (spins) return [{ state: "blocked", text: "spins" }];
   const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
   if (standing.length === 0) return [{ state: "running", text: "running" }];
   // Those that serve a client first: they are what others wait for.
   const idle = (call) => (call.name === "accept4" ? 1 : 0);
   return standing.sort((a, b) => idle(a) - idle(b) || a.call - b.call).map((call) => ({
-    state: waitsForMany(call) || call.name === "nanosleep" ? "waiting" : "blocked",
+    state: waitsForMany(call) || call.name === "nanosleep" || isIdle(call, server) ? "waiting" : "blocked",
     text: `${waitsForMany(call) ? "waiting" : call.name === "nanosleep" ? "sleeping" : "blocked"} in ` +
       `${call.name}${inRuntime(call) ? " of Go's runtime" : ""}, ${duration(now - call.start)}`,
     client: model.nameOf(call.peer),
     call,
   }));
 }
+
+/** isIdle says whether a call waits for a client while no client waits for the server. */
+const isIdle = (call, server) => call.name.startsWith("accept") && !server.kernel?.listener?.queue;
 
 /** inRuntime says whether the goroutines of a program wait there together, parked by the
  * Go runtime: the call is on no line of the program's own. */
@@ -76,7 +81,8 @@ export function reaction(server, client, model) {
     case "refused": return { sign: "ended", kind: "bad", text: "refused: no server listens" };
     case "reset": return { sign: "ended", kind: "bad", text: event.note || "reset" };
     case "answered":
-      return { sign: "done", kind: "good", text: `answered: ${firstLine(event.got)}` };
+      return { sign: "done", kind: "good", text: `answered: ${firstLine(event.got)}` +
+        (conn?.accepted && conn.state.startsWith("FIN_WAIT") ? "; the server waits for the client's end" : "") };
     case "closed":
       return { sign: event?.got ? "done" : "ended", kind: event?.got ? "good" : "none",
         text: event?.got ? `answered: ${firstLine(event.got)}, closed` : event?.note || "closed" };
@@ -96,27 +102,7 @@ export function reaction(server, client, model) {
 
 const firstLine = (text) => visible(short((text ?? "").split(/\r?\n/)[0], 40)) || "end of file";
 
-/** stuck says what a picture shows that a newcomer might miss; "" if nothing. */
-export function stuck(server, now, model) {
-  const kernel = server.kernel;
-  if (!kernel || server.state !== "listening") return "";
-  const open = [...server.open.values()].filter((c) => now - c.start > 300e6);
-  const waiting = open.find(waitsForMany);
-  for (const c of waiting || open.length === 0 ? kernel.conns ?? [] : []) {
-    const entry = (kernel.interest ?? []).find((i) => i.fd === c.fd);
-    const since = server.unread.get(c.peer)?.since ?? now;
-    if (c.unread > 0 && c.accepted && entry?.events.includes("EPOLLET") && now - since > 700e6) {
-      const call = waiting?.name ?? kernel.stands?.call;
-      const stands = call ? `the server is blocked in ${call}` : "the server does not read them";
-      return `${plural(c.unread, "byte")} of client ${c.client} are unread, and ${stands}: ` +
-        "the edge was reported once, and is lost.";
-    }
-  }
-  const behind = open.find((c) => c.name !== "accept4" && c.peer);
-  if (behind && open.length === 1 && kernel.listener?.queue > 0) {
-    const waits = (kernel.conns ?? []).filter(inQueue).map((c) => c.client);
-    return `${waits.length ? waits.join(", ") : kernel.listener.queue} must wait behind ` +
-      `${model.nameOf(behind.peer) || "the first"}: head-of-line blocking.`;
-  }
-  return "";
-}
+/** stuck says what a picture shows that a newcomer might miss; "" if nothing. The program
+ * judges; a recording of before that has no verdicts. */
+export const stuck = (server) => (server.state === "listening"
+  ? (server.kernel?.verdicts ?? []).map((v) => v.text).join(" ") : "");

@@ -1,0 +1,232 @@
+//go:build linux
+
+package tour
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"lesson/internal/observe/sockets"
+	"lesson/internal/observe/trace"
+)
+
+// A verdict names a fault of a server that its calls and the kernel show, or what one client
+// has to wait for.
+type verdict struct {
+	Kind string `json:"kind"`
+	Text string `json:"text"` // a sentence
+}
+
+// The kinds of verdicts.
+const (
+	spinning   = "spins"
+	lostEdge   = "lost edge"
+	leftQueued = "left in the accept queue"
+	unwatched  = "not watched"
+	leaked     = "leaked descriptor"
+	destroyed  = "answer destroyed"
+	headOfLine = "head-of-line blocking"
+)
+
+// lasting is how long a state must last to be judged: what a server is about to do, it has
+// done by then.
+const lasting = 700 * time.Millisecond
+
+// A server spins that makes so many calls one after the other of which none moves a byte or
+// waits, in at most spinWithin.
+const (
+	spinCalls  = 300
+	spinWithin = time.Second
+)
+
+// A conduct is what the calls of a server show beyond trace.State.
+type conduct struct {
+	idle      int           // calls since one has moved something, or waited
+	since     time.Duration // when the first of them returned
+	last      trace.Event   // the last of them that was not a wait for many
+	exhausted bool          // the last accept found no descriptor left
+	answered  map[netip.AddrPort]bool
+
+	open []trace.Event          // the calls that have not returned
+	held map[netip.AddrPort]int // the descriptors of connections that were not closed
+}
+
+// mostAnswered bounds the connections of which a conduct knows that they were answered.
+const mostAnswered = 1024
+
+// note follows the server by one event.
+func (c *conduct) note(e trace.Event) {
+	if !e.Left {
+		return
+	}
+	accepts := strings.HasPrefix(e.Name, "accept")
+	if accepts {
+		c.exhausted = e.Err == "EMFILE" || e.Err == "ENFILE"
+	}
+	sends := slices.Contains([]string{"write", "writev", "send", "sendmsg", "sendfile"}, e.Name)
+	if sends && e.Result > 0 {
+		if c.answered == nil || len(c.answered) >= mostAnswered {
+			c.answered = map[netip.AddrPort]bool{}
+		}
+		c.answered[e.Peer] = true
+	}
+	many := waitsForMany(e.Name)
+	moves := e.Err == "" && (accepts || e.Name == "close" || e.Result > 0 && !many)
+	if e.Blocked || moves {
+		*c = conduct{exhausted: c.exhausted, answered: c.answered}
+		return
+	}
+	if c.idle++; c.idle == 1 {
+		c.since = e.At
+	}
+	if !many || c.last.Name == "" {
+		c.last = e
+	}
+	// Many calls over a long time are not a spin: begin again.
+	if c.idle < spinCalls && e.At-c.since > spinWithin {
+		c.idle = 0
+	}
+}
+
+// waitsForMany reports whether a call waits for events of many descriptors.
+func waitsForMany(name string) bool {
+	return slices.Contains([]string{"epoll_wait", "poll", "ppoll", "select", "pselect6"}, name)
+}
+
+// A judge remembers since when what it has seen of a server has been so.
+type judge struct {
+	since map[string]time.Duration
+}
+
+// verdicts judges a server by what the kernel says, by its calls, and by how its clients
+// are.
+func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
+	nameOf func(netip.AddrPort) string, now time.Duration,
+) []verdict {
+	open := c.open
+	found := []verdict{}
+	holds := map[string]time.Duration{}
+	judged := func(kind, about string, text func() string) {
+		key := kind + " " + about
+		began, known := j.since[key]
+		if !known {
+			began = now
+		}
+		holds[key] = began
+		if now-began >= lasting {
+			found = append(found, verdict{kind, text()})
+		}
+	}
+	if c.idle >= spinCalls && now-c.since < time.Duration(c.idle)*spinWithin/spinCalls {
+		rate := float64(c.idle) / max(now-c.since, time.Millisecond).Seconds()
+		text := fmt.Sprintf("It spins: about %s calls a second, and none moves a byte; again and again %s(%s)",
+			rounded(rate), c.last.Name, c.last.Args)
+		if name := nameFor(c.last.Peer, nameOf); name != "" {
+			text += " of client " + name
+		}
+		found = append(found, verdict{spinning, text + "."})
+	}
+	asleep := slices.ContainsFunc(open, func(call trace.Event) bool {
+		return waitsForMany(call.Name) && now-call.At > lasting/2
+	})
+	if e.Stands != nil && len(open) == 0 {
+		asleep = strings.HasPrefix(e.Stands.Call, "epoll_") || waitsForMany(e.Stands.Call)
+	}
+	for _, conn := range e.Conns {
+		if !asleep {
+			break
+		}
+		j.judgeConnection(e, c, conn, judged)
+	}
+	if asleep && len(e.Conns) < shownConns {
+		for peer, fd := range c.held {
+			if !slices.ContainsFunc(e.Conns, func(conn connection) bool { return conn.Peer == peer.String() }) {
+				judged(leaked, peer.String(), func() string {
+					return fmt.Sprintf("The connection of client %s is over, and the server keeps descriptor %d:"+
+						" it is leaked.", nameFor(peer, nameOf), fd)
+				})
+			}
+		}
+	}
+	for _, peer := range reset {
+		if c.answered[peer] {
+			found = append(found, verdict{destroyed, fmt.Sprintf("The answer to client %s was sent, and then destroyed"+
+				" by a reset: the server closed while bytes of the client were unread.", nameFor(peer, nameOf))})
+		}
+	}
+	if len(open) == 1 && open[0].Peer.IsValid() && e.Listener != nil && e.Listener.Queue > 0 &&
+		trace.Waits(open[0].Name) && now-open[0].At > lasting/2 {
+		var wait []string
+		for _, conn := range e.Conns {
+			if conn.queued() {
+				wait = append(wait, conn.Client)
+			}
+		}
+		if len(wait) > 0 {
+			found = append(found, verdict{headOfLine, fmt.Sprintf("%s must wait behind %s: head-of-line blocking.",
+				strings.Join(wait, ", "), nameFor(open[0].Peer, nameOf))})
+		}
+	}
+	j.since = holds
+	slices.SortFunc(found, func(a, b verdict) int { return cmp.Compare(a.Text, b.Text) })
+	return found
+}
+
+// judgeConnection judges one connection of a server that sleeps until an event comes.
+func (j *judge) judgeConnection(
+	e *kernelEvent, c conduct, conn connection, judged func(kind, about string, text func() string),
+) {
+	about := fmt.Sprint(conn.Peer, " ", conn.Unread)
+	at := slices.IndexFunc(e.Interest, func(i interest) bool { return i.FD == conn.FD })
+	switch {
+	case conn.queued() && !c.exhausted:
+		judged(leftQueued, about, func() string {
+			return fmt.Sprintf("Client %s is in the accept queue, and the server sleeps:"+
+				" it has not accepted until the queue was empty.", conn.Client)
+		})
+	case !conn.Accepted || conn.FD < 0 || e.Interest == nil:
+	case at < 0 && (conn.Unread > 0 || conn.State == sockets.CloseWait.String()):
+		judged(unwatched, about, func() string {
+			return fmt.Sprintf("No interest list has descriptor %d of client %s: the server will not be told"+
+				" of what it sends.", conn.FD, conn.Client)
+		})
+	case at >= 0 && conn.Unread > 0 && strings.Contains(e.Interest[at].Events, "EPOLLET"):
+		judged(lostEdge, about, func() string {
+			return fmt.Sprintf("%d bytes of client %s are unread, and the server sleeps:"+
+				" the edge was reported once, and is lost.", conn.Unread, conn.Client)
+		})
+	case conn.Unread == 0 && conn.State == sockets.CloseWait.String():
+		judged(leaked, about, func() string {
+			return fmt.Sprintf("Client %s has ended its side, and the server keeps descriptor %d:"+
+				" it is leaked.", conn.Client, conn.FD)
+		})
+	}
+}
+
+// queued reports whether the connection waits in the accept queue. One that the server has
+// closed has no descriptor either, but is in another state.
+func (c connection) queued() bool {
+	return !c.Accepted &&
+		(c.State == sockets.Established.String() || c.State == sockets.CloseWait.String())
+}
+
+// nameFor returns the client at the other end, "" when there is none.
+func nameFor(peer netip.AddrPort, nameOf func(netip.AddrPort) string) string {
+	if !peer.IsValid() {
+		return ""
+	}
+	return nameOf(peer)
+}
+
+// rounded returns a number with one digit that counts: "20000".
+func rounded(n float64) string {
+	unit := 1
+	for n >= 10 {
+		n, unit = n/10, unit*10
+	}
+	return fmt.Sprint(int(n+0.5) * unit)
+}
