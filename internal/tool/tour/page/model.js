@@ -44,7 +44,6 @@ class Server {
     this.last = null; // the call that was left last
     this.lastWait = null; // the epoll_wait that was left last
     this.kernel = null;
-    this.unread = new Map(); // peer -> how many bytes are unread, and since when
     this.missed = 0;
     this.version = 0; // changes with all of this
     this.lanes = [{ key: "" }];
@@ -209,12 +208,6 @@ export class Model {
   kernel(server, e) {
     server.kernel = e;
     server.version++;
-    const unread = new Map();
-    for (const c of e.conns ?? []) {
-      const before = server.unread.get(c.peer);
-      unread.set(c.peer, before?.bytes === c.unread ? before : { bytes: c.unread, since: e.at });
-    }
-    server.unread = unread;
     for (const c of e.conns ?? []) {
       this.peers.set(c.peer, c.client);
       if (isOutside(c.client)) this.ensureClient(c.client).outside = c.peer;
