@@ -191,8 +191,8 @@ func (j *judge) judgeConnection(
 	case !conn.Accepted || conn.FD < 0 || e.Interest == nil:
 	case at < 0 && (conn.Unread > 0 || conn.State == sockets.CloseWait.String()):
 		judged(unwatched, about, func() string {
-			return fmt.Sprintf("No interest list has descriptor %d of client %s: the server will not be told"+
-				" of what it sends.", conn.FD, conn.Client)
+			return fmt.Sprintf("No interest list has descriptor %d of client %s: the kernel will not report"+
+				" what it sends.", conn.FD, conn.Client)
 		})
 	case at >= 0 && conn.Unread > 0 && strings.Contains(e.Interest[at].Events, "EPOLLET"):
 		judged(lostEdge, about, func() string {

@@ -20,7 +20,7 @@ import (
 	"lesson/internal/proof"
 )
 
-// Each fault is told by its verdict, and what looks like it is not.
+// Each fault gets its verdict, and what only looks like it gets none.
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	a, b := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
@@ -66,7 +66,7 @@ func TestVerdicts(t *testing.T) {
 			calls: times(1, trace.Event{Name: "accept4", Err: "EMFILE", Result: -1})},
 		{what: "one that the server has closed", view: kernelEvent{Conns: []connection{conn(-1, "FIN_WAIT2", 0)},
 			Interest: list("")}, open: wait},
-		{what: "nobody watches", view: kernelEvent{Conns: []connection{conn(6, "ESTABLISHED", 9)},
+		{what: "in no interest list", view: kernelEvent{Conns: []connection{conn(6, "ESTABLISHED", 9)},
 			Interest: list("EPOLLIN")}, open: wait, want: "No interest list has descriptor 6"},
 		{what: "the end is not noticed", view: kernelEvent{Conns: []connection{conn(5, "CLOSE_WAIT", 0)},
 			Interest: list("EPOLLIN")}, open: wait, want: "keeps descriptor 5"},
@@ -111,7 +111,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// Every verdict is seen on an exercise that has the fault.
+// An exercise that has the fault gets the verdict.
 func TestVerdictsOfTheExercises(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("an exercise is built with the go command")
@@ -168,7 +168,7 @@ func TestVerdictsOfTheExercises(t *testing.T) {
 }
 
 // A server without a fault gets no verdict in any scenario, but that of the accept loop:
-// whoever comes second waits.
+// the second client waits.
 func TestNoVerdictOnTheLessons(t *testing.T) {
 	t.Parallel()
 	site, err := ExportedFast()
