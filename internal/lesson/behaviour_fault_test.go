@@ -352,12 +352,19 @@ func failuresAtRandom(t *T, l lesson.Lesson) {
 // fatalAccept: accept4 fails, if the structure allows it while a client is in
 // mid-request. That one is closed, and Serve says what went wrong.
 func fatalAccept(t *T, l lesson.Lesson) {
+	// EINVAL is what Stop makes of accept4: without a Stop it is an error like others.
+	for _, errno := range []unix.Errno{unix.EBADF, unix.EINVAL} {
+		t.Run(errno.Error(), func(t *T) { fatalAcceptOf(t, l, errno) })
+	}
+}
+
+func fatalAcceptOf(t *T, l lesson.Lesson, errno unix.Errno) {
 	var broken atomic.Bool
 	r := newRig(t, l)
-	r.fails = unix.EBADF
+	r.fails = errno
 	r.wrap = faulty(func(name string, fd int) (kernel.Fault, bool) {
 		if name == "accept4" && broken.Load() {
-			return kernel.Fault{Err: unix.EBADF}, true
+			return kernel.Fault{Err: errno}, true
 		}
 		return kernel.Fault{}, false
 	})

@@ -389,7 +389,7 @@ func (k *Kernel) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
 		return err
 	}
 	if level == unix.SOL_SOCKET && name == unix.SO_RCVTIMEO {
-		s.rcvTimeout = d
+		s.rcvTimeout = d.Truncate(time.Microsecond) // struct timeval; 0 is forever
 	}
 	return nil
 }
