@@ -63,8 +63,8 @@ func (m *memory) kernel(lesson.Lesson) countingKernel { return sharedKernel{m.sh
 // A sharedKernel counts calls as kernel.Linux does.
 type sharedKernel struct{ *simulated.Kernel }
 
-// A limit is the World of a kernel that ends the program at a server that spins: virtual
-// time stands still meanwhile, so no deadline would end its test.
+// A limit is the World of a kernel. It ends the program when a server spins: virtual time
+// does not pass meanwhile, so no deadline would end the test.
 type limit struct{ left int }
 
 func (l *limit) Call(name string, fd int) {
