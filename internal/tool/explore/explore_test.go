@@ -74,7 +74,7 @@ var found = map[int]string{
 	1: "unanswered", 2: "spins", 3: "ended", 4: "cut", 5: "spins", 6: "unanswered",
 	7: "unanswered", 8: "spins", 9: "starves", 10: "reset", 11: "spins", 12: "leak",
 	13: "reset", 14: "ended", 15: "unanswered", 16: "unbounded", 17: "early", 19: "queue",
-	21: "spins", 22: "unanswered", 23: "unanswered",
+	21: "spins", 22: "unanswered", 23: "unanswered", 24: "spins",
 }
 
 // mostSteps is how long the story of an exercise may be.
