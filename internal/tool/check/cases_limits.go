@@ -138,8 +138,11 @@ func starving(then ...step) []step {
 }
 
 func (t *trial) room() int {
-	if t.model == Loop || t.model == Blocking || t.model == Pool {
+	switch t.model {
+	case Loop, Blocking:
 		return 0
+	case Pool: // it may not have threads for more
+		return 1
 	}
 	return holders
 }
@@ -150,6 +153,9 @@ func leaveRoom() step {
 	return preparing(own(text, func(t *trial) error {
 		if err := t.countDescriptors(); err != nil { // it may still be setting up
 			return err
+		}
+		if t.model == Pool {
+			t.note("room for %d, since it is a pool", t.room())
 		}
 		if err := t.limitDescriptors(t.room()); err != nil || t.room() > 0 {
 			return err

@@ -192,7 +192,6 @@ func (p *portrait) atEndInWords() string {
 // guess finds out how the server waits: what a second client sees while the
 // first holds half a request, and what /proc shows meanwhile.
 func (t *trial) guess(p *portrait) (Model, []string, error) {
-	idle, _ := t.server.Used() // nothing when it cannot be seen
 	first, err := t.dial()
 	if err != nil {
 		return "", nil, unreachable(err)
@@ -237,7 +236,7 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		if len(got) > 0 {
 			p.answer.bytes = got
 		}
-		model, words := t.concurrency(idle, held)
+		model, words := t.concurrency(held)
 		return model, words, nil
 	}
 
@@ -292,7 +291,8 @@ func (t *trial) gone() (bool, error) {
 
 // concurrency tells an event loop from threads, by what it holds while several
 // clients do not finish.
-func (t *trial) concurrency(idle proc.Usage, held string) (Model, []string) {
+func (t *trial) concurrency(held string) (Model, []string) {
+	few, _ := t.server.Used() // nothing when it cannot be seen
 	if !t.server.visible() {
 		return EventLoop, []string{"serves several clients at the same time (its process cannot be seen:" +
 			" taken for an event loop, unless --model says otherwise)"}
@@ -307,7 +307,7 @@ func (t *trial) concurrency(idle proc.Usage, held string) (Model, []string) {
 	}
 	tree := t.server.Pids()
 	threads := report.Plural(len(now.Threads), "thread", "threads")
-	grown := len(now.Threads) - len(idle.Threads)
+	grown := len(now.Threads) - len(few.Threads)
 	waits := t.waitingThreads(tree)
 	switch how := t.watched(); {
 	case how != "" && waits.loops > 1:

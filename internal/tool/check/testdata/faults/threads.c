@@ -124,7 +124,9 @@ static void hand_over(int fd) {
     return;
 #endif
 #ifdef POOL
+    count(1);
     serve(fd);
+    count(-1);
     return;
 #endif
     pthread_t thread;
