@@ -129,6 +129,8 @@ type Result struct {
 	Process []string      `json:"process,omitempty"` // what became of it, its last words
 	Notes   []string      `json:"notes,omitempty"`   // figures that were taken
 	Took    time.Duration `json:"took_ns"`
+
+	troubled bool // it was not judged because of an error
 }
 
 // A Report is all results for one server.

@@ -168,7 +168,11 @@ func (s *sight) lookInside(t *trial, theirs sockets.Socket) string {
 		return "the server's process has ended"
 	}
 	s.looked = true
-	blocked := t.blockedForGood()
+	blocked, spins := t.blockedForGood()
+	if spins != nil {
+		s.spins, s.spin = true, spins
+		return "the server spins: " + s.spin.String()
+	}
 	if !blocked {
 		const window = 100 * time.Millisecond
 		use, err := t.server.useWithin(t.ctx, window)

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"lesson/internal/child"
 	"lesson/internal/lesson"
+	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 )
@@ -69,12 +71,29 @@ func run(ctx context.Context, target Target, o Options, p plan) (*Report, error)
 	}
 	report.Results, err = r.judgeAll(ctx, p.cases)
 	report.Missing = len(p.cases) - len(report.Results)
+	if trouble := report.nothingButTrouble(); err == nil && trouble != nil {
+		return report, trouble
+	}
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted: %d of %d cases have not been judged: %w",
 			report.Missing, len(p.cases), err)
 	}
 	report.Took = time.Since(began)
 	return report, err
+}
+
+// nothingButTrouble returns an error when no case has been judged, and one of them because
+// of an error.
+func (r *Report) nothingButTrouble() (trouble error) {
+	for _, result := range r.Results {
+		if result.Verdict != NotJudged {
+			return nil
+		}
+		if result.troubled {
+			trouble = cmp.Or(trouble, fmt.Errorf("nothing could be judged: %s", result.Reason))
+		}
+	}
+	return trouble
 }
 
 func hasSeconds(arg string) bool { return strings.Contains(arg, "{seconds}") }
@@ -97,6 +116,7 @@ type runner struct {
 	portrait portrait
 	shared   *server // the one that runs already, if it is not ours to start
 	gone     string  // the case after which it was gone
+	useless  string  // why nothing more is judged; "" if it is
 }
 
 // elsewhere is what {seconds} becomes where the server's timeout is not judged.
@@ -144,16 +164,24 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 		return failed != nil || ctx.Err() != nil
 	}
 
+	// Without an answer to a whole request, nothing else can be judged.
+	if i := slices.IndexFunc(cases, isWhole); i >= 0 && r.plan.skip == nil {
+		if one(i); results[i].Verdict == Fails && results[i].Step < len(cases[i].script) {
+			r.useless = servesOne + " fails: a server that does not answer one client is not judged any further"
+		}
+	}
+	begun := func(c Case) bool { return isWhole(c) && r.plan.skip == nil }
+
 	var side sync.WaitGroup
 	places := make(chan struct{}, r.options.Jobs)
 	beside := r.options.Jobs > 1
 	for i, c := range cases {
-		if c.long && beside {
+		if c.long && beside && !begun(c) {
 			side.Go(func() { one(i) })
 		}
 	}
 	for i, c := range cases {
-		if (c.alone || c.long) && beside {
+		if (c.alone || c.long) && beside || begun(c) {
 			continue
 		}
 		places <- struct{}{}
@@ -184,6 +212,10 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 	return decided, failed
 }
 
+const servesOne = "requests/whole"
+
+func isWhole(c Case) bool { return c.Address == servesOne }
+
 // judge plays one case. An error is one of ours: not the server's.
 func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	began := time.Now()
@@ -199,11 +231,17 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	}
 	s, err := r.server(ctx, timeout)
 	if err != nil {
-		return result, err
+		if ctx.Err() != nil {
+			return result, ctx.Err()
+		}
+		return result.trouble(fmt.Errorf("the server could not be started: %w", err)), nil
 	}
 	t := r.trial(ctx, s)
 	t.model = model
 	step, err := t.play(c.script)
+	if errors.Is(err, proc.ErrGone) || errors.Is(err, sockets.ErrNone) {
+		err = t.vanished(err)
+	}
 	result.Took = time.Since(began)
 	result.Notes = t.notes
 
@@ -227,7 +265,32 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		result.Verdict, result.Reason = NotJudged, cannot.reason
 		err = nil
 	}
-	return result, errors.Join(err, t.close())
+	err = errors.Join(err, t.close())
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return result, ctx.Err()
+	case result.Verdict == "":
+		result = result.trouble(err)
+	default:
+		result.Notes = append(result.Notes, err.Error())
+	}
+	return result, nil
+}
+
+// trouble is the result of a case that could not be judged because of an error that is
+// neither the server's nor the machine's. It costs no other case its verdict.
+func (r Result) trouble(err error) Result {
+	r.Verdict, r.Reason, r.troubled = NotJudged, err.Error(), true
+	return r
+}
+
+// vanished is the failure of a server that has no process or no listener any more.
+func (t *trial) vanished(err error) error {
+	if errors.Is(err, proc.ErrGone) || t.server.Ended() {
+		return fails("the server's process has ended", "it goes on")
+	}
+	return fails("the server does not listen any more", "it listens")
 }
 
 // model returns as what the case judges the server.
@@ -274,6 +337,8 @@ func (t *trial) play(script []step) (failed int, err error) {
 // notJudged says why a case is left out, if it is.
 func (r *runner) notJudged(c Case) string {
 	switch {
+	case r.useless != "":
+		return r.useless
 	case r.plan.skip != nil && r.plan.skip(c):
 		return "an earlier stage does not hold"
 	case !c.askedOf(r.model(c)):

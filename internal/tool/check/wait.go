@@ -32,10 +32,12 @@ const DefaultPatience = 5 * time.Second
 //   - every client of the case is waiting as well.
 //
 // Only a client could wake this server, and none will. However busy the machine is,
-// that stays so.
+// that stays so. It stops waiting, too, for a server that has made the same call in vain
+// again and again for spunFor, under the same conditions but the first.
 const (
 	lookEvery = 100 * time.Millisecond // how often the server's threads are looked at
 	stillFor  = 300 * time.Millisecond // how long they must not have moved
+	spunFor   = time.Second            // how long one of them must not have slept
 	lastRead  = 10 * time.Millisecond  // for what came while the checker itself did not run
 	forever   = time.Duration(math.MaxInt64)
 )
@@ -51,6 +53,8 @@ type vigil struct {
 	looked  time.Time  // when the server's threads were looked at
 	last    proc.Usage // what they had used then
 	still   time.Time  // since when they have not moved; zero if they have
+	awake   time.Time  // since when one of them has not slept; zero if all have
+	spin    *spin      // what it does instead, when the server is blocked for good by that
 	blocked bool       // for good
 
 	took time.Duration // the last wait
@@ -70,9 +74,9 @@ func (t *trial) wait(within time.Duration) *wait {
 	defer v.mu.Unlock()
 	now := time.Now()
 	if v.waiting++; v.waiting == 1 {
-		v.blocked, v.looked = false, now
+		v.blocked, v.spin, v.looked = false, nil, now
 	}
-	v.still = time.Time{}
+	v.still, v.awake = time.Time{}, time.Time{}
 	return &wait{t, now, now.Add(within)}
 }
 
@@ -99,9 +103,21 @@ func (t *trial) blocked(now time.Time) bool {
 	if v.blocked || now.Sub(v.looked) < lookEvery || !t.server.visible() {
 		return v.blocked
 	}
+	since := now.Sub(v.looked)
 	v.looked = now
 	pids := t.server.Pids()
 	used, err := t.server.Used()
+	if err == nil && v.waiting >= max(v.players, 1) && useOf(used.Since(v.last)).awake(since) {
+		if v.awake.IsZero() {
+			v.awake = now
+		}
+		if now.Sub(v.awake) >= spunFor && t.spinsForGood(pids) {
+			v.blocked = true
+			return true
+		}
+	} else {
+		v.awake = time.Time{}
+	}
 	if err != nil || v.waiting < max(v.players, 1) || !maps.Equal(used.Threads, v.last.Threads) ||
 		!sleepsLonger(pids, t.patience) {
 		v.still = time.Time{}
@@ -111,6 +127,29 @@ func (t *trial) blocked(now time.Time) bool {
 	v.last = used
 	v.blocked = !v.still.IsZero() && now.Sub(v.still) >= stillFor && !t.mayBeWoken(pids)
 	return v.blocked
+}
+
+// awake reports whether a thread has hardly slept in that time.
+func (u use) awake(window time.Duration) bool {
+	const much = 0.2 // on a busy machine it waits for its turn most of the time
+	return u.spins(window) || float64(u.ran) > much*float64(window)
+}
+
+// spinsForGood reports whether the server makes a call in vain, again and again, and
+// nothing is on its way that could change that.
+func (t *trial) spinsForGood(pids []int) bool {
+	v := &t.vigil
+	v.awake = time.Time{} // if it does not, it is looked at again later
+	found := t.server.spinning(t.ctx)
+	switch found.kind {
+	case spinsAtEnd, spinsOnError, spinsOnRoom, spinsOnHangUp, spinsOnEvent:
+		if t.mayBeWoken(pids) {
+			return false
+		}
+		v.spin = found
+		return true
+	}
+	return false
 }
 
 // sleepsLonger reports whether every thread sleeps in a system call that lasts that
@@ -365,11 +404,12 @@ func (t *trial) reading(
 	}
 }
 
-// blockedForGood reports whether the last wait has found the server blocked for good.
-func (t *trial) blockedForGood() bool {
+// blockedForGood reports whether the last wait has found the server blocked for good, and
+// what it does again and again, if it does not sleep.
+func (t *trial) blockedForGood() (bool, *spin) {
 	t.vigil.mu.Lock()
 	defer t.vigil.mu.Unlock()
-	return t.vigil.blocked
+	return t.vigil.blocked, t.vigil.spin
 }
 
 // waited returns how long the last wait was.
