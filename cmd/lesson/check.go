@@ -92,6 +92,7 @@ Exit status: 0 if all cases hold, 1 if some fail, 2 if it cannot run. See docs/c
 	flags.BoolVar(&f.watch, "watch", false, "judge again whenever a file of the command changes")
 	flags.BoolVar(&f.stages, "stages", false, "judge stage by stage, and stop at the first that fails")
 	flags.IntVar(&f.to, "to", len(check.Stages()), "with --stages: the last `stage` to judge")
+	flags.BoolVar(&f.options.First, "first", false, "stop at the first case that fails")
 	flags.BoolVar(&f.list, "list", false, "list the cases")
 	flags.BoolVar(&f.explain, "explain", false, "print what the cases do, and judge nothing")
 	flags.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
@@ -130,6 +131,9 @@ func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 	judge := func(ctx context.Context) (show func() error) {
 		result, err := check.Run(ctx, target, f.options)
 		return func() error { return f.show(cmd, result, junit, err) }
+	}
+	if !f.asJSON && !f.watch && !f.stages {
+		judge = f.judgeLive(cmd, target, junit)
 	}
 	if f.stages {
 		judge = func(ctx context.Context) (show func() error) {
@@ -200,16 +204,65 @@ func (f *checkFlags) target() (check.Target, error) {
 	return target, nil
 }
 
+// judgeLive returns what judges the server and prints each failing case when it is decided.
+func (f *checkFlags) judgeLive(
+	cmd *cobra.Command, target check.Target, junit *report.File,
+) func(context.Context) (show func() error) {
+	out := cmd.OutOrStdout()
+	live := check.NewLive(out, printOptions(out, f.verbose))
+	status := report.NewStatus(cmd.ErrOrStderr())
+	f.options.Seen = live.Head
+	f.options.Progress = func(done, all int, r check.Result) {
+		status.Wipe()
+		live.Decided(r)
+		if done < all {
+			status.Show("%d of %d  %s", done, all, r.Address)
+		}
+	}
+	return func(ctx context.Context) func() error {
+		result, err := check.Run(ctx, target, f.options)
+		status.Wipe()
+		return func() error {
+			if result != nil {
+				f.remember(cmd, result)
+				live.End(result)
+			}
+			return f.conclude(result, junit, err)
+		}
+	}
+}
+
+// remember keeps how many cases fail for the next run. What cannot be kept changes no
+// verdict.
+func (f *checkFlags) remember(cmd *cobra.Command, result *check.Report) {
+	file, err := progress.Default()
+	if err == nil {
+		err = result.Remember(file)
+	}
+	if err != nil {
+		complain(cmd.ErrOrStderr(), err)
+	}
+}
+
 // show prints the report of a run, and returns what becomes its exit status.
 func (f *checkFlags) show(cmd *cobra.Command, result *check.Report, junit *report.File, err error) error {
 	if result == nil {
 		return cannotRun{err}
 	}
+	f.remember(cmd, result)
 	out := cmd.OutOrStdout()
 	if f.asJSON {
 		err = errors.Join(err, report.JSON(out, result))
 	} else {
 		result.Print(out, printOptions(out, f.verbose))
+	}
+	return f.conclude(result, junit, err)
+}
+
+// conclude writes what else is asked for, and returns what becomes the exit status.
+func (f *checkFlags) conclude(result *check.Report, junit *report.File, err error) error {
+	if result == nil {
+		return cannotRun{err}
 	}
 	err = errors.Join(err, junit.Write(result.JUnit))
 	switch {

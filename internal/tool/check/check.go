@@ -112,6 +112,12 @@ type Options struct {
 	Jobs     int           // cases side by side; 0 is two for each processor
 	Patience time.Duration // how long a client waits for an answer; 0 is DefaultPatience
 	Timeout  time.Duration // the server's own for unfinished requests; 0 leaves those cases out
+	// First stops at the first case that fails: those that have not been decided then are
+	// missing in the Report.
+	First bool
+	// Seen, when not nil, is called with what the server looks like before the first case:
+	// the Report has no results yet.
+	Seen func(*Report)
 	// Progress, if not nil, is called for every case that has been decided.
 	// Calls do not overlap.
 	Progress func(done, all int, r Result)
@@ -145,7 +151,9 @@ type Report struct {
 	Calls   map[string]float64 `json:"calls,omitempty"`
 	Results []Result           `json:"results"`
 	Missing int                `json:"missing,omitempty"` // cases that an end of the run has cut off
-	Took    time.Duration      `json:"took_ns"`
+	// Before is what is remembered of the last run of the same command, nil if nothing is.
+	Before *LastRun      `json:"last_run,omitempty"`
+	Took   time.Duration `json:"took_ns"`
 }
 
 // Failed is the results of the cases that do not hold.

@@ -24,6 +24,8 @@ type PrintOptions struct {
 type printer struct {
 	w io.Writer
 	o PrintOptions
+	// first has, by cause, the case that was printed at length.
+	first map[string]string
 }
 
 const (
@@ -36,7 +38,7 @@ func newPrinter(w io.Writer, o PrintOptions) printer {
 		o.Width = 80
 	}
 	o.Width = min(max(o.Width, narrowest), widest)
-	return printer{w, o}
+	return printer{w, o, map[string]string{}}
 }
 
 func (p printer) bold(text string) string  { return report.Paint(p.o.Colour, report.Bold, text) }
@@ -56,17 +58,86 @@ func (p printer) labelled(indent int, label, text string) {
 // Print writes the report: what the server looks like, each failing case at
 // length, and how many hold.
 func (r *Report) Print(w io.Writer, o PrintOptions) {
-	p := newPrinter(w, o)
-	r.printHead(p)
+	live := NewLive(w, o)
+	live.Head(r)
 	if o.Verbose {
-		p.all(r.Results)
+		live.p.all(r.Results)
 	}
 	for _, result := range r.Failed() {
-		fmt.Fprintln(w)
-		p.failed(result)
+		live.Decided(result)
 	}
-	fmt.Fprintln(w)
-	p.summary(r)
+	live.end(r)
+}
+
+// A Live prints a report as it comes about.
+type Live struct{ p printer }
+
+// NewLive returns a Live that prints to w.
+func NewLive(w io.Writer, o PrintOptions) *Live { return &Live{newPrinter(w, o)} }
+
+// Head prints what the server looks like: Options.Seen.
+func (l *Live) Head(r *Report) { r.printHead(l.p) }
+
+// Decided prints a case if it fails: Options.Progress. Of several with one cause, only the
+// first is printed at length.
+func (l *Live) Decided(r Result) {
+	if r.Verdict != Fails {
+		return
+	}
+	fmt.Fprintln(l.p.w)
+	first, known := l.p.first[r.Cause]
+	switch {
+	case r.Cause == "":
+	case known:
+		l.p.likeFirst(r, first)
+		return
+	default:
+		l.p.first[r.Cause] = r.Address
+	}
+	l.p.failed(r)
+}
+
+// End prints what comes after the last case.
+func (l *Live) End(r *Report) {
+	if l.p.o.Verbose {
+		l.p.all(r.Results)
+	}
+	l.end(r)
+}
+
+func (l *Live) end(r *Report) {
+	l.p.reasons(r.Failed())
+	fmt.Fprintln(l.p.w)
+	l.p.summary(r)
+}
+
+// likeFirst writes a case that fails for the reason of one that was written before.
+func (p printer) likeFirst(r Result, first string) {
+	p.failedHead(r)
+	p.labelled(2, "must", r.Must)
+	p.labelled(2, "cause", "that of "+first)
+}
+
+// reasons lists the cases that fail for one reason, where there are several.
+func (p printer) reasons(failed []Result) {
+	by := map[string][]string{}
+	for _, r := range failed {
+		by[r.Cause] = append(by[r.Cause], r.Address)
+	}
+	for _, r := range failed {
+		cases := by[r.Cause]
+		if r.Cause == "" || len(cases) == 1 || cases[0] != r.Address {
+			continue
+		}
+		fmt.Fprintln(p.w)
+		text := fmt.Sprintf("%d fail for one reason: %s", len(cases), r.Cause)
+		for _, line := range report.Wrap(text, p.o.Width) {
+			fmt.Fprintln(p.w, line)
+		}
+		for _, address := range cases {
+			fmt.Fprintf(p.w, "  %s\n", address)
+		}
+	}
 }
 
 func (r *Report) printHead(p printer) {
@@ -93,7 +164,7 @@ func PrintResult(w io.Writer, r Result, o PrintOptions) {
 // failed writes what was done up to the step that failed, what came of it, and
 // what to do about it.
 func (p printer) failed(r Result) {
-	fmt.Fprintf(p.w, "%s  %s  %s\n", p.red("FAILS"), p.bold(r.Address), p.dim("("+string(r.Severity)+")"))
+	p.failedHead(r)
 	p.labelled(2, "must", r.Must)
 	p.labelled(2, "why", r.Why)
 	fmt.Fprintln(p.w)
@@ -113,9 +184,15 @@ func (p printer) failed(r Result) {
 		p.labelled(8, "", line)
 	}
 	fmt.Fprintln(p.w)
-	p.labelled(2, "cause", r.Cause)
+	if r.Cause != "" {
+		p.labelled(2, "cause", r.Cause)
+	}
 	p.labelled(2, "read", r.Chapter)
 	p.labelled(2, "rule", r.rule())
+}
+
+func (p printer) failedHead(r Result) {
+	fmt.Fprintf(p.w, "%s  %s  %s\n", p.red("FAILS"), p.bold(r.Address), p.dim("("+string(r.Severity)+")"))
 }
 
 // all writes a line for each case, group by group.
@@ -203,6 +280,12 @@ func (p printer) summary(r *Report) {
 		verdict = report.Plural(fails, "case fails", "cases fail") + ", none holds"
 	}
 	fmt.Fprintf(p.w, "\n%s (%.1f s)\n", verdict, r.Took.Seconds())
+	if r.Before != nil {
+		fmt.Fprintln(p.w, r.Before.compared(fails))
+	}
+	if r.Missing > 0 {
+		fmt.Fprintf(p.w, "%s not judged: the run has ended before\n", report.Plural(r.Missing, "case", "cases"))
+	}
 	for _, reason := range order {
 		for _, line := range report.Wrap(fmt.Sprintf("%d not judged: %s", reasons[reason], reason), p.o.Width) {
 			fmt.Fprintln(p.w, line)

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
+	"lesson/internal/progress"
 	"lesson/internal/protocol"
 )
 
@@ -108,5 +110,83 @@ func TestAServerThatServesNobodyIsNotJudgedFurther(t *testing.T) {
 		if r.Verdict != want || want == NotJudged && !strings.HasPrefix(r.Reason, servesOne+" fails") {
 			t.Errorf("%s: %s (%s), want %s", r.Address, r.Verdict, r.Reason, want)
 		}
+	}
+}
+
+// Of cases that fail for one reason, the first is printed at length, and a list follows.
+func TestOneReasonIsPrintedOnce(t *testing.T) {
+	report := aReport(t)
+	again := report.Results[1]
+	again.Address = "disconnects/another"
+	other := again
+	other.Address, other.Cause = "disconnects/other", ""
+	report.Results = append(report.Results, again, other)
+	var out bytes.Buffer
+	report.Print(&out, PrintOptions{})
+	for _, want := range []string{
+		"FAILS  disconnects/another  (must)\n  must   A client that connects and closes at once does no" +
+			" harm.\n  cause  that of disconnects/leaves-silently\n",
+		"2 fail for one reason: ", "\n  disconnects/leaves-silently\n  disconnects/another\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not contain %q:\n%s", want, out.String())
+		}
+	}
+	if n := strings.Count(out.String(), "  cause  "); n != 2 {
+		t.Errorf("%d causes, want 2: where none follows, none is printed", n)
+	}
+}
+
+// A run is remembered, and compared with the next.
+func TestTheLastRunIsRemembered(t *testing.T) {
+	file := progress.File{Path: filepath.Join(t.TempDir(), "progress.json")}
+	all := func(failing int) *Report {
+		r := &Report{Target: "server", Results: make([]Result, len(Cases()))}
+		for i := range r.Results {
+			r.Results[i].Verdict = Holds
+			if i < failing {
+				r.Results[i].Verdict = Fails
+			}
+		}
+		must(t, r.Remember(file))
+		return r
+	}
+	if r := all(30); r.Before != nil {
+		t.Errorf("the first run knows of %+v", r.Before)
+	}
+	for _, c := range []struct {
+		failing int
+		want    string
+	}{
+		{15, "30 → 15 failing since the last run"},
+		{15, "15 failing, as in the last run"},
+	} {
+		if got := all(c.failing).Before.compared(c.failing); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+	some := &Report{Target: "server", Results: make([]Result, 1)}
+	must(t, some.Remember(file))
+	if got := all(15).Before; got == nil || got.Failing != 15 {
+		t.Errorf("a run of one case was kept: %+v", got)
+	}
+	must(t, os.WriteFile(file.Path, []byte(`{"check": {"server": {"failing": -5}}}`), 0o666))
+	damaged := &Report{Target: "server", Results: make([]Result, len(Cases()))}
+	damaged.Results[0].Verdict = Holds
+	if err := damaged.Remember(file); err == nil || !strings.Contains(err.Error(), "kept as") {
+		t.Errorf("a damaged file: %v", err)
+	}
+}
+
+// --first stops at the first case that fails.
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	report, err := Run(t.Context(), Target{Command: command(serveWrong, "CR LF only")}, Options{
+		Model: EventLoop, Only: []string{"requests"}, First: true, Jobs: 1,
+	})
+	must(t, err)
+	last := report.Results[len(report.Results)-1]
+	if len(report.Failed()) != 1 || last.Verdict != Fails || report.Missing == 0 {
+		t.Errorf("%d fail, the last is %s, %d are missing", len(report.Failed()), last.Address, report.Missing)
 	}
 }

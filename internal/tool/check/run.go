@@ -69,6 +69,9 @@ func run(ctx context.Context, target Target, o Options, p plan) (*Report, error)
 		Target: target.name(), Model: r.portrait.model, Guessed: o.Model == "",
 		Seen: r.portrait.seen, Edge: r.portrait.edge, Calls: r.portrait.calls,
 	}
+	if o.Seen != nil {
+		o.Seen(report)
+	}
 	report.Results, err = r.judgeAll(ctx, p.cases)
 	report.Missing = len(p.cases) - len(report.Results)
 	if trouble := report.nothingButTrouble(); err == nil && trouble != nil {
@@ -144,10 +147,16 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 	var mu sync.Mutex // done, failed
 	var failed error
 	done := 0
+	whole := ctx
+	ctx, enough := context.WithCancel(ctx) // by Options.First
+	defer enough()
 	one := func(i int) {
 		result, err := r.judge(ctx, cases[i])
 		mu.Lock()
 		defer mu.Unlock()
+		if ctx.Err() != nil && whole.Err() == nil {
+			return // another case has failed
+		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", cases[i].Address, err))
 			return
@@ -156,6 +165,9 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 		done++
 		if r.options.Progress != nil {
 			r.options.Progress(done, len(cases), result)
+		}
+		if r.options.First && result.Verdict == Fails {
+			enough()
 		}
 	}
 	stopped := func() bool {
@@ -206,8 +218,8 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 			decided = append(decided, result)
 		}
 	}
-	if ctx.Err() != nil {
-		return decided, ctx.Err()
+	if whole.Err() != nil {
+		return decided, whole.Err()
 	}
 	return decided, failed
 }
