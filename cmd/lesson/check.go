@@ -215,8 +215,9 @@ func (f *checkFlags) judgeLive(
 	f.options.Progress = func(done, all int, r check.Result) {
 		status.Wipe()
 		live.Decided(r)
-		if done < all {
-			status.Show("%d of %d  %s", done, all, r.Address)
+		status.Show("%d of %d  %s", done, all, r.Address)
+		if done == all {
+			status.Wipe()
 		}
 	}
 	return func(ctx context.Context) func() error {

@@ -96,7 +96,7 @@ func TestNothingCouldBeJudged(t *testing.T) {
 	}
 }
 
-// A server that answers nobody is not judged any further.
+// a server that answers no client is not judged any further.
 func TestAServerThatServesNobodyIsNotJudgedFurther(t *testing.T) {
 	t.Parallel()
 	report, err := Run(t.Context(), Target{Command: command(serveWrong, "answers nothing")},
