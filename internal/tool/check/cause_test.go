@@ -196,6 +196,10 @@ func TestSpins(t *testing.T) {
 		}, spinsOnEvent},
 		{"a timeout of nothing", outcomes{{Call: "poll", FD: 9}: 100}, spinsOnTimeout},
 		{"few calls", outcomes{{Call: "read", FD: 7}: fewSpins - 1}, spinsUnknown},
+		{"clients that end, one after the other", outcomes{
+			{Call: "recvfrom", FD: 7, Result: 1}: 100,
+			{Call: "recvfrom", FD: 7}:            100,
+		}, spinsUnknown},
 		{"work", outcomes{
 			{Call: "epoll_wait", FD: 4, Result: 1, Events: unix.EPOLLIN}: 100,
 			{Call: "recvfrom", FD: 7, Result: 1}:                         100,

@@ -72,9 +72,8 @@ func spinOf(outcomes map[ptrace.Outcome]int64) *spin {
 	for o, n := range outcomes {
 		kind := kindOf(o)
 		// What is done about an event explains more than the event.
-		waits := slices.Contains(waitCalls, o.Call)
-		if kind == spinsUnknown || n < max(fewSpins, most/3) || waits && useful > n/3 {
-			continue
+		if kind == spinsUnknown || n < max(fewSpins, most/3) || useful > n/3 {
+			continue // or it works, and ends one client after the other
 		}
 		if found.kind == spinsUnknown || kind < found.kind || kind == found.kind && n > found.times {
 			found = &spin{Outcome: o, kind: kind, times: n}
