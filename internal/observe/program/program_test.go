@@ -281,6 +281,27 @@ func endsWith(t *testing.T, over <-chan struct{}) context.Context {
 	return ctx
 }
 
+// The event has the descriptor also where the program gave it to epoll before the trace.
+func TestEventOfAnOlderInterest(t *testing.T) {
+	s, err := child.Program{Command: []string{built(t, usual), "{addr}", "raw"}}.Start(t.Context())
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, s.End()) })
+	l := new(record)
+	_, err = Watch(trace.NewRecorder(l.add), filepath.Base, func() {}, s.Pids()...)
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("this system does not allow ptrace")
+	}
+	proof.Must(t, err)
+	dial(t, s)
+	wait := l.await(t, "epoll_wait returns", func(e trace.Event) bool {
+		return e.Name == "epoll_wait" && len(e.Ready) > 0
+	})
+	accept := l.await(t, "accept4", func(e trace.Event) bool { return e.Name == "accept4" })
+	if wait.Ready[0].FD != accept.FD {
+		t.Errorf("the event is of %d, want the listener, %d", wait.Ready[0].FD, accept.FD)
+	}
+}
+
 // Whatever a program gives epoll to hand back, the event has the descriptor.
 func TestReadyIsTheDescriptor(t *testing.T) {
 	t.Parallel()
