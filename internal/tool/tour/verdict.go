@@ -167,8 +167,11 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 			}
 		}
 		if len(wait) > 0 {
-			found = append(found, verdict{headOfLine, fmt.Sprintf("%s must wait behind %s: head-of-line blocking.",
-				strings.Join(wait, ", "), nameFor(open[0].Peer, nameOf))})
+			// The call and the queue are looked at one after the other: it must last.
+			judged(headOfLine, fmt.Sprint(open[0].Call), func() string {
+				return fmt.Sprintf("%s must wait behind %s: head-of-line blocking.",
+					strings.Join(wait, ", "), nameFor(open[0].Peer, nameOf))
+			})
 		}
 	}
 	j.since = holds

@@ -100,6 +100,9 @@ func TestVerdicts(t *testing.T) {
 		soon := j.verdicts(&test.view, c, test.reset, nameOf, now)
 		got := soon
 		if !strings.HasPrefix(test.what, "it ") {
+			if len(soon) > 0 && test.reset == nil {
+				t.Errorf("%s: %v, before it has lasted", test.what, soon)
+			}
 			got = j.verdicts(&test.view, c, test.reset, nameOf, now+lasting)
 		}
 		switch {
@@ -173,11 +176,11 @@ func TestNoVerdictOnTheLessons(t *testing.T) {
 	t.Parallel()
 	site, err := ExportedFast()
 	proof.Must(t, err)
-	noVerdicts(t, site.Dir)
+	NoVerdicts(t, site.Dir)
 }
 
-// noVerdicts reads the recordings of an exported site.
-func noVerdicts(t *testing.T, dir string) {
+// NoVerdicts reads the recordings of an exported site.
+func NoVerdicts(t *testing.T, dir string) {
 	t.Helper()
 	recordings, err := filepath.Glob(filepath.Join(dir, "data", "recording", "*.json"))
 	if err != nil || len(recordings) == 0 {
