@@ -14,7 +14,11 @@ import (
 func epollRules() map[string]string {
 	texts := make(map[string]string)
 	for _, v := range simulated.Vectors() {
-		texts[slug(v.Section)] += fmt.Sprintf("**%s**\n\n```\n%s\n```\n\n", v.Rule, strings.Join(v.Lines, "\n"))
+		rule := fmt.Sprintf("**%s**\n\n", v.Rule)
+		if v.Manual != "" {
+			rule += fmt.Sprintf("> %s\n\n", v.Manual)
+		}
+		texts[slug(v.Section)] += rule + fmt.Sprintf("```\n%s\n```\n\n", strings.Join(v.Lines, "\n"))
 	}
 	for section, text := range texts {
 		texts[section] = strings.TrimSuffix(text, "\n\n")

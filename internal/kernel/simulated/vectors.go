@@ -15,6 +15,7 @@ var vectors string
 type Vector struct {
 	Section string
 	Rule    string
+	Manual  string   // the sentence of a manual page that states it, after the page; "" if not quoted
 	Lines   []string // each a call, and what it returns after "="
 	Line    int      // of Rule in vectors.txt
 }
@@ -30,6 +31,8 @@ func Vectors() []Vector {
 			section = line[3:]
 		case strings.HasPrefix(line, "-- "):
 			all = append(all, Vector{Section: section, Rule: line[3:], Line: i + 1})
+		case strings.HasPrefix(line, "| "):
+			all[len(all)-1].Manual = line[2:]
 		default:
 			v := &all[len(all)-1]
 			v.Lines = append(v.Lines, line)
