@@ -194,3 +194,16 @@ func TestTheLessonsAreRight(t *testing.T) {
 		}
 	})
 }
+
+// Memory that grows and then levels off is no leak.
+func TestACacheIsNoLeak(t *testing.T) {
+	proof.OnlyExhaustive(t, "several thousand clients: some seconds")
+	report, err := Run(t.Context(), Target{Command: command(serveWrong, fillsACache)}, Options{
+		Only: []string{"resources/memory"},
+	})
+	must(t, err)
+	allHold(t, report)
+	if notes := report.Results[0].Notes; len(notes) < 2 {
+		t.Errorf("the memory did not grow at first: %q", notes)
+	}
+}
