@@ -208,7 +208,7 @@ const manyRounds = 3000
 
 // laterRounds is how often a server whose memory has grown may show that it does not go on
 // growing: a cache fills up, a heap grows until it is collected.
-const laterRounds = 3
+const laterRounds = 2
 
 // levelsOff demands that the memory has grown little, or does so when as many clients come
 // again.
