@@ -82,6 +82,7 @@ func generated(root string) (map[string][]byte, error) {
 	for _, stage := range check.Stages() {
 		texts[fmt.Sprintf("stage:%d", stage.Number)] = stage.Markdown()
 	}
+	texts["real-servers"] = check.RealServersTable()
 	steps, err := next.Steps()
 	if err != nil {
 		return nil, err

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
+	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 )
@@ -149,7 +151,8 @@ func (t *trial) room() int {
 
 func leaveRoom() step {
 	text := fmt.Sprintf("the server may open %d descriptors more"+
-		" (none, if it serves one client at a time, and one is served)", holders)
+		" (none, if it serves one client at a time, and one is served if it is blocked in accept)",
+		holders)
 	return preparing(own(text, func(t *trial) error {
 		if err := t.countDescriptors(); err != nil { // it may still be setting up
 			return err
@@ -160,9 +163,16 @@ func leaveRoom() step {
 		if err := t.limitDescriptors(t.room()); err != nil || t.room() > 0 {
 			return err
 		}
-		// accept takes its descriptor before it waits: one that is blocked in it has
+		// accept takes its descriptor before it waits: a server that is blocked in it has
 		// one already, and fails only the next time.
-		return t.serveOneMore()
+		if err := t.comesToRest(); err != nil {
+			return err
+		}
+		call, err := proc.BlockedIn(t.server.Pid())
+		if err != nil || strings.HasPrefix(call.Name(), "accept") {
+			return t.serveOneMore()
+		}
+		return nil
 	}))
 }
 
@@ -252,12 +262,18 @@ func newAnswered() step {
 		}
 		for i := range holders {
 			name := fmt.Sprintf("beyond %d", i)
-			if err := errors.Join(connect(name).do(t), send(name, half).do(t)); err != nil {
-				return err
+			for _, s := range []step{connect(name), send(name, half)} {
+				if err := s.do(t); err != nil {
+					return err
+				}
 			}
-			if !t.isAccepted(t.clients[name]) && t.areClosed(name) {
+			switch {
+			case t.isAccepted(t.clients[name]):
+			case t.areClosed(name):
 				t.note(turnedAway)
 				return nil
+			default:
+				return err // it waits in the accept queue
 			}
 		}
 		return err

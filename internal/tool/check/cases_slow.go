@@ -106,7 +106,8 @@ var slow = []Case{
 		script: append(given(
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
 			own("the server keeps the connection", keepsConnection), stop(),
-			own("a reads what is in the send buffer, so that there is room, and sends \"and more\"",
+			own("a reads what is in the send buffer, so that there is room, and sends an"+
+				" empty line",
 				readsFillingAndSends),
 		), goOn(), reads("a"), next()),
 	},
@@ -221,7 +222,7 @@ func readsFillingAndSends(t *trial) error {
 		return unable{fmt.Sprintf("the client has read %d bytes of %d: %v", len(got), t.filled[name], err)}
 	}
 	t.filled[name] = 0
-	if err := c.Send([]byte("and more")); err != nil {
+	if err := c.Send([]byte(emptyLine)); err != nil {
 		return sending(err)
 	}
 	arrived, err := until(t.ctx, t.patience, func() (bool, error) {

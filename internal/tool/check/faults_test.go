@@ -219,7 +219,10 @@ func TestModelIsGuessed(t *testing.T) {
 // command returns the command that starts the server, which it compiles first.
 func (f knownFault) command(t *testing.T) []string {
 	t.Helper()
-	source := filepath.Join("testdata", "faults", f.source)
+	source := f.source
+	if filepath.Dir(source) == "." {
+		source = filepath.Join("testdata", "faults", source)
+	}
 	if filepath.Ext(source) == ".py" {
 		return []string{available(t, "python3"), source, "{port}"}
 	}

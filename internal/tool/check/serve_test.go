@@ -47,6 +47,8 @@ func TestMain(m *testing.M) {
 		err = runLesson(os.Getenv(serveLesson), addr)
 	case os.Getenv(serveWrong) != "":
 		err = (&wrong{fault: os.Getenv(serveWrong)}).run(addr)
+	case os.Getenv(serveFramework) != "":
+		err = runFramework(os.Getenv(serveFramework), addr)
 	default:
 		os.Exit(runTests(m))
 	}

@@ -28,6 +28,10 @@ const (
 	rest  = "check\r\n\r\n"
 	whole = half + rest
 	short = "GET / HTTP/1.0\r\n\r\n" // where each byte has a segment of its own
+
+	// emptyLine is what may follow a request that is not answered yet: RFC 9112, section
+	// 2.2, knows clients that send it, and lets servers ignore it.
+	emptyLine = "\r\n"
 )
 
 // connect connects clients, one after the other.
