@@ -73,9 +73,9 @@ var rightServers = []struct {
 	{"threads", compiled("testdata/faults/threads.c"), Threaded},
 	{"net/http with garbage", framework(makesGarbage), EventLoop},
 	{"1 worker", prefork("WORKERS=1"), EventLoop},
-	{"2 workers", prefork("WORKERS=2"), EventLoop},
-	{"4 workers", prefork("WORKERS=4"), EventLoop},
-	{"4 workers with a listener each", prefork("WORKERS=4", "REUSEPORT=1"), EventLoop},
+	{"2 workers", prefork("WORKERS=2"), EventLoops},
+	{"4 workers", prefork("WORKERS=4"), EventLoops},
+	{"4 workers with a listener each", prefork("WORKERS=4", "REUSEPORT=1"), EventLoops},
 }
 
 func framework(handler string) func(*testing.T) []string {
