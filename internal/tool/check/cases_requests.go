@@ -161,9 +161,10 @@ var requests = []Case{
 	},
 }
 
-// largeRequest is a request of that many bytes, in headers of 128 bytes each.
+// largeRequest is a request of that many bytes, in headers of 128 bytes each. The rest is a
+// query, because a server of files answers 404 for another path.
 func largeRequest(size int) string {
-	const before, after, end = "GET /", " HTTP/1.0\r\n", "\r\n"
+	const before, after, end = "GET /?", " HTTP/1.0\r\n", "\r\n"
 	header := "X: " + strings.Repeat("x", 123) + "\r\n"
 	rest := size - len(before+after+end)
 	return before + strings.Repeat("y", rest%len(header)) + after +
