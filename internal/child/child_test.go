@@ -287,7 +287,7 @@ func TestLessonCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := self + " epoll --edge --addr {addr} --quiet"
+	want := self + " edgetriggered --addr {addr} --quiet"
 	if got := strings.Join(p.Command, " "); got != want || p.Name != "edgetriggered" || p.ChoosesPort() {
 		t.Errorf("%q: %s, want %s", p.Name, got, want)
 	}

@@ -185,8 +185,11 @@ func (p *wire) exchange(s sender, pieces [][]byte) (Exchange, error) {
 	if err != nil {
 		return x, err
 	}
-	x.Data = serverAfter.Data_segs_out - server.Data_segs_out
-	x.Bytes = serverAfter.Bytes_sent - server.Bytes_sent
+	// What was sent again, because a busy machine acknowledged late, is not counted.
+	x.Data = serverAfter.Data_segs_out - server.Data_segs_out -
+		(serverAfter.Total_retrans - server.Total_retrans)
+	x.Bytes = serverAfter.Bytes_sent - server.Bytes_sent -
+		(serverAfter.Bytes_retrans - server.Bytes_retrans)
 	x.Acks = (clientAfter.Segs_out - clientAfter.Data_segs_out) - (client.Segs_out - client.Data_segs_out)
 	return x, nil
 }
