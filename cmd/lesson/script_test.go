@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -165,6 +166,8 @@ func condition(name string) (bool, error) {
 		return true, l.Close()
 	case "small-pages": // the least that a pipe holds is a page
 		return os.Getpagesize() < 8000, nil
+	case "hangup": // nohup makes programs ignore it, and these respect that
+		return !signal.Ignored(unix.SIGHUP), nil
 	case "privileged-ports":
 		text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 		if err != nil {
