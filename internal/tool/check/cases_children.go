@@ -21,9 +21,9 @@ var children = []Case{
 		NoExercise: "The exercises start no process.",
 		needs:      toLook,
 		Must:       "Processes and threads that served clients leave nothing behind.",
-		Why: "A process that has ended stays in the process table until its parent waits for it, and the" +
-			" stack of a thread stays until it is joined or was detached.",
-		Cause: "The server does not wait for its processes that have ended: call waitpid with WNOHANG, or ignore" +
+		Why: "A process that has ended stays in the process table until its parent waits for it, and" +
+			" the stack of a thread stays until the thread is joined, unless it was detached.",
+		Cause: "The server does not wait for processes that have ended: call waitpid with WNOHANG, or ignore" +
 			" SIGCHLD.",
 		script: []step{
 			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),

@@ -20,7 +20,7 @@ var crowds = []Case{
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"forgets the fiftieth"},
 		alone: true,
 		Must:  "A hundred clients that come at the same time are all answered.",
-		Why:   "Clients do not queue up outside; the accept queue is there for them.",
+		Why:   "Clients do not wait for each other before they connect; the accept queue holds them.",
 		Cause: "A short backlog (clients then try again after a second, or later), or connections that" +
 			" are accepted and forgotten.",
 		script: []step{atOnce(crowdSize)},
@@ -73,9 +73,10 @@ var crowds = []Case{
 		when:    inQueue,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"20-select-1024"},
 		needs: toStart, alone: true,
-		Must:  "With 1,100 idle connections the server goes on serving.",
-		Why:   "select(2) cannot watch a descriptor from 1,024 on, and writes beyond its array if told to.",
-		Cause: "select(2), or a bound on connections that is met without a word.",
+		Must: "With 1,100 idle connections, the server continues to serve.",
+		Why: "select(2) cannot watch descriptors from 1,024 on; a program that adds one writes" +
+			" beyond the array.",
+		Cause: "select(2), or a limit on connections that the server reaches silently.",
 		script: []step{
 			preparing(own("the server may open as many descriptors as the system allows it",
 				(*trial).roomForMany)),
@@ -93,8 +94,8 @@ var crowds = []Case{
 		needs: toStart, alone: true,
 		Must: "Among clients that reset, leave and half-close, those that ask are answered.",
 		Why:  "All kinds come in one batch of events; handling one must not lose another.",
-		Cause: "An error of one connection ends the handling of the batch, or a descriptor that was closed" +
-			" in the batch is taken for its successor.",
+		Cause: "An error of one connection ends the handling of the batch, or an event for a" +
+			" descriptor that was closed in the batch is applied to its successor.",
 		script: []step{
 			stop(),
 			preparing(own("25 clients ask; between them 25 each leave, reset, half-close mid-request",
@@ -106,11 +107,12 @@ var crowds = []Case{
 		Address: "crowds/patient", Severity: Must, Models: concurrent,
 		Chapter: levelTriggered, Contract: "B10",
 		FailedBy:   []string{"a small pool", "closes the idle"},
-		NoExercise: "Closing idle connections is a decision, and a wrong one, but not a slip.",
+		NoExercise: "Closing idle connections is a wrong decision, not an oversight.",
 		alone:      true,
-		Must:       "Two hundred idle connections are all answered when at last they ask.",
+		Must:       "Two hundred idle connections are all answered when they finally send a request.",
 		Why:        "Idle clients are the common case; none may be forgotten.",
-		Cause:      "A bound on connections, a timeout of moments, or an interest list that has lost some.",
+		Cause: "A limit on connections, a very short timeout, or an interest list that has lost" +
+			" some of them.",
 		script: []step{
 			many(200, ""), others(), crowdSends(whole), crowdAnswered(),
 		},

@@ -18,22 +18,22 @@ var idles = []Case{
 		Address: "resources/idle-after-close", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"24-paused", "passes over EPOLLHUP"},
 		needs: toLook,
-		Must:  "After an answered client has closed the server sleeps.",
+		Must:  "After an answered client has closed, the server sleeps.",
 		Why: "When both sides have ended, EPOLLHUP is reported until the descriptor is closed, even if" +
 			" the interest is 0.",
-		Cause: "The connection is kept until a timer ends it, with an interest of 0 or with events that" +
-			" are passed over. Close it when EPOLLHUP comes, or remove it from the interest list.",
+		Cause: "The connection is kept until a timer ends it, with an interest of 0, or with events" +
+			" that the server ignores. Close it when EPOLLHUP comes, or remove it from the interest list.",
 		script: []step{connect("a"), send("a", whole), answered("a"), calm(), next()},
 	},
 	{
 		Address: "resources/idle-reset-after-answer", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"24-paused", "passes over EPOLLHUP"},
 		needs: toLook,
-		Must:  "After an answered client has reset the server sleeps.",
+		Must:  "After an answered client has reset, the server sleeps.",
 		Why: "EPOLLHUP and EPOLLERR are reported until the descriptor is closed, even if the interest" +
 			" is 0.",
-		Cause: "The connection is kept until a timer ends it, with an interest of 0 or with events that" +
-			" are passed over. Close it when EPOLLERR or EPOLLHUP comes.",
+		Cause: "The connection is kept until a timer ends it, with an interest of 0, or with events" +
+			" that the server ignores. Close it when EPOLLERR or EPOLLHUP comes.",
 		script: []step{connect("a"), send("a", whole), reads("a"), resets("a"), calm(), next()},
 	},
 	{
@@ -44,11 +44,11 @@ var idles = []Case{
 		needs: toStart,
 		Must: "While an answer waits for room in the send buffer, the server sleeps, whatever else the" +
 			" client does.",
-		Why: "Bytes that the server does not read and an end of file are reported again by each epoll_wait that asks" +
-			" for them.",
-		Cause: "Interest in EPOLLIN or EPOLLRDHUP while only EPOLLOUT is acted on; or EPOLLHUP is passed" +
-			" over after the reset; or a descriptor was closed while a duplicate of it is open, without" +
-			" EPOLL_CTL_DEL.",
+		Why: "Unread bytes and an end of file are reported by every epoll_wait, as long as the" +
+			" interest includes them.",
+		Cause: "Interest in EPOLLIN or EPOLLRDHUP while the server acts only on EPOLLOUT; or EPOLLHUP" +
+			" is ignored after the reset; or a descriptor was closed without EPOLL_CTL_DEL while a" +
+			" duplicate of it is open.",
 		script: append(given(
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
 			own("the server keeps the connection", keepsConnection),
@@ -59,7 +59,7 @@ var idles = []Case{
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"rounds its time limits down"},
 		needs: toLook, long: true,
 		Must: "While it waits for an answered client to close, the server sleeps until it gives up.",
-		Why:  "The last second of a wait is a wait as well.",
+		Why:  "The server must also sleep in the last second of a wait.",
 		Cause: "The time that is left is rounded down to whole seconds, so that the timeout of epoll_wait" +
 			" is 0 in the last one. Round up.",
 		script: []step{
@@ -74,8 +74,8 @@ var idles = []Case{
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"rounds its time limits down"},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
-		Must: "Until the time for a request is over the server sleeps.",
-		Why:  "The last second of a wait is a wait as well.",
+		Must: "Until the time for a request is over, the server sleeps.",
+		Why:  "The server must also sleep in the last second of a wait.",
 		Cause: "The time that is left is rounded down to whole seconds, so that the timeout of epoll_wait" +
 			" is 0 in the last one. Round up.",
 		script: []step{
@@ -91,14 +91,14 @@ var idles = []Case{
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"never removes a deadline"},
 		NoExercise: "A spin that begins after seconds takes long to find.",
 		needs:      toLook, long: true,
-		Must: fmt.Sprintf("A server that has served clients and then has nothing to do sleeps, for all of %v.",
+		Must: fmt.Sprintf("A server that has served clients, and then has nothing to do, sleeps for all of %v.",
 			watchFor),
-		Why: "A spin that begins seconds after the last client is found on the bill.",
-		Cause: "A deadline that has passed and is never removed: the timeout of epoll_wait is 0 from then" +
+		Why: "A spin that begins seconds after the last client is easy to miss.",
+		Cause: "A deadline that has passed is never removed: the timeout of epoll_wait is 0 from then" +
 			" on.",
 		script: []step{
 			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),
-			own(fmt.Sprintf("no client comes; from %v later on the server must sleep for %v", settling,
+			own(fmt.Sprintf("no client comes; after %v, the server must sleep for %v", settling,
 				watchFor), func(t *trial) error {
 				if err := t.pause(settling); err != nil {
 					return err
@@ -171,8 +171,8 @@ func (t *trial) sleepsUntil(most time.Duration, over func() (bool, error)) error
 			f := fails(fmt.Sprintf("%v later it never sleeps", watched-spinTries*window),
 				"no work where there is nothing to do")
 			if watched <= (spinTries+1)*window {
-				f.cause = "It does not begin to sleep: a timeout of 0 in the call that waits, or an event that" +
-					" is never handled."
+				f.cause = "It does not begin to sleep: a timeout of 0 in the call that waits, or an" +
+					" event that is never handled."
 			}
 			return f
 		}

@@ -22,10 +22,10 @@ var limits = []Case{
 		Address: "limits/oversize", Severity: Should, Models: everyone,
 		when:    readInVain,
 		Chapter: oneClient, Contract: "B6", FailedBy: []string{"no bound"},
-		Must: "A request without an end is refused at some length.",
-		Why:  "The server decides how much memory a request may use, or a client does.",
-		Cause: "No bound on the request. 431 Request Header Fields Too Large is the answer, and then" +
-			" lingering close.",
+		Must: "A request that never ends is refused when it is too long.",
+		Why:  "If the server does not decide how much memory a request may use, the client does.",
+		Cause: "No limit on the size of a request. Answer 431 Request Header Fields Too Large, and" +
+			" then linger before close.",
 		script: []step{
 			connect("a"), own(fmt.Sprintf("a sends a header line that never ends, in growing pieces; the"+
 				" server must read each or refuse the request, at the latest after %d MiB",
@@ -39,7 +39,7 @@ var limits = []Case{
 		needs: toLook, alone: true,
 		Must:  "A request that never ends does not fill the memory.",
 		Why:   "One client must not be able to end the server, or the machine.",
-		Cause: "All that comes is kept until the terminator is found.",
+		Cause: "The server keeps everything that comes until it finds the terminator.",
 		script: []step{
 			preparing(own("the server's memory is measured", (*trial).look)), connect("a"),
 			preparing(own(fmt.Sprintf("a sends a header line of %d MiB, as far as the server lets it",
@@ -53,8 +53,8 @@ var limits = []Case{
 		ends:    true,
 		Chapter: levelTriggered, Contract: "B8", FailedBy: []string{"ends without descriptors"},
 		needs: toStart,
-		Must:  "A server that runs out of descriptors goes on serving those it has.",
-		Why:   "EMFILE from accept says \"not now\", not \"never\".",
+		Must:  "A server that runs out of descriptors continues to serve the clients that it has.",
+		Why:   "EMFILE from accept means \"not now\", not \"never\".",
 		Cause: "An error of accept ends the loop or the process.",
 		script: starving(
 			crowdSends(rest), crowdAnswered(),
@@ -64,10 +64,10 @@ var limits = []Case{
 		Address: "limits/descriptors-calm", Severity: Should, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B8", FailedBy: []string{"spins without descriptors"},
 		needs: toStart,
-		Must:  "A server that runs out of descriptors sleeps until there are some.",
+		Must:  "A server that runs out of descriptors sleeps until one is free.",
 		Why: "The listener stays readable for as long as a client waits: accept fails, and" +
 			" the next epoll_wait returns at once.",
-		Cause:  "The listener is still watched after EMFILE. Leave it alone until a descriptor is free.",
+		Cause:  "The listener is still watched after EMFILE. Stop watching it until a descriptor is free.",
 		script: starving(calm()),
 	},
 	{
@@ -75,13 +75,14 @@ var limits = []Case{
 		when:    inQueue,
 		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
 		needs: toStart,
-		Must:  "When descriptors are free again, those who have waited are served, without a further client.",
+		Must: "When descriptors are free again, the waiting clients are served, even if no other" +
+			" client connects.",
 		Why: "Their edge has been used up by the accept that failed; the next edge comes with the next" +
 			" client, if one connects.",
-		Cause: "After EMFILE the server does not try again. Remember that there is more in the accept queue," +
-			" and try when a connection is closed and after a while.",
+		Cause: "After EMFILE the server does not try again. Remember that there is more in the accept" +
+			" queue, and try again when a connection is closed, and after a while.",
 		script: starving(
-			preparing(own("those who hold the descriptors reset, and the limit is raised again",
+			preparing(own("the clients that hold the descriptors reset, and the limit is raised again",
 				func(t *trial) error {
 					for _, c := range t.crowd {
 						if err := c.Reset(); err != nil {
@@ -98,11 +99,11 @@ var limits = []Case{
 		when:    inQueue,
 		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
 		needs: toStart,
-		Must:  "When others free descriptors, those who have waited are served.",
-		Why: "ENFILE, ENOBUFS and ENOMEM are shortages of the machine: no connection of the server's own" +
-			" need close for them to pass.",
-		Cause: "After the failure accept is tried again only when a connection is closed. Try again after" +
-			" a while as well.",
+		Must:  "When other programs free descriptors, the waiting clients are served.",
+		Why: "ENFILE, ENOBUFS and ENOMEM are shortages of the machine: they can pass without any of" +
+			" the server's own connections being closed.",
+		Cause: "After the failure, the server tries accept again only when a connection is closed. Try" +
+			" again after a while as well.",
 		script: starving(
 			preparing(own("the limit is raised again, and no client closes", (*trial).unlimitDescriptors)),
 			waitersAnswered(),
@@ -113,9 +114,9 @@ var limits = []Case{
 		when:    withoutAnswer,
 		Chapter: levelTriggered, Contract: "B11", FailedBy: []string{"13-stale-event"},
 		needs: toStart,
-		Must:  "A new connection does not receive an event of the one that had its descriptor before.",
-		Why: "A batch of events may hold one for a number that has been closed since the batch was" +
-			" returned, and accept hands out the lowest number that is free.",
+		Must:  "A new connection does not get an event of the connection that had its descriptor before.",
+		Why: "A batch may contain an event for a descriptor that was closed after epoll_wait returned," +
+			" and accept reuses the lowest free number.",
 		Cause: "Connections are closed and accepted in the middle of a batch. Accept when the batch is" +
 			" done, or remember what each number meant when the batch came.",
 		script: []step{
@@ -177,7 +178,7 @@ func leaveRoom() step {
 }
 
 func fillRoom() step {
-	text := "so many clients connect and send half a request; the server must read it"
+	text := "as many clients connect and send half a request; the server must read it"
 	return preparing(own(text, (*trial).fillRoom))
 }
 

@@ -19,9 +19,10 @@ var requests = []Case{
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"answers nothing"},
 		NoExercise: "A server that fails this case serves no client.",
 		Must:       "A whole request in one segment is answered, and then the server closes.",
-		Why:        "It is what a server is for; a client of HTTP/1.0 knows the end of an answer by end of file.",
-		Cause:      "The server does not find the end of the request, does not write, or does not close.",
-		script:     []step{connect("a"), send("a", whole), answeredSomehow("a"), next()},
+		Why: "This is what a server is for. An HTTP/1.0 client recognizes the end of an answer" +
+			" by end of file.",
+		Cause:  "The server does not find the end of the request, does not write, or does not close.",
+		script: []step{connect("a"), send("a", whole), answeredSomehow("a"), next()},
 	},
 	{
 		Address: "requests/answer", Severity: Should, Models: everyone,
@@ -37,17 +38,17 @@ var requests = []Case{
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
 		NoExercise: "One form of the terminator was forgotten, and the report says which.",
 		Must:       `Two line feeds ("\n\n") end a request.`,
-		Why:        "Clients typed by hand (nc) end their lines so, and would wait forever.",
-		Cause:      `Only "\r\n\r\n" is looked for.`,
+		Why:        "Lines typed into nc end in a bare line feed; such a client would otherwise wait forever.",
+		Cause:      `The server looks only for "\r\n\r\n".`,
 		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answeredOrRefused("a"), next()},
 	},
 	{
 		Address: "requests/mixed-newlines", Severity: Must, Models: everyone,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
 		NoExercise: "One form of the terminator was forgotten, and the report says which.",
-		Must:       `"\n\r\n" ends a request, whatever the line before it ended in.`,
-		Why:        "An empty line is an empty line, in both ways of writing it.",
-		Cause:      `Only "\r\n\r\n" is looked for.`,
+		Must:       `"\n\r\n" ends a request, with or without a "\r" before it.`,
+		Why:        "Lines end in LF or in CR LF, and one request may mix the two.",
+		Cause:      `The server looks only for "\r\n\r\n".`,
 		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\r\n"), answeredOrRefused("a"), next()},
 	},
 	{
@@ -66,7 +67,7 @@ var requests = []Case{
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
 		Must:  "Two line feeds are found when a segment ends between them.",
 		Why:   "The second line feed may come alone, seconds after the first.",
-		Cause: `Only the bytes of the last read are searched, or only "\r\n\r\n" is looked for.`,
+		Cause: `The server searches only the bytes of the last read, or looks only for "\r\n\r\n".`,
 		script: []step{
 			connect("a"), send("a", "GET / HTTP/1.0\n"), taken("a"), maySend("a", "\n"),
 			answeredOrRefused("a"), next(),
@@ -83,8 +84,9 @@ var requests = []Case{
 	{
 		Address: "requests/not-before-its-end", Severity: Must, Models: everyone,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"first read"},
-		Must:  "Nothing is answered before the terminator has come.",
-		Why:   "Who answers the first read answers half a request, and leaves the other half unread.",
+		Must: "Nothing is answered before the terminator has come.",
+		Why: "A server that answers after the first read has seen only half the request, and leaves" +
+			" the other half unread.",
 		Cause: firstRead,
 		script: []step{
 			connect("a"), send("a", half), taken("a"), unanswered("a"),
@@ -96,7 +98,7 @@ var requests = []Case{
 		when:    behindEdge,
 		Chapter: edgeTriggered, Contract: "B6", FailedBy: []string{"06-one-read-per-edge", "22-own-buffer"},
 		Must: "A request of 7,000 bytes is read and answered.",
-		Why:  "It is longer than many a buffer: the server must read more than once.",
+		Why:  "It is longer than a typical buffer, so the server must read more than once.",
 		Cause: "The server reads once for each event. Edge-triggered epoll does not repeat the event" +
 			" for what is left in the receive buffer: read until EAGAIN.",
 		script: []step{connect("a"), send("a", largeRequest(7000)), answered("a"), next()},
@@ -106,8 +108,8 @@ var requests = []Case{
 		when:    behindEdge,
 		Chapter: edgeTriggered, Contract: "B6", FailedBy: []string{"06-one-read-per-edge", "23-not-armed"},
 		Must:  "A request that comes in two large pieces is read and answered.",
-		Why:   "What is left of the first piece must not wait forever behind the second.",
-		Cause: "What a read has left in the receive buffer is forgotten.",
+		Why:   "All of the first piece must be read, however many reads that takes, and then the second.",
+		Cause: "The server forgets what a read has left in the receive buffer.",
 		script: []step{
 			connect("a"), send("a", largeRequest(7000)[:6<<10]), taken("a"),
 			send("a", largeRequest(7000)[6<<10:]), answered("a"), next(),
@@ -117,8 +119,9 @@ var requests = []Case{
 		Address: "requests/no-leftovers", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B1",
 		FailedBy: []string{"begins where the last one ended"},
-		Must:     "Nothing of one client's request is left for the next.",
-		Why:      "The next connection gets the same descriptor, and with it whatever is kept under that number.",
+		Must:     "No part of one client's request is left for the next client.",
+		Why: "The next connection gets the same descriptor, and with it whatever is kept under" +
+			" that number.",
 		Cause: "The buffer of a connection is not emptied when the connection ends, or when its" +
 			" descriptor's number is used again.",
 		script: []step{
@@ -133,11 +136,12 @@ var requests = []Case{
 		Address: "requests/any-bytes", Severity: Must, Models: everyone,
 		ends:    true,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"text only"},
-		NoExercise: "It takes a language whose strings end at NUL or must be UTF-8. The exercises are in Go.",
-		Must:       "Bytes that are no text are answered like any others.",
-		Why:        "What a client sends is bytes; decoding them as text fails on the first that is none.",
+		NoExercise: "The bug takes a language whose strings end at NUL or must be UTF-8. The exercises" +
+			" are in Go.",
+		Must: "A request with bytes that are not text is answered like any other.",
+		Why:  "A client sends bytes; decoding them as text fails on the first byte that is not text.",
 		Cause: "The request is decoded (as UTF-8, say) to be printed, and the error ends the server;" +
-			" or the terminator is searched with a function that stops at NUL (strstr).",
+			" or the search for the terminator uses a function that stops at NUL (strstr).",
 		script: []step{
 			connect("a"), send("a", "GET /\x00\x01\xff\xfe\xc3\x28 HTTP/1.0\r\n\r\n"),
 			answeredOrRefused("a"), next(),
@@ -148,9 +152,9 @@ var requests = []Case{
 		Chapter: oneClient, Contract: "B13", FailedBy: []string{"prints as it comes"},
 		NoExercise: "It is about printing, not about waiting.",
 		needs:      toStart,
-		Must:       "What a client sends does not reach the terminal as it came.",
-		Why: "Escape sequences move the cursor, change the title, and on some terminals type:" +
-			" a client must not write to the terminal on which the server runs.",
+		Must:       "What a client sends does not reach the terminal unescaped.",
+		Why: "Escape sequences move the cursor, change the title, and on some terminals enter text: a" +
+			" client must not control the terminal on which the server runs.",
 		Cause: printsRaw,
 		script: []step{
 			connect("a"), send("a", "GET /\x1b[31mred\x1b]0;title\x07 HTTP/1.0\r\n\r\n"),
@@ -234,7 +238,7 @@ func endsToWrite(t *trial) error {
 
 const writesWithin = 2 * time.Second
 
-const printsRaw = "Requests are printed as they came. Escape what is not printable."
+const printsRaw = "Requests are printed as they arrive. Escape what is not printable."
 
 func noEscapes(t *trial) error {
 	output := t.server.Proc.Output()

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	noBound   = "No bound in time on lingering close."
-	boundAnew = "The bound in time on lingering close begins again with each byte."
+	noBound   = "Lingering close has no time limit."
+	boundAnew = "The time limit of lingering close begins again with each byte."
 )
 
 // rounds is how many clients come where something could add up.
@@ -23,7 +23,7 @@ var resources = []Case{
 		NoExercise: "Nothing is ever closed. In exercise 12 the missing close is hidden.",
 		needs:      toLook,
 		Must:       "Answered clients leave no descriptor behind.",
-		Why:        "One for each client, and after a thousand or so the server accepts no client any more.",
+		Why:        "If each client leaves one, the server cannot accept any more after a thousand or so.",
 		Cause:      "The connection is shut down, but not closed.",
 		script:     noMoreDescriptors(rounds, "are answered", (*trial).serveOneMore),
 	},
@@ -41,8 +41,8 @@ var resources = []Case{
 		Chapter: oneClient, Contract: "B4", FailedBy: []string{"02-end-of-file-spin"},
 		needs:  toLook,
 		Must:   "Clients that leave in the middle of their request leave no descriptor behind.",
-		Why:    "They are many: every user who presses Stop.",
-		Cause:  "End of file is not looked for, so the connection stays in CLOSE_WAIT forever.",
+		Why:    "There are many of them: every user who presses Stop.",
+		Cause:  "The server does not check for end of file, so the connection stays in CLOSE_WAIT forever.",
 		script: noMoreDescriptors(rounds, "send half a request and close", halfAndClose),
 	},
 	{
@@ -51,7 +51,7 @@ var resources = []Case{
 		NoExercise: "A bound is missing, and a constant fixes it.",
 		needs:      toLook,
 		Must:       "A client that does not close after its answer does not keep its descriptor forever.",
-		Why:        "Lingering close waits for the client; but not for one that has forgotten us.",
+		Why:        "Lingering close waits for the client to close, and some clients never do.",
 		Cause:      noBound,
 		script: []step{
 			connect("a"), send("a", whole), preparing(reads("a")),
@@ -66,7 +66,7 @@ var resources = []Case{
 		FailedBy:   []string{"lingers forever", "lingers again with each byte"},
 		NoExercise: "A bound is missing, and a constant fixes it.",
 		needs:      toLook,
-		Must:       "A client that sends on and on after its answer does not keep its descriptor forever.",
+		Must:       "A client that never stops sending after its answer does not keep its descriptor forever.",
 		Why:        "A byte now and then is cheap for the client; a descriptor is not for the server.",
 		Cause:      boundAnew,
 		script: []step{
@@ -79,19 +79,20 @@ var resources = []Case{
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"polls"},
 		NoExercise: "A server that polls does so on purpose. Exercises 2, 5 and 11 hide the spin.",
 		needs:      toLook,
-		Must:       "Without clients the server sleeps.",
-		Why:        "Waiting is what the kernel does for us, at no cost; asking again and again is not.",
-		Cause:      "A timeout of a few milliseconds, or none at all, in the call that waits.",
-		script:     []step{calm()},
+		Must:       "Without clients, the server sleeps.",
+		Why: "The kernel waits for the server at no cost; asking it again and again costs" +
+			" processor time.",
+		Cause:  "A timeout of a few milliseconds, or of 0, in the call that waits.",
+		script: []step{calm()},
 	},
 	{
 		Address: "resources/idle-half-request", Severity: Must, Models: everyone,
 		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"polls"},
 		needs: toLook,
-		Must:  "While it waits for the rest of a request the server sleeps.",
-		Why: "A send buffer has room nearly always: level-triggered epoll reports EPOLLOUT for as long" +
-			" as that is asked for.",
+		Must:  "While it waits for the rest of a request, the server sleeps.",
+		Why: "A send buffer nearly always has room: level-triggered epoll reports EPOLLOUT for as long" +
+			" as the interest includes it.",
 		Cause:  "Interest in EPOLLOUT without anything to send, or a read that is tried again and again.",
 		script: []step{connect("a"), send("a", half), taken("a"), calm()},
 	},
@@ -100,9 +101,9 @@ var resources = []Case{
 		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"02-end-of-file-spin"},
 		needs: toLook,
-		Must:  "After end of file in the middle of a request the server sleeps.",
+		Must:  "After end of file in the middle of a request, the server sleeps.",
 		Why:   "A descriptor at end of file is readable forever.",
-		Cause: "Read returned 0, and that is taken for \"nothing yet\".",
+		Cause: "Read returned 0, and the server treats that as \"nothing yet\".",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), halfClose("a"), calm(), next(),
 		},
@@ -112,9 +113,9 @@ var resources = []Case{
 		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"05-standing-epollout"},
 		needs: toLook,
-		Must:  "While it waits for an answered client to close the server sleeps.",
-		Why:   "What has been of interest before the answer may be of none after it.",
-		Cause: "Interest in EPOLLOUT that was never taken back, or bytes that the server does not read.",
+		Must:  "While it waits for an answered client to close, the server sleeps.",
+		Why:   "Events that mattered before the answer may not matter after it.",
+		Cause: "Interest in EPOLLOUT that was never removed, or bytes that the server does not read.",
 		script: []step{
 			connect("a"), send("a", whole+half), preparing(reads("a")), calm(),
 		},
@@ -124,9 +125,9 @@ var resources = []Case{
 		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"03-reset-ends-it"},
 		needs: toLook,
-		Must:  "After a reset the server sleeps.",
-		Why:   "EPOLLHUP and EPOLLERR are reported whatever was asked for, until the descriptor is closed.",
-		Cause: "The error is passed over, and the descriptor stays in the interest list.",
+		Must:  "After a reset, the server sleeps.",
+		Why:   "EPOLLHUP and EPOLLERR are reported with any interest, until the descriptor is closed.",
+		Cause: "The server ignores the error, and the descriptor stays in the interest list.",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), resets("a"), calm(), next(),
 		},
@@ -136,8 +137,8 @@ var resources = []Case{
 		when:    unseenSpin,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"tries again and again"},
 		needs: toStart,
-		Must:  "While an answer waits for room in the send buffer the server sleeps.",
-		Why:   "When there is room the kernel will say so.",
+		Must:  "While an answer waits for room in the send buffer, the server sleeps.",
+		Why:   "The kernel reports when there is room.",
 		Cause: "The write is tried again and again instead of waiting for EPOLLOUT.",
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
@@ -149,7 +150,7 @@ var resources = []Case{
 		Chapter: levelTriggered, Contract: "B15", FailedBy: []string{"one thread each"},
 		needs: toLook,
 		Must:  "A hundred connections cost an event loop no threads.",
-		Why:   "That is the point of it.",
+		Why:   "An event loop exists to do without a thread for each connection.",
 		Cause: "A thread or process for each connection: then the model is another one; give --model threaded.",
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients are served, and the server's threads counted", aFew),
@@ -162,7 +163,7 @@ var resources = []Case{
 					return t.look()
 				})),
 			many(crowdSize, half), allTaken(),
-			own(fmt.Sprintf("there must not be more than %d threads more", threadSlack), fewThreads),
+			own(fmt.Sprintf("there must be at most %d more threads", threadSlack), fewThreads),
 			crowdSends(rest), crowdAnswered(),
 		},
 	},
@@ -172,7 +173,7 @@ var resources = []Case{
 		NoExercise: "A Go server keeps every request only on purpose.",
 		needs:      toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have been served.",
-		Why:   "A little for each is much after a week.",
+		Why:   "A little for each client is much after a week.",
 		Cause: "Something is kept for each client: an entry of a table, a buffer, a log in memory.",
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients are served, and the server's memory is measured", rounds),
@@ -189,7 +190,7 @@ var resources = []Case{
 		Chapter: levelTriggered, Contract: "B4", FailedBy: []string{"keeps what leavers sent"},
 		needs: toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have left in the middle of their request.",
-		Why:   "What a connection had must go with it, however it ends.",
+		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
 		Cause: "The path for end of file closes the descriptor and forgets the buffer.",
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients send half a request and close", rounds),

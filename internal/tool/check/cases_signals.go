@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	leavesListener = "A process that it has started has inherited the listener: create it with" +
-		" SOCK_CLOEXEC, or close it there."
-	doesNotEnd = "A handler that only sets a flag, while the server is blocked in a call that goes on or" +
-		" is begun again; or it waits for its clients."
+	leavesListener = "A process that the server started has inherited the listener: create the" +
+		" listener with SOCK_CLOEXEC, or close it in that process."
+	doesNotEnd = "The handler only sets a flag, while the server is blocked in a call that continues" +
+		" or is restarted; or the server waits for its clients."
 )
 
 var signals = []Case{
@@ -30,8 +30,8 @@ var signals = []Case{
 			"deaf to SIGTERM", "leaves its listener to a helper", "no handler of signals",
 		},
 		needs: toStart,
-		Must:  "SIGTERM ends the server in good order: soon, and with status 0.",
-		Why:   "It is how a service manager asks; after a while it kills.",
+		Must:  "SIGTERM ends the server in an orderly way: soon, and with status 0.",
+		Why:   "A service manager sends SIGTERM first, and SIGKILL if the server has not ended after a while.",
 		Cause: "No handler, or one that sets a flag while the server is blocked in a call that continues.",
 		script: []step{
 			preparing(own("one client is served, if there can be more", serveOneIfMore)),
@@ -43,9 +43,9 @@ var signals = []Case{
 		Chapter: acceptLoop, Contract: "B12",
 		FailedBy: []string{"fails on SIGINT", "no handler of signals"},
 		needs:    toStart,
-		Must:     "SIGINT, which is Ctrl-C, ends the server in good order: soon, and with status 0.",
+		Must:     "SIGINT, which is Ctrl-C, ends the server in an orderly way: soon, and with status 0.",
 		Why:      "People who try a server end it in this way.",
-		Cause:    "No handler; a language that turns it into an exception prints a traceback.",
+		Cause:    "No handler; or the language turns the signal into an exception, and prints a traceback.",
 		script:   []step{signalled(unix.SIGINT), endsWell()},
 	},
 	{
@@ -53,9 +53,9 @@ var signals = []Case{
 		Chapter: acceptLoop, Contract: "B12",
 		FailedBy: []string{"deaf to SIGTERM", "waits for its clients"},
 		needs:    toStart,
-		Must:     "SIGTERM ends the server also while requests are unfinished.",
-		Why:      "The rest may never come.",
-		Cause:    "It waits for its clients, or is blocked in a read that no signal ends.",
+		Must:     "SIGTERM ends the server even while requests are unfinished.",
+		Why:      "The rest of them may never come.",
+		Cause:    "The server waits for its clients, or is blocked in a read that no signal ends.",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), signalled(unix.SIGTERM), endsWell(),
 		},
@@ -64,7 +64,7 @@ var signals = []Case{
 		Address: "signals/terminate-answers", Severity: Should, Models: everyone,
 		Chapter: acceptLoop, Contract: "B12", FailedBy: []string{"no handler of signals"},
 		needs: toStart,
-		Must:  "A request that has come whole before SIGTERM is answered before the end.",
+		Must:  "A request that has come whole before SIGTERM is answered before the server ends.",
 		Why:   "Its client has done all it could; no client should notice a restart.",
 		Cause: "The process ends in the signal handler, or the loop ends before it looks at its connections.",
 		script: []step{
@@ -79,7 +79,7 @@ var signals = []Case{
 		needs: toStart,
 		Must:  "SIGSTOP and SIGCONT (Ctrl-Z and fg) do the server no harm.",
 		Why:   "epoll_wait then returns EINTR, even without a handler: signal(7).",
-		Cause: "EINTR is taken for an error that ends the loop.",
+		Cause: "EINTR is treated as an error that ends the loop.",
 		script: []step{
 			connect("a"), send("a", half), taken("a"), stop(), goOn(), stop(), goOn(), send("a", rest),
 			answered("a"), next(),
@@ -94,7 +94,7 @@ var signals = []Case{
 		needs:      toStart,
 		Must:       "The server can be started again at once on the same port.",
 		Why: "The server closed first, so its end of the connection is in TIME_WAIT for a minute, and" +
-			" bind says EADDRINUSE.",
+			" bind fails with EADDRINUSE.",
 		Cause: "SO_REUSEADDR is not set before bind.",
 		script: []step{
 			connect("a"), send("a", whole), answered("a"), signalled(unix.SIGTERM),

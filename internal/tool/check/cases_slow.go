@@ -11,14 +11,14 @@ import (
 	"lesson/internal/play"
 )
 
-const noDeadline = "No deadline, or one that is not looked at while no events come."
+const noDeadline = "There is no deadline, or it is not checked while no events come."
 
 var slow = []Case{
 	{
 		Address: "slow/half-request", Severity: Must, Models: several,
 		Chapter: acceptLoop, Contract: "B10", FailedBy: []string{"15-blocking-call"},
 		Must: "A client that holds half a request delays no other client.",
-		Why:  "It is what threads and event loops are for: the others have done nothing wrong.",
+		Why:  "Threads and event loops exist to prevent this.",
 		Cause: "A read that blocks: one client at a time, or a descriptor in the event loop that is" +
 			" not non-blocking (accept4 with SOCK_NONBLOCK).",
 		script: []step{
@@ -49,7 +49,7 @@ var slow = []Case{
 	{
 		Address: "slow/dripping", Severity: Must, Models: several,
 		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
-		Must:  "Between the bytes of a slow sender others are served, and it is answered in the end.",
+		Must:  "Other clients are served between the bytes of a slow one, which is answered in the end.",
 		Why:   "A slow line is not an attack.",
 		Cause: "The server waits for the rest of a request that it has begun to read.",
 		script: []step{
@@ -62,8 +62,8 @@ var slow = []Case{
 		Address: "slow/full-send-buffer", Severity: Must, Models: everyone,
 		Chapter: levelTriggered, Contract: "B7", FailedBy: []string{"04-short-write"},
 		needs: toStart,
-		Must:  "An answer for which there is no room is sent when there is room.",
-		Why:   "A client that reads slowly leaves the send buffer full; write then says EAGAIN, or blocks.",
+		Must:  "An answer that finds no room in the send buffer is sent when there is room.",
+		Why:   "A client that reads slowly leaves the send buffer full; write then returns EAGAIN, or blocks.",
 		Cause: lostInFull,
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
@@ -74,9 +74,9 @@ var slow = []Case{
 		Address: "slow/short-write", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B7", FailedBy: []string{"04-short-write"},
 		needs: toStart,
-		Must:  "An answer for which there is room in part is sent whole.",
-		Why:   "write takes what fits and says how much that was.",
-		Cause: "What write returns is not looked at: the rest of the answer is lost.",
+		Must:  "An answer that fits into the send buffer only in part is sent whole.",
+		Why:   "write takes what fits, and returns how much that was.",
+		Cause: "The server ignores what write returns: the rest of the answer is lost.",
 		script: []step{
 			tryOut(), connectSmall("a"), send("a", half), taken("a"), fillBut("a"), send("a", rest),
 			taken("a"), answered("a"), next(),
@@ -88,7 +88,8 @@ var slow = []Case{
 		needs: toStart,
 		Must:  "A client that does not read delays no other client.",
 		Why:   "Its send buffer is full, and a write that blocks would stop the event loop.",
-		Cause: "The descriptor is not non-blocking, or the server tries again and again until it has sent all.",
+		Cause: "The descriptor is not non-blocking, or the server tries again and again until it has" +
+			" sent everything.",
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
 			others(), others(), answered("a"),
@@ -101,7 +102,7 @@ var slow = []Case{
 		Must:  "An answer is sent when there is room, even if bytes come at the same time.",
 		Why: "One event can report EPOLLIN and EPOLLOUT. An edge is reported once: what is not done then" +
 			" is never done.",
-		Cause: "\"if EPOLLIN … else if EPOLLOUT …\": of two events in one only the first is handled. Test" +
+		Cause: "\"if EPOLLIN … else if EPOLLOUT …\": of two events in one, only the first is handled. Test" +
 			" each bit by itself.",
 		script: append(given(
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
@@ -118,7 +119,7 @@ var slow = []Case{
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
 		Must:  "A request that is not complete in time is given up, and the connection closed.",
-		Why:   "Each costs a descriptor, and clients that never finish are many.",
+		Why:   "Each such request costs a descriptor, and many clients never finish.",
 		Cause: noDeadline,
 		script: []step{
 			connect("a"), send("a", half), own("a must read end of file when the server's time is over, "+
@@ -131,7 +132,7 @@ var slow = []Case{
 		FailedBy:   []string{"no timeout", "dripping extends the timeout"},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
-		Must:  "A byte now and then does not put the end off.",
+		Must:  "A byte now and then does not extend the time limit.",
 		Why:   "That is the attack called slowloris: a byte before each deadline holds a connection forever.",
 		Cause: "The deadline is counted from the last byte, and not from the first.",
 		script: []step{

@@ -18,11 +18,10 @@ var timers = []Case{
 		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{"looks at its timers only when idle"},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
-		Must: "The time for a request is over at the same time when other clients are served meanwhile.",
-		Why: "An attack with slow clients comes on a busy server: there, descriptors held for too long" +
-			" are missed first.",
-		Cause: "Deadlines are looked at only when epoll_wait returns 0, its timeout: while events come," +
-			" it never does. Look at them after each batch of events.",
+		Must: "The time limit of a request also holds while other clients are served.",
+		Why:  "A busy server can least spare the descriptors that slow clients hold for too long.",
+		Cause: "Deadlines are checked only when epoll_wait times out and returns 0: while events come," +
+			" it never does. Check them after each batch of events.",
 		script: []step{
 			connect("a"), send("a", half), taken("a"),
 			flooding("are served", converses),
@@ -34,8 +33,7 @@ var timers = []Case{
 		Chapter: levelTriggered, Contract: "B11", FailedBy: []string{"keeps lingering by descriptor"},
 		NoExercise: "The exercises keep their deadlines in the connections.",
 		needs:      toLook, long: true,
-		Must: "A timer of an answered client does not end the next connection, which has the same" +
-			" descriptor.",
+		Must:  "The timer of an answered client does not end the next connection that has the same descriptor.",
 		Why:   "A descriptor is only a number, and accept hands out the lowest that is free.",
 		Cause: staleTimer,
 		script: append(given(
@@ -44,7 +42,7 @@ var timers = []Case{
 				successors), (*trial).predecessors),
 			many(successors, half), allTaken(),
 		),
-			own(fmt.Sprintf("for %v none of them must read end of file before witness, which is older, does",
+			own(fmt.Sprintf("for %v, none of them may read end of file before witness, which is older",
 				watchFor), notEndedEarly),
 			crowdSends(rest), crowdAnswered()),
 	},
@@ -53,7 +51,7 @@ var timers = []Case{
 		Chapter: levelTriggered, Contract: "B11", FailedBy: []string{"keeps deadlines by descriptor"},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
-		Must: "The deadline of an answered client does not end the next connection, which has the same" +
+		Must: "The deadline of an answered client does not end the next connection that has the same" +
 			" descriptor.",
 		Why:   "A descriptor is only a number, and accept hands out the lowest that is free.",
 		Cause: staleTimer,
@@ -65,11 +63,11 @@ var timers = []Case{
 				return t.pause(t.timeout / 2)
 			}),
 			many(successors, half),
-		), own("none of them must read end of file for three quarters of that time", notTimedOutEarly)),
+		), own("none of them may read end of file for three quarters of that time", notTimedOutEarly)),
 	},
 }
 
-const staleTimer = "A timer is kept by descriptor, and goes on when its connection is closed." +
+const staleTimer = "A timer is kept by descriptor, and keeps running when its connection is closed." +
 	" Keep it in the connection, or cancel it when the connection is closed."
 
 // successors is how many clients come after as many have left, so that each gets a
@@ -224,7 +222,7 @@ func timesOutUnderLoad(t *trial) error {
 		case err != nil:
 			return err
 		case ended && t.server.Ended():
-			return fails("the server's process has ended", "it goes on")
+			return fails("the server's process has ended", "it keeps running")
 		case ended:
 			t.note("closed after %v, beside %d other clients", took.Round(time.Millisecond),
 				t.flood.served.Load())

@@ -20,14 +20,15 @@ import (
 // Causes that follow from what was seen, whichever case has failed.
 const (
 	// The client.
-	firstRead  = "Whatever the first read returns is taken for the request. Read on until its end has come."
-	endAsEnd   = "End of file is taken for the end of the request, which was not complete."
-	closesFull = "close() with bytes in the receive buffer: the kernel then sends a reset, and not the" +
-		" end. After the answer: shutdown(SHUT_WR), read on until end of file, then close."
+	firstRead = "The server treats whatever the first read returns as the request. Read on until the" +
+		" end of the request."
+	endAsEnd   = "The server treats end of file as the end of the request, which was not complete."
+	closesFull = "close() with bytes in the receive buffer: the kernel then sends a reset instead of a" +
+		" FIN. After the answer: shutdown(SHUT_WR), read on until end of file, then close."
 
 	// The threads.
-	poolUsedUp = "Each thread, or process, waits for a client of its own, and there is a fixed number of" +
-		" them: none is left for another client."
+	poolUsedUp = "There is a fixed number of threads or processes, and each waits for a client of its" +
+		" own: none is left for another client."
 	someOnly = "The server holds a fixed number of clients at a time: a pool of threads, or a bound on" +
 		" connections. The others wait."
 	readBlocks = "A read that blocks: the server handles one client at a time, or a descriptor in its event" +
@@ -39,34 +40,34 @@ const (
 
 	// The listener.
 	oneAccept = "One accept for each event of an edge-triggered listener: the other clients wait until" +
-		" a further one connects. Accept until EAGAIN."
-	listenerUnwatched = "The listener is not in the interest list, or its entry asks for nothing: no" +
-		" connection is reported any more."
+		" one more connects. Accept until EAGAIN."
+	listenerUnwatched = "The listener is not in the interest list, or its entry asks for nothing: new" +
+		" connections are no longer reported."
 
 	// The connection.
 	leftBehindEdge = "Bytes are left in the receive buffer after an edge. Edge-triggered epoll does not" +
 		" report them again: read until EAGAIN."
-	endBehindEdge = "A read that returns less than the buffer holds is taken for the last. The end of file" +
+	endBehindEdge = "The server stops after a read that does not fill its buffer. The end of file" +
 		" behind it has no edge of its own: read until EAGAIN or 0."
 	unwatched = "The connection is not in the interest list, or its entry does not ask for EPOLLIN: its" +
 		" bytes are not reported."
-	keptAtEnd = "End of file is not looked for, or never read: the connection is kept."
+	keptAtEnd = "The server never reads end of file, or does not check for it, and keeps the connection."
 
 	// The end of the server.
-	abortsItself = "The server has aborted itself (SIGABRT): an assertion that failed, or memory that the" +
-		" allocator found damaged."
-	wrongMemory = "The server has used memory that is not its own (SIGSEGV): an index out of bounds, or" +
-		" a connection that was freed before."
+	abortsItself = "The server has aborted itself (SIGABRT): an assertion failed, or the allocator" +
+		" found its memory damaged."
+	wrongMemory = "The server has accessed memory that is not its own (SIGSEGV): an index out of" +
+		" bounds, or a connection that had already been freed."
 
 	// Descriptors and the accept queue.
-	noneFree = "No descriptor is free: those of clients that have gone are not closed, or accept is not" +
-		" tried again."
+	noneFree = "No descriptor is free: the server does not close those of clients that have gone, or" +
+		" does not try accept again."
 	shortQueue = "A small backlog in listen(2), or net.core.somaxconn below it."
 
-	lostInFull = "EAGAIN from write is taken for done, or for an error. Keep what is unsent and wait for" +
-		" EPOLLOUT."
-	onlyLastRead = "Only the bytes of the last read are searched, not the end of what had come before" +
-		" together with them."
+	lostInFull = "EAGAIN from write is treated as success, or as an error. Keep what is unsent and" +
+		" wait for EPOLLOUT."
+	onlyLastRead = "The server searches only the bytes of the last read. Search them together with the" +
+		" end of what came before."
 )
 
 // heard is what a client received in place of what it should have.
@@ -285,16 +286,17 @@ func (s *sight) causeUnread() string {
 // telltales are ends and last words of servers that say more about the cause than
 // a case can know. The first that fits counts.
 var telltales = []struct{ words, cause string }{
-	{"nterrupted system call", "A signal has interrupted a system call, and its error, EINTR, has ended" +
-		" the server: signal(7)."},
-	{"roken pipe", "Writing to a client that is gone fails with EPIPE, and brings SIGPIPE, which ends a program" +
-		" that has not said otherwise: send with MSG_NOSIGNAL, or ignore the signal."},
-	{"onnection reset", "A client's reset, ECONNRESET, is not caught, and has ended the server."},
-	{"not connected", "shutdown has failed with ENOTCONN, since the client is gone, and that has ended the server."},
-	{"oo many open files", "accept has failed with EMFILE, for want of descriptors, and that has ended the server."},
-	{"UnicodeDecodeError", "Bytes that are no text are decoded as text, and the error has ended the server."},
-	{"signal: terminated", "There is no handler for SIGTERM: the signal itself has ended the process, as it stood."},
-	{"signal: interrupt", "There is no handler for SIGINT: the signal itself has ended the process, as it stood."},
+	{"nterrupted system call", "A signal interrupted a system call, and the error, EINTR, ended the" +
+		" server: signal(7)."},
+	{"roken pipe", "Writing to a client that is gone fails with EPIPE, and raises SIGPIPE, which ends" +
+		" a program by default: send with MSG_NOSIGNAL, or ignore the signal."},
+	{"onnection reset", "A client's reset, ECONNRESET, was not handled, and ended the server."},
+	{"not connected", "shutdown failed with ENOTCONN, because the client was gone, and that ended the server."},
+	{"oo many open files", "accept failed with EMFILE, because no descriptor was left, and that ended" +
+		" the server."},
+	{"UnicodeDecodeError", "Bytes that are not text were decoded as text, and the error ended the server."},
+	{"signal: terminated", "There is no handler for SIGTERM: the signal itself ended the process, at once."},
+	{"signal: interrupt", "There is no handler for SIGINT: the signal itself ended the process, at once."},
 	{"signal: aborted", abortsItself},
 	{"signal: segmentation fault", wrongMemory},
 }
@@ -318,7 +320,7 @@ func telling(process []string) string {
 
 // endedByAgain is the cause when EAGAIN has ended a server, as its last words tell.
 func endedByAgain(words string) string {
-	const handled = " is not handled, and has ended the server: it means \"not now\". "
+	const handled = " was not handled, and ended the server: it means \"not now\". "
 	switch {
 	case strings.Contains(words, "send") || strings.Contains(words, "write"):
 		return "EAGAIN from send" + handled + "Keep what is unsent, and wait for EPOLLOUT."

@@ -348,7 +348,7 @@ func TestPrintedReport(t *testing.T) {
 	aReport(t).Print(&out, PrintOptions{Verbose: true})
 	const want = `python3 \x1b[1mserver.py
   seen   event loop
-         model: event-loop (guessed; --model says otherwise)
+         model: event-loop (guessed; change it with --model)
 
 requests
   holds       requests/whole                           3ms
@@ -373,8 +373,8 @@ FAILS  disconnects/leaves-silently  (must)
         want   the answer
                the server has ended: exit status 1
 
-  cause  End of file (read returns 0) is not looked for, or is taken for an
-         error that ends it.
+  cause  The server does not check for end of file (read returns 0), or treats
+         it as an error and ends.
   read   docs/01-one-client.md
   rule   docs/contract.md#b4
 

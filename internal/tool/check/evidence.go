@@ -114,7 +114,7 @@ func (t *trial) observe(c *play.Conn) (*sight, string) {
 	if len(words) == 0 {
 		return s, ""
 	}
-	return s, "; the kernel says: " + strings.Join(words, ", and ")
+	return s, "; the kernel shows: " + strings.Join(words, ", and ")
 }
 
 // lookAt looks at the server's end of a connection.

@@ -126,7 +126,7 @@ func calm() step {
 // lost is what a process that cannot be looked at any more means.
 func (t *trial) lost(err error) error {
 	if t.server.Ended() || errors.Is(err, proc.ErrGone) {
-		return fails("the server's process has ended", "it goes on")
+		return fails("the server's process has ended", "it keeps running")
 	}
 	return err
 }
@@ -288,7 +288,7 @@ func limitError(err error) error {
 	case nil:
 		return nil
 	case unix.ESRCH:
-		return fails("the server's process has ended", "it goes on")
+		return fails("the server's process has ended", "it keeps running")
 	}
 	return unable{"prlimit: " + err.Error()}
 }
@@ -302,9 +302,10 @@ func (t *trial) exhausted() error {
 	})
 	if errors.Is(err, sockets.ErrNone) {
 		return &failure{
-			got:   "it does not listen any more",
-			want:  "it listens, and waits for a descriptor",
-			cause: "accept has failed for want of descriptors, and the server has closed its listener, or ended.",
+			got:  "it does not listen any more",
+			want: "it listens, and waits for a descriptor",
+			cause: "accept failed because no descriptor was left, and the server then closed its" +
+				" listener, or ended.",
 		}
 	}
 	if err == nil && !ok {

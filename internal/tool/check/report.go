@@ -115,7 +115,7 @@ func (l *Live) end(r *Report) {
 func (p printer) likeFirst(r Result, first string) {
 	p.failedHead(r)
 	p.labelled(2, "must", r.Must)
-	p.labelled(2, "cause", "that of "+first)
+	p.labelled(2, "cause", "the same as for "+first)
 }
 
 // reasons lists the cases that fail for one reason, where there are several.
@@ -144,7 +144,7 @@ func (r *Report) printHead(p printer) {
 	fmt.Fprintln(p.w, p.bold(report.Printable(r.Target)))
 	what := r.Seen
 	if r.Guessed {
-		what += fmt.Sprintf("\nmodel: %s (guessed; --model says otherwise)", r.Model)
+		what += fmt.Sprintf("\nmodel: %s (guessed; change it with --model)", r.Model)
 	} else {
 		what += fmt.Sprintf("\nmodel: %s, as given", r.Model)
 	}
@@ -284,7 +284,7 @@ func (p printer) summary(r *Report) {
 		fmt.Fprintln(p.w, r.Before.compared(fails))
 	}
 	if r.Missing > 0 {
-		fmt.Fprintf(p.w, "%s not judged: the run has ended before\n", report.Plural(r.Missing, "case", "cases"))
+		fmt.Fprintf(p.w, "%s not judged: the run ended first\n", report.Plural(r.Missing, "case", "cases"))
 	}
 	for _, reason := range order {
 		for _, line := range report.Wrap(fmt.Sprintf("%d not judged: %s", reasons[reason], reason), p.o.Width) {

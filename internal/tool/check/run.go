@@ -48,7 +48,7 @@ func run(ctx context.Context, target Target, o Options, p plan) (*Report, error)
 		return nil, fmt.Errorf("{seconds} cannot be %v: give a timeout of whole seconds", o.Timeout)
 	}
 	if o.Timeout < 0 || o.Patience < 0 || o.Jobs < 0 {
-		return nil, errors.New("a timeout, a patience, a number of jobs cannot be negative")
+		return nil, errors.New("--timeout, --patience and --jobs must not be negative")
 	}
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
@@ -300,7 +300,7 @@ func (r Result) trouble(err error) Result {
 // vanished is the failure of a server that has no process or no listener any more.
 func (t *trial) vanished(err error) error {
 	if errors.Is(err, proc.ErrGone) || t.server.Ended() {
-		return fails("the server's process has ended", "it goes on")
+		return fails("the server's process has ended", "it keeps running")
 	}
 	return fails("the server does not listen any more", "it listens")
 }
@@ -341,7 +341,7 @@ func (t *trial) play(script []step) (failed int, err error) {
 		}
 	}
 	if t.model != Blocking && !t.mayEnd && t.server.Ended() {
-		return len(script), fails("the server's process has ended", "it goes on")
+		return len(script), fails("the server's process has ended", "it keeps running")
 	}
 	return 0, nil
 }

@@ -29,23 +29,22 @@ const (
 
 // spinCauses are the causes that follow.
 var spinCauses = map[spinKind]string{
-	spinsAtEnd: "End of file is not looked for: read returns 0, and the server reads again.",
+	spinsAtEnd: "The server does not check for end of file: read returns 0, and the server reads again.",
 	spinsReading: "A read that has returned EAGAIN is tried again at once. Wait until the kernel" +
 		" reports that the connection is readable.",
 	spinsWriting: "A write that has returned EAGAIN is tried again at once. Keep what is unsent, and" +
 		" wait for EPOLLOUT.",
-	spinsAccepting: "The listener is still watched after accept has failed for want of descriptors: it" +
-		" stays readable. Leave it alone until a descriptor is free.",
+	spinsAccepting: "The listener is still watched after accept has failed because no descriptor is" +
+		" left: it stays readable. Stop watching it until a descriptor is free.",
 	spinsOnError: "An error is ignored, and the call that has failed is made again.",
 	spinsOnHangUp: "EPOLLHUP and EPOLLERR are reported until the descriptor is closed, even with an" +
 		" interest of 0. Close the connection when EPOLLERR or EPOLLHUP comes.",
-	spinsOnRoom: "Interest in EPOLLOUT with nothing to send: a send buffer has room nearly always, and" +
+	spinsOnRoom: "Interest in EPOLLOUT with nothing to send: a send buffer nearly always has room, and" +
 		" that is reported again and again.",
 	spinsOnEvent: "An event, such as EPOLLIN or EPOLLRDHUP, is not handled, so it is reported again at" +
 		" once. Handle it, or do not ask for it.",
-	spinsOnTimeout: "The call that waits for events has a timeout of nothing, or next to nothing.",
-	spinsWithoutCalls: "A loop that makes no system call: it computes, or looks at a variable again and" +
-		" again.",
+	spinsOnTimeout:    "The call that waits for events has a timeout of 0, or of hardly more.",
+	spinsWithoutCalls: "A loop that makes no system call: it computes, or polls a variable.",
 }
 
 // fewSpins is how many calls are too few to conclude anything from.

@@ -100,7 +100,7 @@ var stages = []Stage{
 	{
 		Title: "End of file and reset",
 		Must:  "A client that leaves, at any moment and in any way, costs its own connection only.",
-		Why: "Clients leave all day. A server that takes end of file for data spins; one that does" +
+		Why: "Clients leave all day. A server that treats end of file as data spins; one that does" +
 			" not expect ECONNRESET or EPIPE ends.",
 		Hint:    "read returns 0 at end of file. Every call on a connection may fail: close it then.",
 		Chapter: oneClient, Model: Loop,
@@ -160,10 +160,11 @@ var stages = []Stage{
 		},
 	},
 	{
-		Title:   "Greedy clients",
-		Must:    "A client that sends without end costs the others neither their turn nor memory.",
-		Why:     "Fairness is work for the server: the kernel hands out whatever is asked for.",
-		Hint:    "A bound on the size of a request, and on how much one turn of the loop reads.",
+		Title: "Greedy clients",
+		Must: "A client that never stops sending uses up neither the other clients' turns nor the" +
+			" server's memory.",
+		Why:     "Fairness is the server's task: the kernel hands out whatever it is asked for.",
+		Hint:    "Limit the size of a request, and how much one turn of the loop reads.",
 		Chapter: misbehave, Model: Threaded,
 		Cases: []string{
 			"limits/oversize", "limits/endless", "fairness/flooder", "fairness/endless-request",
@@ -172,8 +173,7 @@ var stages = []Stage{
 	},
 	{
 		Title: "Deadlines",
-		Must: "A request that is not complete in time is given up, however slowly its bytes keep" +
-			" coming.",
+		Must:  "A request that is not complete in time is given up, even if its bytes keep coming slowly.",
 		Why: "Otherwise a few thousand clients that send a byte now and then hold every descriptor" +
 			" of the server.",
 		Hint: "One deadline for the whole request, not for each read. The nearest deadline is the" +
@@ -186,9 +186,9 @@ var stages = []Stage{
 	},
 	{
 		Title:   "Out of descriptors",
-		Must:    "The server serves on when accept fails with EMFILE, and accepts again when it can.",
+		Must:    "The server continues to serve when accept fails with EMFILE, and accepts again when it can.",
 		Why:     "The limit is reached on the busiest day. A server that ends then drops all clients.",
-		Hint:    "Stop asking for the listener, and ask again after a close, or after a short while.",
+		Hint:    "Stop watching the listener, and watch it again after a close, or after a short while.",
 		Chapter: runsOut, Model: Threaded,
 		Cases: []string{
 			"limits/descriptors-survives", "limits/descriptors-calm", "limits/descriptors-recovers",
@@ -202,7 +202,7 @@ var stages = []Stage{
 		Why: "Every deployment ends a server. A loop that sleeps must be woken for it: a flag that a" +
 			" handler sets is not seen until the next event.",
 		Hint: "signalfd, or a pipe that the handler writes to, watched like every other descriptor." +
-			" EINTR is no failure.",
+			" EINTR is not a failure.",
 		Chapter: misbehave, Model: Threaded,
 		Cases: []string{
 			"signals/terminate", "signals/interrupt", "signals/terminate-half-request",
@@ -388,7 +388,7 @@ func (r *StageReport) Remember(file progress.File) error {
 // arrived writes what comes after the last stage that was asked for.
 func (p printer) arrived(r *StageReport) {
 	if len(r.Stages) < r.All {
-		fmt.Fprintf(p.w, "Next: stage %d, %s (leave --to away, or raise it).\n",
+		fmt.Fprintf(p.w, "Next: stage %d, %s (omit --to, or raise it).\n",
 			len(r.Stages)+1, strings.ToLower(Stages()[len(r.Stages)].Title))
 		return
 	}

@@ -85,7 +85,7 @@ func sending(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fails("sending: "+err.Error(), "the server reads it, or at least lets it come")
+	return fails("sending: "+err.Error(), "the server reads it, or at least lets it arrive")
 }
 
 // maySend sends what the server need not take any more.
@@ -340,7 +340,7 @@ func ignoreEOF(err error) error {
 func next() step {
 	return step{
 		text:  "after that, the next two clients must be answered",
-		once:  "after that, its one client, the server must end with status 0",
+		once:  "after its one client, the server must end with status 0",
 		after: true,
 		do: func(t *trial) error {
 			if t.model == Blocking {
@@ -474,7 +474,7 @@ func stop() step {
 }
 
 func goOn() step {
-	return step{text: "the server goes on (SIGCONT)", prepares: true, do: func(t *trial) error {
+	return step{text: "the server continues (SIGCONT)", prepares: true, do: func(t *trial) error {
 		t.stopped = false
 		return t.server.Signal(unix.SIGCONT)
 	}}

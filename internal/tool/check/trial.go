@@ -77,7 +77,7 @@ func given(steps ...step) []step {
 			err := do(t)
 			var f *failure
 			if errors.As(err, &f) && !t.server.Ended() {
-				return unable{"what the case is about does not come about: " + f.got}
+				return unable{"the situation that the case needs did not arise: " + f.got}
 			}
 			return err
 		}
