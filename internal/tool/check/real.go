@@ -84,7 +84,7 @@ var RealServers = []RealServer{
 				Cases: []string{
 					"slow/full-send-buffer-others", "resources/idle-full-send-buffer", "resources/idle-unread-answer",
 				},
-				Why: "A fault: it calls writev again and again while the send buffer is full.",
+				Why: "A bug: it calls writev again and again while the send buffer is full.",
 			},
 			{
 				Cases: []string{"slow/timeout-dripping"},
@@ -100,7 +100,7 @@ var RealServers = []RealServer{
 			},
 			{
 				Cases: []string{"limits/descriptors-calm"},
-				Why:   "A fault: it calls accept again and again while there is no descriptor.",
+				Why:   "A bug: it calls accept again and again while there is no descriptor.",
 			},
 			{
 				Cases: []string{"signals/terminate-half-request", "signals/terminate-answers"},
@@ -130,7 +130,7 @@ var RealServers = []RealServer{
 			ownWords, noLingering,
 			{
 				Cases: []string{"disconnects/body-with-request"},
-				Why: "A fault: when the handler has not read the body, the connection is closed with the body" +
+				Why: "A bug: when the handler has not read the body, the connection is closed with the body" +
 					" unread, and the reset may destroy the answer.",
 			},
 			{
@@ -146,7 +146,7 @@ var RealServers = []RealServer{
 				Cases: []string{
 					"disconnects/end-of-file-mid-request", "disconnects/half-request-and-end-together",
 				},
-				Why: "A fault: end of file counts as the end of the header section, so half a request is" +
+				Why: "A bug: end of file counts as the end of the header section, so half a request is" +
 					" answered.",
 			},
 			{
@@ -163,7 +163,7 @@ var RealServers = []RealServer{
 			},
 			{
 				Cases: []string{"limits/descriptors-calm"},
-				Why:   "A fault: selectors reports the listener again and again while there is no descriptor.",
+				Why:   "A bug: selectors reports the listener again and again while there is no descriptor.",
 			},
 			{
 				Cases: []string{"signals/terminate", "signals/terminate-half-request", "signals/terminate-answers"},
@@ -180,7 +180,7 @@ var RealServers = []RealServer{
 			},
 			{
 				Cases: []string{"disconnects/body-with-request"},
-				Why: "A fault: when the application has not read the body, the connection is closed with the" +
+				Why: "A bug: when the application has not read the body, the connection is closed with the" +
 					" body unread, and the reset may destroy the answer.",
 			},
 			{
