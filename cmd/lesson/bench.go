@@ -44,7 +44,8 @@ requests per second describe the client, and are not compared.
 With --rate, requests become due at that rate whether the server answers or not, and
 latency is counted from the moment when a request was due.
 
-The step that serves one client and ends is left out. See docs/bench.md.`,
+The lesson blocking is left out, because it serves one client and ends.
+See docs/bench.md.`,
 		Example: `  lesson bench
   lesson bench --only epoll,loop --conns 64 --rounds 9
   lesson bench --also 'mine=python3 my_server.py {port}'
@@ -67,10 +68,10 @@ The step that serves one client and ends is left out. See docs/bench.md.`,
 	flags.DurationVar(&f.options.Timeout, "timeout", bench.DefaultTimeout,
 		"how long a client waits for an answer")
 	flags.StringSliceVar(&f.only, "only", nil,
-		"only these `lessons`, compared with the first; none omits all")
+		"only these `lessons`, compared with the first; the word none leaves out all lessons")
 	flags.StringArrayVar(&f.also, "also", nil,
 		"also this server: `'NAME=command {addr}'`, a command for sh; can be repeated")
-	flags.BoolVar(&f.asJSON, "json", false, "for machines")
+	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	flags.StringVar(&f.html, "html", "", "also write a page with charts to `file`")
 	flags.StringVarP(&f.results, "output", "o", "", "also write the results to `file`, as --json does")
 	return cmd

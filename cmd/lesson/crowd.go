@@ -39,7 +39,7 @@ A line through all measurements gives the cost of one connection, and the cost o
 connections than this machine can hold. The latter is marked as a projection.
 
 It takes about three minutes. After Ctrl-C it prints what it has measured. The kernel's
-memory is that of the whole machine: let nothing else run meanwhile.
+memory is measured for the whole machine, so run nothing else meanwhile.
 See docs/crowd.md.`,
 		Example: `  lesson crowd
   lesson crowd --only epoll,threaded --conns 500,1000,2000 --rounds 1
@@ -71,10 +71,10 @@ func (f *crowdFlags) run(cmd *cobra.Command) (err error) {
 		return usageError{err}
 	}
 	if f.options.Rounds < 1 || f.options.Idle <= 0 {
-		return usageError{errors.New("--rounds is at least 1, and --idle more than 0")}
+		return usageError{errors.New("--rounds must be at least 1, and --idle more than 0")}
 	}
 	if cmd.Flags().Changed("conns") && len(f.options.Conns) == 0 {
-		return usageError{errors.New("--conns names no size; for example: --conns 1000,5000,10000")}
+		return usageError{errors.New("--conns has no size; try: --conns 1000,5000,10000")}
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -124,11 +124,11 @@ func newCrowdHold() *cobra.Command {
 		Use:   "hold ADDR N",
 		Short: "Connect N clients that send nothing, and hold them until Ctrl-D",
 		Long: `Connects N clients to ADDR, prints how many are connected, and holds them, silent, until
-its standard input ends: Ctrl-D. Type a larger number in a line to connect more. In the
+its standard input ends: Ctrl-D. Type a larger number in a line to connect more. At the
 end it resets all of them, so that no port is left in TIME_WAIT.
 
 To a server on loopback, the clients connect from 127.1.0.1, 127.1.0.2 and so on, 10000
-from each: between two addresses and one port there are only some 28,000 ephemeral ports.`,
+from each, because one address has only some 28,000 ephemeral ports for one server.`,
 		Example: "  lesson crowd hold 127.0.0.1:8080 900",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

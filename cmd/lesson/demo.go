@@ -24,7 +24,7 @@ from them. Each takes less than 20 seconds, and uses only the loopback interface
 
 Without a name it lists the experiments.
 
-Exit status: 0 if the experiment was made, 1 if it cannot be made here.`,
+Exit status: 0 if the experiment ran, 1 if it cannot run here.`,
 		Example: `  lesson demo
   lesson demo backlog
   lesson demo backlog --json | jq .data`,

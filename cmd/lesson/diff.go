@@ -23,8 +23,8 @@ func newDiff() *cobra.Command {
 		Use:   "diff A B",
 		Short: "Show what changes from one lesson to another",
 		Long: `Compares the source files of two lessons: as a unified diff, or in two columns with
---side-by-side. A file that both lessons use is named and not compared. On a terminal the
-output is in colour, unless NO_COLOR is set.`,
+--side-by-side. A file that both lessons use is only named. On a terminal the output is
+in colour, unless NO_COLOR is set.`,
 		Example: `  lesson diff epoll edgetriggered
   lesson diff --side-by-side epoll edgetriggered | less -R
   lesson diff threaded netpoll`,

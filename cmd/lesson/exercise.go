@@ -79,7 +79,7 @@ func newExerciseCheck() *cobra.Command {
 		Use:   "check NAME",
 		Short: "Build your copy and judge it",
 		Long: `Builds your copy and judges it with the cases of lesson check: first those that the
-exercise is about, and then, in short, the others.
+exercise is about, and then the others, which are only summarized.
 
 Exit status: 0 if all hold, 1 if some fail, 2 if there is no copy or it does not build.`,
 		Example: `  lesson exercise check 6
@@ -111,8 +111,8 @@ func newExerciseWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
 		Short: "Judge your copy again whenever you save",
-		Long: `Does what check does, and again whenever a Go file of your copy changes. As long as a case
-fails that the exercise is about, the other cases are left out. Ctrl-C ends it.`,
+		Long: `Does what check does, and again whenever a Go file of your copy changes. While a case
+that the exercise is about fails, the other cases are left out. Ctrl-C ends it.`,
 		Example: `  lesson exercise watch 6
   lesson exercise watch 6 --dir ~/my-server`,
 		Args:              cobra.ExactArgs(1),
@@ -167,8 +167,8 @@ func newExerciseReset() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Start over: restore main.go, and forget the hints seen",
-		Long: `Puts the original main.go back into your copy. Yours is kept as main.go.bak (or
-main.go.bak2, and so on). Hints and results are forgotten.`,
+		Long: `Puts the original main.go back into your copy. Your version is kept as main.go.bak
+(or main.go.bak2, and so on). Hints and results are forgotten.`,
 		Example: `  lesson exercise reset 6
   lesson exercise reset 6 --dir ~/exercises`,
 		Args:              cobra.ExactArgs(1),

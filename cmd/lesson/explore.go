@@ -42,8 +42,8 @@ The server is a lesson, an exercise, or the folder of a Go program of your own t
 golang.org/x/sys/unix. The program is built against a simulated x/sys, and is not
 changed. Its arguments follow --; the default is {addr}.
 
-The first order has no deviation from the plain one, the next ones have one, and so on.
-For the rest of the time, orders are random. See docs/14-every-order.md.`,
+It tries the plain order first, then orders with one deviation from it, and so on. For
+the rest of the time, it tries random orders. See docs/14-every-order.md.`,
 		Example: `  lesson explore edgetriggered
   lesson explore 06-one-read-per-edge
   lesson explore ./my-server -- --listen {addr}
@@ -61,7 +61,7 @@ For the rest of the time, orders are random. See docs/14-every-order.md.`,
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.scenarios, "scenario", nil, "explore only these scenarios, by `name`")
 	flags.StringVar(&f.faults, "faults", "all", "what may go wrong: none, short, errors or all")
-	flags.IntVar(&f.options.Depth, "depth", 2, "most deviations in one order")
+	flags.IntVar(&f.options.Depth, "depth", 2, "most deviations from the plain order")
 	flags.DurationVar(&f.options.For, "for", explore.DefaultFor, "how long to explore")
 	flags.Uint64Var(&f.options.Seed, "seed", 0, "seed of the random orders")
 	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "the server serves one client at a time, on purpose")
@@ -185,7 +185,7 @@ func (f *exploreFlags) target(ctx context.Context, args []string) (target *explo
 	}
 	folder, model, remove, err := exercise.Unpack(args[0], false)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no lesson, no folder and no exercise: %w", args[0], err)
+		return nil, fmt.Errorf("%q is not a lesson, an exercise or a folder: %w", args[0], err)
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	target, err = explore.Folder(ctx, folder, programArgs)

@@ -70,7 +70,7 @@ func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	flags, o := cmd.Flags(), &f.run.Options
 	flags.SortFlags = false
 	flags.StringVar(&f.run.Addr, "addr", "127.0.0.1:8080",
-		"listen on this `host:port`; with port 0 the kernel chooses, without a host it is every IPv4 address")
+		"listen on this `host:port`; port 0 lets the kernel choose, and an empty host is every IPv4 address")
 	flags.IntVar(&o.Backlog, "backlog", 4096,
 		"ask for an accept queue of `N` connections; the kernel allows net.core.somaxconn")
 	flags.DurationVar(&o.Timeout, "timeout", time.Minute,
@@ -90,7 +90,7 @@ func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	switch {
 	case l.Model == lesson.Threaded:
 		flags.IntVar(&o.MaxConns, "max-conns", 1000,
-			"serve at most `N` connections, and so run N threads, at a time")
+			"serve at most `N` connections at a time, each on a thread")
 	case l.Waits != "":
 		flags.IntVar(&f.run.Loops, "loops", 1,
 			"run `N` event loops, each with a listener of its own on the same address (SO_REUSEPORT)")
@@ -107,7 +107,7 @@ func (f *serveFlags) check(cmd *cobra.Command, l lesson.Lesson) error {
 	case o.Timeout < 0:
 		return usageError{errors.New("--timeout must not be negative; 0 waits forever")}
 	case cmd.Flags().Changed("max-conns") && l.Model != lesson.Threaded:
-		return usageError{fmt.Errorf("--max-conns bounds threads, and a connection of %s has none;"+
+		return usageError{fmt.Errorf("--max-conns limits threads, and a connection of %s has none;"+
 			" leave --max-conns out", l.Name)}
 	case l.Model == lesson.Threaded && (o.MaxConns < 1 || o.MaxConns > lesson.MostThreads):
 		return outside("max-conns", o.MaxConns, 1, lesson.MostThreads)

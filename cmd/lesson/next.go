@@ -16,8 +16,8 @@ func newNext() *cobra.Command {
 		Use:   "next",
 		Short: "Show the one thing to do now",
 		Long: `Shows where you are on the way through the chapters, the exercises, the questions and
-the stages of your own server, and the next step. Exercises, questions and stages are
-marked when their commands have seen them done; everything else with --done.
+the stages of your own server, and the next step. The commands exercise, quiz and check
+--stages mark their own steps as done; for other steps, use --done.
 
 What you have done is kept in $XDG_STATE_HOME/lesson/progress.json
 (~/.local/state/lesson/progress.json).`,
@@ -54,6 +54,6 @@ What you have done is kept in $XDG_STATE_HOME/lesson/progress.json
 	flags.BoolVar(&done, "done", false, "mark the step as done, and show the next one")
 	flags.BoolVar(&list, "list", false, "list all steps")
 	flags.BoolVar(&reset, "reset", false, "begin again; exercises stay as they are")
-	flags.BoolVar(&asJSON, "json", false, "for machines")
+	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -30,8 +30,8 @@ blocked. {addr}, {host} and {port} in the command are replaced by the parts of -
 
 In a program built by Go, each call is shown with the line of your source that makes it.
 The calls of the Go runtime are left out, except its epoll_wait, in which one thread
-waits for all goroutines. Build the program first: go run leaves out what this needs. For
-other programs, the calls are shown without lines.`,
+waits for all goroutines. Build the program with go build: go run leaves out the line
+numbers. For other programs, the calls are shown without lines.`,
 		Example: `  lesson trace -- ./server {addr}
   lesson trace -- python3 my_server.py {port}
   lesson trace --json -- ./server {addr} > calls.json`,
@@ -54,7 +54,7 @@ other programs, the calls are shown without lines.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "replace {addr} by this `host:port`")
-	flags.BoolVar(&asJSON, "json", false, "print each call as two lines of JSON: when entered, and when it returns")
+	flags.BoolVar(&asJSON, "json", false, "print each call as two lines of JSON: when it is entered, and when it returns")
 	return cmd
 }
 

@@ -273,10 +273,10 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return interruption{text, err}
 	}
-	hint := "does it listen on the port that {port} becomes?"
+	hint := "does it listen on the port that replaces {port}?"
 	if !s.Proc.Running() {
 		if _, success := s.Proc.Status(); success {
-			hint = "does it run on in the background? Tell it to stay in the foreground"
+			hint = "did it move to the background? Keep it in the foreground"
 		}
 	}
 	if anyPort {

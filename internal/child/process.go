@@ -126,7 +126,7 @@ func (p *Process) Kill() error {
 			none = 0
 		}
 		if len(tree) > 0 && time.Now().After(deadline) {
-			return fmt.Errorf("processes %v still run %v after SIGKILL", tree, killWithin)
+			return fmt.Errorf("processes %v are still running %v after SIGKILL", tree, killWithin)
 		}
 		for _, pid := range tree {
 			err = errors.Join(err, p.signal(pid, unix.SIGKILL))

@@ -108,7 +108,7 @@ func (d *Desk) Start(name, parent string) error {
 		if dir != p.Dir {
 			where = " --dir " + shown(dir)
 		}
-		return fmt.Errorf("%s is there already, and stays as it is; to judge it, type: lesson exercise "+
+		return fmt.Errorf("%s already exists, and was not changed; to judge it, type: lesson exercise "+
 			"check %s%s; to start over: lesson exercise reset %[2]s%[3]s", shown(dir), e.Name, where)
 	}
 	if err != nil {
@@ -156,7 +156,7 @@ func (d *Desk) copyOf(e Exercise, dir string) (string, error) {
 		}
 		if len(goFiles(p.Dir)) == 0 {
 			return "", fmt.Errorf("there are no Go files in %s any more; type: lesson exercise start %s, "+
-				"or say with --dir where the copy is", p.Dir, e.Name)
+				"or give the folder of the copy with --dir", p.Dir, e.Name)
 		}
 		return p.Dir, nil
 	}
@@ -185,7 +185,7 @@ func (d *Desk) Hint(name string, again bool) error {
 	seen := min(p.Hints, len(e.Hints))
 	switch {
 	case again && seen == 0:
-		_, err = fmt.Fprintf(d.Out, "You have seen none yet. The first: lesson exercise hint %s\n", e.Name)
+		_, err = fmt.Fprintf(d.Out, "You have not seen a hint yet. For the first, type: lesson exercise hint %s\n", e.Name)
 	case again:
 		for i := range seen {
 			err = errors.Join(err, d.hint(e, i))
@@ -244,9 +244,9 @@ func (d *Desk) Reset(name, dir string) error {
 	if err != nil {
 		return err
 	}
-	said := "It was the original one."
+	said := "It had not been changed."
 	if kept != "" {
-		said = "Yours is now " + shown(kept) + "."
+		said = "Your version is now " + shown(kept) + "."
 	}
 	_, err = fmt.Fprintf(d.Out, "%s is the original again. %s\n", shown(filepath.Join(dir, "main.go")), said)
 	if err != nil {
@@ -254,7 +254,7 @@ func (d *Desk) Reset(name, dir string) error {
 	}
 	for _, other := range goFiles(dir) {
 		if filepath.Base(other) != "main.go" {
-			_, err = fmt.Fprintf(d.Out, "%s stays, and is a part of the program.\n", shown(other))
+			_, err = fmt.Fprintf(d.Out, "%s was not removed, and is still part of the program.\n", shown(other))
 		}
 	}
 	return err

@@ -616,7 +616,7 @@ func TestReset(t *testing.T) {
 	if err := s.Reset("6", ""); err != nil {
 		t.Fatal(err)
 	}
-	wants(t, "reset again", s.out.take(), "It was the original one.")
+	wants(t, "reset again", s.out.take(), "It had not been changed.")
 }
 
 // Watch checks again when the copy changes, also while a check runs, and ends

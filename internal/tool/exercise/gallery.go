@@ -168,7 +168,7 @@ func parseCases(text string) (all, sometimes []string, err error) {
 		case mark == "sometimes" && len(all) > 0:
 			sometimes = append(sometimes, address)
 		case mark != "":
-			return nil, nil, fmt.Errorf("%q is no case", strings.TrimSpace(line))
+			return nil, nil, fmt.Errorf("%q is not a case", strings.TrimSpace(line))
 		}
 		all = append(all, address)
 	}

@@ -199,7 +199,7 @@ func (d *Desk) showRest(results []check.Result, verbose bool) {
 		fmt.Fprintf(d.Out, "  %s\n    %s\n", r.Address, r.Must)
 	}
 	if len(failed) > 0 {
-		fmt.Fprintln(d.Out, "--verbose shows them at length.")
+		fmt.Fprintln(d.Out, "--verbose shows them in full.")
 	}
 }
 
@@ -226,7 +226,7 @@ func (d *Desk) conclude(e Exercise, f Finding, o CheckOptions) error {
 		return fmt.Errorf("%w: of %d cases, %d fail; for a hint, type: lesson exercise hint %s",
 			ErrFails, len(all), len(failing), e.Name)
 	case !f.Solved:
-		return fmt.Errorf("whether %s is solved cannot be judged here: %s", e.Name, reasons(unjudged))
+		return fmt.Errorf("cannot judge here whether %s is solved: %s", e.Name, reasons(unjudged))
 	case !o.JSON:
 		return d.congratulate(e, len(with(check.Holds, all)))
 	}

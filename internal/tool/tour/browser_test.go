@@ -536,7 +536,7 @@ func scenarioSteps(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
 	p.until("there are scenarios", `document.querySelectorAll("#scenario option").length > 0`)
 	p.click("#scenario-step")
-	p.until("it is paused", `document.querySelector("#scenario-play").textContent.includes("Go on")`)
+	p.until("it is paused", `document.querySelector("#scenario-play").textContent.includes("Continue")`)
 	p.click("#scenario-step")
 	p.until("one act is behind us",
 		`document.querySelector(".script [aria-current]")?.previousElementSibling`)

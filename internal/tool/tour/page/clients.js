@@ -46,7 +46,7 @@ class Card {
     const textID = `own-${this.name}`;
     this.text.id = textID;
     this.request = h("p", { class: "request" });
-    this.reactions = h("ul", { class: "reactions", "aria-label": `What has become of client ${this.name}` });
+    this.reactions = h("ul", { class: "reactions", "aria-label": `Reactions to client ${this.name}` });
     this.element = h("article", { class: "card", "data-client": this.name, "aria-label": `Client ${this.name}` }, h("div", { class: "card-body" },
       h("header", {}, chip(client.name, client.hue), h("h3", {}, `client ${this.name}`), this.request,
         h("button", { type: "button", class: "quiet", "aria-label": `Remove client ${this.name}`, title: "Remove this client",
@@ -126,7 +126,7 @@ const TITLES = {
   rest: "What is missing for a whole request",
   byte: "The next byte of the request, in a segment of its own",
   whole: "A whole request in one segment",
-  long: "1,500 bytes of cookie: more than one read of some servers brings",
+  long: "1,500 bytes of cookie: some servers must read more than once",
   halfClose: "shutdown(SHUT_WR): nothing more will be sent, the answer can still be read",
   close: "close(): the server reads end of file",
   reset: "RST: what is on its way is lost",

@@ -37,7 +37,7 @@ class Column {
       type: "button", class: "quiet", "aria-label": `Remove ${this.name()}`, title: "Remove this column",
       onclick: () => this.columns.remove(this),
     }, "✕");
-    this.badges = h("ul", { class: "badges", "aria-label": `Where ${this.name()} stands` });
+    this.badges = h("ul", { class: "badges", "aria-label": `What ${this.name()} does now` });
     this.tabs = h("div", { class: "files", role: "group", "aria-label": "File" });
     this.pane = h("div", {
       class: "source code", tabindex: "0", role: "region", "aria-label": `Source of ${this.name()}`,
@@ -410,7 +410,7 @@ export class Columns {
     await Promise.all(columns.map((c) => c.point(file, from, to)));
     if (open && columns[0]) {
       columns[0].element.scrollIntoView({ block: "nearest", inline: "nearest" });
-      say(`${file}, line ${from}, is lit in ${columns.map((c) => c.name()).join(", ")}`);
+      say(`${file}, line ${from}, is highlighted in ${columns.map((c) => c.name()).join(", ")}`);
     }
     return columns.length > 0;
   }

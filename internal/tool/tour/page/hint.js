@@ -46,7 +46,7 @@ export class Hint {
       this.done("connect");
       this.done("half");
       this.half = act.bytes === requests.half;
-      if (this.half) this.say("Each lit line is where a server is blocked now. Next: ", "add a client b, connect it, and “Send it all”. Which servers let b wait, and where does the page show it?");
+      if (this.half) this.say("Each highlighted line is where a server is blocked now. Next: ", "add a client b, connect it, and “Send it all”. Which servers let b wait, and where does the page show it?");
       remember(SEEN, "seen");
     }
     if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {

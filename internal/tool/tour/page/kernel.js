@@ -9,7 +9,7 @@ const SHOWN = 8; // connections
 export function drawKernel(root, server, model) {
   const k = server.kernel;
   if (!k) {
-    root.replaceChildren(h("p", { class: "quiet-text" }, "The kernel has said nothing yet."));
+    root.replaceChildren(h("p", { class: "quiet-text" }, "The kernel has reported nothing yet."));
     return;
   }
   root.replaceChildren(
@@ -76,7 +76,7 @@ function lastReady(server, model) {
   const wait = server.lastWait;
   if (!wait) return "nothing yet";
   if (wait.err) return wait.err;
-  if (!wait.ready?.length) return "0: the time ran out";
+  if (!wait.ready?.length) return "0: it timed out";
   const parts = wait.ready.slice(0, 4).map((r) => {
     const name = model.nameOf(r.peer);
     return h("span", { class: "ready" }, `${r.fd} `, name ? chip(name, model.hueOf(name)) : "", ` ${r.events} `);

@@ -70,7 +70,7 @@ export class Scenarios {
     if (key === this.key) return;
     this.key = key;
     this.play.replaceChildren(icon(playing ? "pause" : "running"),
-      h("span", {}, playing ? "Pause" : paused ? "Go on" : "Play"));
+      h("span", {}, playing ? "Pause" : paused ? "Continue" : "Play"));
     this.stop.hidden = !playing && !paused;
     if (at && at.state !== "done" && at.name !== this.shown?.name && this.list.some((s) => s.name === at.name)) {
       this.select.value = at.name;

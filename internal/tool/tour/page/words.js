@@ -82,7 +82,7 @@ export function reaction(server, client, model) {
     case "reset": return { sign: "ended", kind: "bad", text: event.note || "reset" };
     case "answered":
       return { sign: "done", kind: "good", text: `answered: ${firstLine(event.got)}` +
-        (conn?.accepted && conn.state.startsWith("FIN_WAIT") ? "; the server waits for the client's end" : "") };
+        (conn?.accepted && conn.state.startsWith("FIN_WAIT") ? "; the server waits for the client to close" : "") };
     case "closed":
       return { sign: event?.got ? "done" : "ended", kind: event?.got ? "good" : "none",
         text: event?.got ? `answered: ${firstLine(event.got)}, closed` : event?.note || "closed" };
