@@ -95,7 +95,7 @@ func TestDaemonKeepsNoPort(t *testing.T) {
 		if err == nil {
 			<-s.Proc.Ended()
 			proof.Must(t, s.End())
-		} else if !strings.Contains(err.Error(), "stay in the foreground") {
+		} else if !strings.Contains(err.Error(), "in the foreground") {
 			t.Errorf("%q: %v", environment, err)
 		}
 		if left, err := sockets.ListenersAt(addr); len(left) > 0 || err != nil {

@@ -58,7 +58,7 @@ var knownFaults = []knownFault{
 	{
 		"looks at its timers only when idle", "loop.c", "TIMERS_ONLY_WHEN_IDLE",
 		"389ds/389-ds-base#7842, varnishcache/varnish-cache#1023, SanderMertens/flecs#2104",
-		"slow/timeout-under-load", "only when epoll_wait returns 0",
+		"slow/timeout-under-load", "only when epoll_wait times out",
 	},
 	{
 		"keeps lingering by descriptor", "loop.c", "TIMER_BY_DESCRIPTOR",

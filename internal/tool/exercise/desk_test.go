@@ -231,7 +231,7 @@ func TestStart(t *testing.T) {
 
 	// Once more: what is there stays.
 	write(t, "mine", dir, "main.go")
-	wantsError(t, "start twice", s.Start("6", parent), dir, "is there already",
+	wantsError(t, "start twice", s.Start("6", parent), dir, "already exists",
 		"lesson exercise check 06-one-read-per-edge;", "lesson exercise reset 06-one-read-per-edge")
 	if got := read(t, dir, "main.go"); got != "mine" {
 		t.Errorf("main.go has become %q", got)
@@ -244,7 +244,7 @@ func TestStart(t *testing.T) {
 	if p, err := s.Record.Of("06-one-read-per-edge"); err != nil || p.Dir != filepath.Join(s.parent, "06-one-read-per-edge") {
 		t.Errorf("%+v, %v", p, err)
 	}
-	wantsError(t, "start where another copy is", s.Start("6", parent), dir, "is there already",
+	wantsError(t, "start where another copy is", s.Start("6", parent), dir, "already exists",
 		"lesson exercise check 06-one-read-per-edge --dir "+dir)
 }
 
@@ -368,7 +368,7 @@ func TestCheck(t *testing.T) {
 			what: "what it is about is not judged", unjudged: []string{about},
 			shows: []string{"not judged  " + about, "it cannot be seen"},
 			never: "solved",
-			err:   "cannot be judged here: it cannot be seen",
+			err:   "is solved: it cannot be seen",
 			stage: Broken,
 		},
 	}
@@ -557,7 +557,7 @@ func TestHints(t *testing.T) {
 		}
 		return s.out.take()
 	}
-	wants(t, "none yet", hint(true), "none yet", "lesson exercise hint 06-one-read-per-edge")
+	wants(t, "none yet", hint(true), "not seen a hint yet", "lesson exercise hint 06-one-read-per-edge")
 	wants(t, "the first", hint(false), "Hint 1 of 3\n\nRead.\n")
 	wants(t, "the second", hint(false), "Hint 2 of 3\n\nRead again.\n")
 	again := hint(true)
@@ -605,7 +605,7 @@ func TestReset(t *testing.T) {
 	if err := s.Reset("6", ""); err != nil {
 		t.Fatal(err)
 	}
-	wants(t, "reset", s.out.take(), "main.go is the original again", filepath.Join(dir, "main.go.bak"), "more.go stays")
+	wants(t, "reset", s.out.take(), "main.go is the original again", filepath.Join(dir, "main.go.bak"), "more.go was not removed")
 	if read(t, dir, "main.go") != brokenSource || read(t, dir, "main.go.bak") != "mine" {
 		t.Errorf("main.go is %q, main.go.bak %q", read(t, dir, "main.go"), read(t, dir, "main.go.bak"))
 	}
