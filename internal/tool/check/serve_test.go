@@ -165,7 +165,7 @@ func (w *wrong) run(addr string) error {
 	if w.is("polls") {
 		go func() {
 			for {
-				_ = unix.Nanosleep(&unix.Timespec{Nsec: 500_000}, nil)
+				_ = unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil)
 			}
 		}()
 	}
