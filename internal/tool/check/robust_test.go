@@ -125,7 +125,7 @@ func TestOneReasonIsPrintedOnce(t *testing.T) {
 	report.Print(&out, PrintOptions{})
 	for _, want := range []string{
 		"FAILS  disconnects/another  (must)\n  must   A client that connects and closes at once does no" +
-			" harm.\n  cause  that of disconnects/leaves-silently\n",
+			" harm.\n  cause  the same as for disconnects/leaves-silently\n",
 		"2 fail for one reason: ", "\n  disconnects/leaves-silently\n  disconnects/another\n",
 	} {
 		if !strings.Contains(out.String(), want) {
