@@ -36,7 +36,7 @@ var requests = []Case{
 	{
 		Address: "requests/bare-newlines", Severity: Must, Models: everyone,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
-		NoExercise: "One form of the terminator was forgotten, and the report says which.",
+		NoExercise: "One form of the terminator was forgotten, and the report shows which.",
 		Must:       `Two line feeds ("\n\n") end a request.`,
 		Why:        "Lines typed into nc end in a bare line feed; such a client would otherwise wait forever.",
 		Cause:      `The server looks only for "\r\n\r\n".`,
@@ -45,7 +45,7 @@ var requests = []Case{
 	{
 		Address: "requests/mixed-newlines", Severity: Must, Models: everyone,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"CR LF only"},
-		NoExercise: "One form of the terminator was forgotten, and the report says which.",
+		NoExercise: "One form of the terminator was forgotten, and the report shows which.",
 		Must:       `"\n\r\n" ends a request, with or without a "\r" before it.`,
 		Why:        "Lines end in LF or in CR LF, and one request may mix the two.",
 		Cause:      `The server looks only for "\r\n\r\n".`,

@@ -367,11 +367,11 @@ const (
 func (s *spin) String() string {
 	switch {
 	case s.err != nil:
-		return "it is never asleep (its calls cannot be seen: " + s.err.Error() + ")"
+		return "it never sleeps (its calls cannot be seen: " + s.err.Error() + ")"
 	case s.kind == spinsWithoutCalls:
-		return "it is never asleep, and makes no system call"
+		return "it never sleeps, and makes no system call"
 	case s.Call == "":
-		return "it is never asleep"
+		return "it never sleeps"
 	}
 	result := fmt.Sprint(s.Result)
 	switch {

@@ -295,7 +295,7 @@ func (t *trial) concurrency(held string) (Model, []string) {
 	few, _ := t.server.Used() // nothing when it cannot be seen
 	if !t.server.visible() {
 		return EventLoop, []string{"serves several clients at the same time (its process cannot be seen:" +
-			" taken for an event loop, unless --model says otherwise)"}
+			" it is judged as an event loop; change that with --model)"}
 	}
 	taken := t.gather(sitters, held)
 	if taken == nil {

@@ -34,7 +34,7 @@ func fill(name string) step {
 
 // fillBut leaves room for a part of the answer.
 func fillBut(name string) step {
-	text := fmt.Sprintf("the send buffer of its connection is filled but for %d bytes, and %s does not read",
+	text := fmt.Sprintf("the send buffer of its connection is filled except for %d bytes, and %s does not read",
 		partOfAnswer, name)
 	return step{text: text, prepares: true, do: func(t *trial) error {
 		return t.fill(name, t.fits-partOfAnswer)
@@ -45,8 +45,8 @@ func fillBut(name string) step {
 // of another connection that is treated the same way.
 func tryOut() step {
 	const name = "scout"
-	const text = "how much fits into a send buffer is tried out with another client," +
-		" which is then answered"
+	const text = "another client shows how much fits into a send buffer," +
+		" and is then answered"
 	return preparing(own(text, func(t *trial) error {
 		for _, s := range []step{connectSmall(name), send(name, half), taken(name)} {
 			if err := s.do(t); err != nil {

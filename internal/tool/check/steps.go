@@ -282,7 +282,7 @@ const silence = 200 * time.Millisecond
 
 // unanswered demands that nothing comes.
 func unanswered(name string) step {
-	text := fmt.Sprintf("%s must hear nothing for %v", name, silence)
+	text := fmt.Sprintf("%s must receive nothing for %v", name, silence)
 	return step{text: text, do: func(t *trial) error {
 		got, err := t.clients[name].Read(1, silence)
 		switch {
