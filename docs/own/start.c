@@ -1,4 +1,4 @@
-// The beginning of a server: it listens, and closes every connection unanswered.
+// The beginning of a server: it reads once, and closes every connection unanswered.
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,11 @@ int main(int argc, char **argv) {
             perror("accept");
             return 1;
         }
-        // Stage 1: read the request, and send the answer.
+        char request[4096];
+        if (read(connection, request, sizeof request) < 0) {
+            perror("read");
+        }
+        // Stage 1: send the answer.
         close(connection);
     }
 }

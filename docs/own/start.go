@@ -1,7 +1,7 @@
 //go:build ignore
 
-// The beginning of a server: it listens, and closes every connection unanswered. Copy it,
-// and run it as one file: go run my_server.go 127.0.0.1:8080.
+// The beginning of a server: it reads once, and closes every connection unanswered. Copy
+// it, and run it as one file: go run my_server.go 127.0.0.1:8080.
 package main
 
 import (
@@ -20,7 +20,10 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		// Stage 1: read the request, and send the answer.
+		if _, err := connection.Read(make([]byte, 4096)); err != nil {
+			log.Print(err)
+		}
+		// Stage 1: send the answer.
 		connection.Close()
 	}
 }

@@ -1,8 +1,11 @@
-// The beginning of a server: it listens, and closes every connection unanswered.
+// The beginning of a server: it reads once, and closes every connection unanswered.
 const net = require('node:net');
 
 const server = net.createServer((connection) => {
-  // Stage 1: read the request, and send the answer.
-  connection.destroy();
+  connection.on('error', console.error);
+  connection.once('data', () => {
+    // Stage 1: send the answer.
+    connection.destroy();
+  });
 });
 server.listen(Number(process.argv[2]), '127.0.0.1');

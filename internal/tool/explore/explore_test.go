@@ -88,7 +88,7 @@ func TestExercises(t *testing.T) {
 	for _, e := range g.Exercises {
 		t.Run(e.Name, func(t *testing.T) {
 			if !slices.Contains(ordinary, e.Number) {
-				proof.OnlyExhaustive(t, "builds the exercise, explores it until it fails, and its repair for 10 s")
+				proof.OnlyExhaustive(t, "builds the exercise, explores it until it fails, and its repair for 4 s")
 			}
 			t.Parallel()
 			broken := unpacked(t, e.Name, false)
@@ -122,7 +122,7 @@ func TestExercises(t *testing.T) {
 			}
 			options := explore.Options{Depth: 1, Faults: all}
 			if proof.Exhaustive() {
-				options.Depth, options.For = 2, 10*time.Second
+				options.Depth, options.For = 2, 4*time.Second
 			}
 			r, err = unpacked(t, e.Name, true).Explore(t.Context(), options)
 			proof.Must(t, err)
