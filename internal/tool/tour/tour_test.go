@@ -743,7 +743,7 @@ func TestASessionsMemoryIsBoundedAndReturns(t *testing.T) {
 	if proof.Exhaustive() {
 		acts = 4100
 	}
-	r := newRig(t, Options{})
+	r := newRig(t, Options{Linger: 5 * time.Minute}) // no page holds the session open
 	r.must("GET", "/api/book", nil, nil)
 	heap := func() int64 {
 		runtime.GC()
