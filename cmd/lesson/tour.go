@@ -21,6 +21,7 @@ type tourFlags struct {
 	addr   string
 	open   bool
 	export string
+	force  bool
 	only   []string
 }
 
@@ -61,6 +62,7 @@ of the servers. See docs/tour.md.`,
 	flags.BoolVar(&f.open, "open", false, "open the page in the browser")
 	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers` (default: the lessons for which the page has room)")
 	flags.StringVar(&f.export, "export", "", "write a static site to this `folder`, and end")
+	flags.BoolVar(&f.force, "force", false, "with --export: overwrite an index.html that is not the tour's")
 	return cmd
 }
 
@@ -96,7 +98,12 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 }
 
 func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) error {
-	err := t.Export(ctx, f.export, func(name string) { fmt.Fprintf(out, "recorded %s\n", name) })
+	err := t.Export(ctx, f.export, f.force,
+		func(name string) { fmt.Fprintf(out, "recorded %s\n", name) })
+	if errors.Is(err, tour.ErrForeign) {
+		err = fmt.Errorf("%s is left as it is: %w; name another folder, or overwrite it with --force",
+			f.export, err)
+	}
 	if err = errors.Join(err, t.Close()); err != nil {
 		return err
 	}

@@ -22,12 +22,28 @@ import (
 // that a server lingers for a client, and a little.
 const settle = 1500 * time.Millisecond
 
+// ErrForeign is the error of Export when the folder has a page that is not the tour's.
+var ErrForeign = errors.New("its index.html is not a page of the tour")
+
 // Export writes the tour to a folder, as files for any static host: the page, all
 // chapters and sources, and each scenario as it was played to the columns. Files that
-// it writes are replaced, others are left alone. progress is called for each recording.
-func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) error {
-	err := errors.Join(t.exportPage(dir), t.exportBook(dir))
+// it writes are replaced, others are left alone: also a page that is not the tour's,
+// unless force is set. It does not write through a symbolic link that leads out of the
+// folder. progress is called for each recording.
+func (t *Tour) Export(ctx context.Context, dir string, force bool, progress func(string)) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	folder, err := os.OpenRoot(dir)
 	if err != nil {
+		return err
+	}
+	to := site{folder}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	if !force && to.foreign() {
+		return ErrForeign
+	}
+	if err := errors.Join(t.exportPage(to), t.exportBook(to)); err != nil {
 		return err
 	}
 	// Side by side, for they spend their time waiting.
@@ -39,8 +55,8 @@ func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) er
 		playing.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			name := filepath.Join(dir, "data", "recording", scenario.Name+".json")
-			failed := t.record(ctx, scenario, name)
+			name := filepath.Join("data", "recording", scenario.Name+".json")
+			failed := t.record(ctx, scenario, to, name)
 			mu.Lock()
 			defer mu.Unlock()
 			if failed != nil {
@@ -54,8 +70,38 @@ func (t *Tour) Export(ctx context.Context, dir string, progress func(string)) er
 	return err
 }
 
+// A site is the folder of an export. Nothing outside of it can be written.
+type site struct{ *os.Root }
+
+// live and static are how the page knows whether a server answers it.
+const (
+	live   = `<meta name="tour" content="live">`
+	static = `<meta name="tour" content="static">`
+)
+
+// foreign reports whether the folder has a page that no export has written.
+func (s site) foreign() bool {
+	text, err := s.ReadFile("index.html")
+	return !errors.Is(err, fs.ErrNotExist) && !bytes.Contains(text, []byte(static))
+}
+
+func (s site) write(name string, text []byte) error {
+	if err := s.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return s.WriteFile(name, text, 0o644)
+}
+
+func (s site) writeJSON(name string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return s.write(name, text)
+}
+
 // exportPage writes the page, which finds out that no server answers it.
-func (t *Tour) exportPage(dir string) error {
+func (t *Tour) exportPage(to site) error {
 	return fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -64,30 +110,28 @@ func (t *Tour) exportPage(dir string) error {
 		if err != nil {
 			return err
 		}
-		to := filepath.Join(dir, "assets", name)
+		path := filepath.Join("assets", name)
 		if name == "index.html" {
 			// No program sends the policy with the page, so the page brings it.
-			const live = `<meta name="tour" content="live">`
-			const static = `<meta http-equiv="Content-Security-Policy" content="` + pagePolicy + `">
-<meta name="tour" content="static">`
+			const policy = `<meta http-equiv="Content-Security-Policy" content="` + pagePolicy + `">`
 			if !bytes.Contains(text, []byte(live)) {
 				return fmt.Errorf("index.html has no %s", live)
 			}
-			text = bytes.Replace(text, []byte(live), []byte(static), 1)
-			to = filepath.Join(dir, name)
+			text = bytes.Replace(text, []byte(live), []byte(policy+"\n"+static), 1)
+			path = name
 		}
-		return write(to, text)
+		return to.write(path, text)
 	})
 }
 
 // exportBook writes what the page asks for as /api/book, chapter and source.
-func (t *Tour) exportBook(dir string) error {
-	data := filepath.Join(dir, "data")
+func (t *Tour) exportBook(to site) error {
+	const data = "data"
 	all, err := t.contents()
 	if err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(data, "book.json"), all); err != nil {
+	if err := to.writeJSON(filepath.Join(data, "book.json"), all); err != nil {
 		return err
 	}
 	for _, p := range all.Chapters {
@@ -96,7 +140,7 @@ func (t *Tour) exportBook(dir string) error {
 			return err
 		}
 		name := filepath.Join(data, "chapter", filepath.FromSlash(p.ID)+".json")
-		if err := writeJSON(name, rendered); err != nil {
+		if err := to.writeJSON(name, rendered); err != nil {
 			return err
 		}
 	}
@@ -106,7 +150,7 @@ func (t *Tour) exportBook(dir string) error {
 			return err
 		}
 		name := filepath.Join(data, "source", filepath.FromSlash(file)+".json")
-		if err := writeJSON(name, source{file, book.Tokens(languageOf(file), text)}); err != nil {
+		if err := to.writeJSON(name, source{file, book.Tokens(languageOf(file), text)}); err != nil {
 			return err
 		}
 	}
@@ -115,7 +159,7 @@ func (t *Tour) exportBook(dir string) error {
 
 // record plays a scenario to the columns, in a session of its own, and saves it as a file
 // of that name.
-func (t *Tour) record(ctx context.Context, s play.Scenario, name string) error {
+func (t *Tour) record(ctx context.Context, s play.Scenario, to site, name string) error {
 	session, err := t.begin()
 	if err != nil {
 		return err
@@ -154,20 +198,5 @@ func (t *Tour) record(ctx context.Context, s play.Scenario, name string) error {
 	if err := session.save(&text); err != nil {
 		return err
 	}
-	return write(name, text.Bytes())
-}
-
-func writeJSON(name string, value any) error {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	return write(name, text)
-}
-
-func write(name string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(name, text, 0o644)
+	return to.write(name, text.Bytes())
 }

@@ -912,10 +912,44 @@ var ExportedFast = sync.OnceValues(func() (site Site, err error) {
 	if site.Dir, err = TempDir("lesson-site-"); err != nil {
 		return site, err
 	}
-	err = tour.Export(context.Background(), site.Dir,
+	err = tour.Export(context.Background(), site.Dir, false,
 		func(name string) { site.Recorded = append(site.Recorded, name) })
 	return site, errors.Join(err, tour.Close())
 })
+
+// An export replaces the files of an earlier one, and no others.
+func TestAnExportOverwritesOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	tour, err := New(Options{})
+	proof.Must(t, err)
+	defer tour.Close()
+	over, end := context.WithCancel(t.Context())
+	end() // the files are written, and no scenario is played
+	export := func(dir string, force bool) error { return tour.Export(over, dir, force, func(string) {}) }
+
+	dir := t.TempDir()
+	index := filepath.Join(dir, "index.html")
+	proof.Must(t, os.WriteFile(index, []byte("<p>a page of another site</p>"), 0o600))
+	if err := export(dir, false); !errors.Is(err, ErrForeign) {
+		t.Errorf("over another page: %v, want %v", err, ErrForeign)
+	}
+	for _, force := range []bool{true, false} { // then the page is its own
+		if err := export(dir, force); errors.Is(err, ErrForeign) || !errors.Is(err, context.Canceled) {
+			t.Errorf("with force %v: %v, want it to be interrupted", force, err)
+		}
+	}
+
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "precious")
+	proof.Must(t, os.WriteFile(outside, []byte("precious"), 0o600))
+	proof.Must(t, os.Mkdir(filepath.Join(dir, "data"), 0o755))
+	proof.Must(t, os.Symlink(outside, filepath.Join(dir, "data", "book.json")))
+	if err := export(dir, false); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("through a symbolic link: %v, want it to be refused", err)
+	}
+	if text, err := os.ReadFile(outside); err != nil || string(text) != "precious" {
+		t.Errorf("the file that the link leads to has become %q, %v", text, err)
+	}
+}
 
 func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
 	t.Parallel()
