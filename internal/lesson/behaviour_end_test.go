@@ -4,6 +4,7 @@ package lesson_test
 
 import (
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -401,6 +402,10 @@ func stopStarving(t *T, l lesson.Lesson) {
 		waits = r.dialTo(s.Addr())
 	}
 	proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
+	// A process that another test starts has the listener as well until it calls exec.
+	// Closed here, the listener would stay on the interest list, and its EPOLLHUP with it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	calls := s.calls()
 	r.stopsWithin(stopBound)
 	ended(t, waits)
