@@ -221,26 +221,34 @@ func (p *aPage) follow(after string) {
 	p.t.Cleanup(func() { cancel(); <-left })
 }
 
-// read takes what comes; what is cut off by the page's own leaving does not count.
+// read takes what comes, as a browser does: an event counts when the empty line after it
+// has come, and what the end of the stream cuts off does not.
 func (p *aPage) read(ctx context.Context, body io.Reader) {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 64<<20)
+	id, data := "", ""
 	for lines.Scan() {
-		id, isID := strings.CutPrefix(lines.Text(), "id: ")
-		data, isData := strings.CutPrefix(lines.Text(), "data: ")
-		p.mu.Lock()
-		if isID {
-			p.ids = append(p.ids, id)
+		switch line := lines.Text(); {
+		case strings.HasPrefix(line, "id: "):
+			id = line[len("id: "):]
+		case strings.HasPrefix(line, "data: "):
+			data = line[len("data: "):]
+		case line == "" && data != "":
+			p.take(ctx, id, data)
+			data = ""
 		}
-		if isData {
-			var batch []anEvent
-			if err := json.Unmarshal([]byte(data), &batch); err != nil && ctx.Err() == nil {
-				p.t.Errorf("events: %v in %q", err, data)
-			}
-			p.events = append(p.events, batch...)
-		}
-		p.mu.Unlock()
 	}
+}
+
+func (p *aPage) take(ctx context.Context, id, data string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ids = append(p.ids, id)
+	var batch []anEvent
+	if err := json.Unmarshal([]byte(data), &batch); err != nil && ctx.Err() == nil {
+		p.t.Errorf("events: %v in %q", err, data)
+	}
+	p.events = append(p.events, batch...)
 }
 
 func (p *aPage) all() []anEvent {
