@@ -41,6 +41,8 @@ var limits = []Case{
 		Why:   "One client must not be able to end the server, or the machine.",
 		Cause: "The server keeps everything that comes until it finds the terminator.",
 		script: []step{
+			preparing(own("one client is served, if there can be more: all of the server has started",
+				serveOneIfMore)),
 			preparing(own("the server's memory is measured", (*trial).look)), connect("a"),
 			preparing(own(fmt.Sprintf("a sends a header line of %d MiB, as far as the server lets it",
 				endless>>20), sendsEndlessly)),

@@ -97,7 +97,10 @@ var signals = []Case{
 			" bind fails with EADDRINUSE.",
 		Cause: "SO_REUSEADDR is not set before bind.",
 		script: []step{
-			connect("a"), send("a", whole), answered("a"), signalled(unix.SIGTERM),
+			connect("a"), send("a", whole), answered("a"),
+			preparing(own(fmt.Sprintf("if it serves more, further clients are answered until one of its"+
+				" connections is in TIME_WAIT, at most %d", aFew), leavesTimeWait)),
+			signalled(unix.SIGTERM),
 			preparing(own("its process ends", endsItself)),
 			own("it is started again beside what is left, and must listen", startsAgain),
 			own(fmt.Sprintf("%d clients must be answered (one, if it serves no more)", aFew),
@@ -179,6 +182,21 @@ func endsItself(t *trial) error {
 	return err
 }
 
+// leavesTimeWait serves clients until a connection of the server is in TIME_WAIT: where the
+// machine already has the most that it keeps, a connection just ends.
+func leavesTimeWait(t *trial) error {
+	for range aFew {
+		waiting, err := sockets.InState(t.server.Addr.Port(), sockets.TimeWait)
+		if err != nil || len(waiting) > 0 || t.model == Blocking {
+			return err
+		}
+		if err := t.serveOneMore(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func startsAgain(t *trial) error {
 	const soon = time.Second
 	port := t.server.Addr.Port()
@@ -196,7 +214,7 @@ func startsAgain(t *trial) error {
 		return err
 	}
 	if len(waiting) == 0 && len(t.left.holders) == 0 {
-		return unable{"no connection of the server is in TIME_WAIT: there is nothing in its way"}
+		return unable{noTimeWait}
 	}
 	t.note("%s in TIME_WAIT", report.Plural(len(waiting), "connection", "connections"))
 	t.ended = t.server
@@ -207,6 +225,9 @@ func startsAgain(t *trial) error {
 	t.server = again
 	return nil
 }
+
+const noTimeWait = "no connection of the server is in TIME_WAIT: there is nothing in its way." +
+	" See whether the machine has the most that it keeps: sysctl net.ipv4.tcp_max_tw_buckets"
 
 // listenerHolders returns the processes that have the server's listener.
 func (t *trial) listenerHolders() ([]int, error) {

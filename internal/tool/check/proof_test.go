@@ -3,7 +3,10 @@
 package check
 
 import (
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,14 +96,10 @@ func TestFaultsFailTheirCases(t *testing.T) {
 		}
 		results, err := r.judgeAll(t.Context(), fails[fault])
 		must(t, err)
-		// On a machine with very many connections in TIME_WAIT, none may be added.
-		for range 3 {
-			if results[0].Verdict == NotJudged {
-				results, err = r.judgeAll(t.Context(), fails[fault])
-				must(t, err)
-			}
-		}
 		for _, r := range results {
+			if tooManyInTimeWait(t, r) {
+				continue
+			}
 			if r.Verdict != Fails {
 				t.Errorf("%s: %s %s %v", r.Address, r.Verdict, r.Reason, r.Notes)
 			}
@@ -162,10 +161,31 @@ func notAlone(c Case) bool {
 func allHold(t *testing.T, report *Report) {
 	t.Helper()
 	for _, r := range report.Results {
-		if r.Verdict != Holds && r.askedOf(report.Model) {
+		if r.Verdict != Holds && r.askedOf(report.Model) && !tooManyInTimeWait(t, r) {
 			t.Errorf("%s: %s %s\n got %s\nwant %s\n%q", r.Address, r.Verdict, r.Reason, r.Got, r.Want, r.Process)
 		}
 	}
+}
+
+// tooManyInTimeWait reports whether a case was not judged because the machine has as many
+// connections in TIME_WAIT as it keeps, or nearly: these tests, run together, leave so many.
+func tooManyInTimeWait(t *testing.T, r Result) bool {
+	t.Helper()
+	if r.Verdict != NotJudged || r.Reason != noTimeWait {
+		return false
+	}
+	number := func(file, after string) (n int) {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		_, rest, _ := strings.Cut(string(text), after)
+		_, err = fmt.Sscan(rest, &n)
+		must(t, err)
+		return n
+	}
+	now := number("/proc/net/sockstat", " tw ")
+	most := number("/proc/sys/net/ipv4/tcp_max_tw_buckets", "")
+	t.Logf("%s: %d connections are in TIME_WAIT, at most %d", r.Address, now, most)
+	return now > most*3/4
 }
 
 // The lessons pass every case.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/observe/proc"
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 	"lesson/internal/proof"
@@ -145,20 +146,39 @@ func TestVerdictsOfTheExercises(t *testing.T) {
 			pid := s.shown()[0].run.pid()
 			if test.frozen {
 				proof.Must(t, unix.Kill(pid, unix.SIGSTOP))
+				proof.Eventually(t, "all its threads are stopped", func() bool {
+					stopped, err := proc.Stopped(pid)
+					proof.Must(t, err)
+					return stopped
+				})
 			}
 			for _, act := range test.acts {
 				if act.Client == "" {
 					act.Client = "a"
 				}
 				p.must("POST", p.base+"/acts", act, nil)
-				if !test.frozen && act.Do != play.Read { // it has done what it does with that
-					p.await("all bytes are read", func(events []anEvent) bool {
+				switch {
+				case test.frozen:
+				case act.Do == play.Connect: // a connection that is reset before this is never accepted
+					p.await("the connection is accepted", func(events []anEvent) bool {
 						v := view(events, server)
-						return len(v.Verdicts) > 0 || v.Stands != nil && (len(v.Conns) == 0 || v.Conns[0].Unread == 0)
+						return len(v.Conns) > 0 && v.Conns[0].Accepted
+					})
+				case act.Do == play.Send:
+					p.await("the bytes are read, and it waits again or closes", func(events []anEvent) bool {
+						read := false
+						return slices.ContainsFunc(events, func(e anEvent) bool {
+							read = read || e.Server == server && e.Event.Name == "read" && e.Event.Left
+							return read && (e.Event.Name == "epoll_wait" || e.Event.Name == "close")
+						})
 					})
 				}
 			}
 			if test.frozen {
+				p.await("all are in the accept queue", func(events []anEvent) bool {
+					v := view(events, server)
+					return v.Listener != nil && int(v.Listener.Queue) == len(test.acts)
+				})
 				proof.Must(t, unix.Kill(pid, unix.SIGCONT))
 			}
 			p.awaitOne(test.kind, func(e anEvent) bool {
