@@ -122,7 +122,7 @@ func pages(t *testing.T) []*page {
 
 // Every relative link leads somewhere: to a file, a heading, a line.
 func TestLinks(t *testing.T) {
-	all := pages(t)
+	all := append(pages(t), translations(t)...)
 	for _, p := range all {
 		for _, l := range links(p) {
 			if err := resolve(p, l.target, all); err != nil {
@@ -311,7 +311,7 @@ func TestCommands(t *testing.T) {
 	if len(shown) < 70 {
 		t.Errorf("%d different commands found, want at least 70", len(shown))
 	}
-	chapters, err := quiz.Chapters()
+	chapters, err := quiz.Chapters(docs.English)
 	proof.Must(t, err)
 	for _, c := range chapters {
 		for _, q := range c.Questions {
@@ -584,7 +584,7 @@ func knowsNames(tool string, args []string) error {
 			_, err = gallery.Find(names[1])
 		}
 	case "quiz":
-		all, broken := quiz.Chapters()
+		all, broken := quiz.Chapters(docs.English)
 		_, err = quiz.Select(all, names)
 		err = errors.Join(broken, err)
 	}

@@ -4,9 +4,11 @@ package main
 
 import (
 	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"lesson/docs"
 	"lesson/internal/tool/exercise"
 )
 
@@ -132,6 +134,7 @@ that the exercise is about fails, the other cases are left out. Ctrl-C ends it.`
 
 func newExerciseHint() *cobra.Command {
 	var again bool
+	var lang string
 	cmd := &cobra.Command{
 		Use:   "hint NAME",
 		Short: "Print the next of three hints",
@@ -140,10 +143,15 @@ func newExerciseHint() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
 		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+			var err error
+			if desk.Language, err = docs.Language(lang, os.Getenv); err != nil {
+				return usageError{err}
+			}
 			return desk.Hint(name, again)
 		}),
 	}
 	cmd.Flags().BoolVar(&again, "again", false, "print the hints that you have seen, and no new one")
+	addLanguage(cmd, &lang)
 	return cmd
 }
 

@@ -5,9 +5,11 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"lesson/docs"
 	"lesson/internal/progress"
 	"lesson/internal/report"
 	"lesson/internal/tool/quiz"
@@ -15,6 +17,7 @@ import (
 
 func newQuiz() *cobra.Command {
 	var list, asJSON bool
+	var lang string
 	cmd := &cobra.Command{
 		Use:   "quiz [CHAPTER…]",
 		Short: "Answer the questions of the chapters",
@@ -25,9 +28,14 @@ answer, q ends the quiz.
 A CHAPTER is a number or a file. The default is all chapters.`,
 		Example: `  lesson quiz 4
   lesson quiz 05-edge-triggered
-  lesson quiz --list`,
+  lesson quiz --list
+  lesson quiz 4 --lang zh`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := quiz.Chapters()
+			language, err := docs.Language(lang, os.Getenv)
+			if err != nil {
+				return usageError{err}
+			}
+			all, err := quiz.Chapters(language)
 			if err != nil {
 				return err
 			}
@@ -56,5 +64,12 @@ A CHAPTER is a number or a file. The default is all chapters.`,
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "list the chapters with questions")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the questions with their answers as JSON")
+	addLanguage(cmd, &lang)
 	return cmd
+}
+
+// addLanguage adds a flag for the language in which a page is quoted.
+func addLanguage(cmd *cobra.Command, lang *string) {
+	cmd.Flags().StringVar(lang, "lang", "", "the `language` of what is quoted from the pages: "+docs.English+
+		" or "+docs.Chinese+" (default: what LC_ALL or LANG says, if it is one of these)")
 }

@@ -7,6 +7,7 @@ package book
 
 import (
 	"bytes"
+	"embed"
 	"fmt"
 	"io/fs"
 	"path"
@@ -37,6 +38,8 @@ type Page struct {
 	Kind  Kind   `json:"kind"`
 
 	text []byte
+	from embed.FS // and name in it
+	name string
 }
 
 // A Heading is an entry of a page's table of contents.
@@ -87,20 +90,31 @@ func glob(from fs.FS, pattern string) []string {
 	return names
 }
 
-func newPage(from fs.FS, name, file, id string) Page {
+func newPage(from embed.FS, name, file, id string) Page {
 	text, err := fs.ReadFile(from, name)
 	if err != nil {
 		// A page that does not exist is a page that says so.
 		text = fmt.Appendf(nil, "# %s\n\n%v\n", name, err)
 	}
-	return Page{ID: id, Title: title(text), File: file, text: text}
+	return Page{ID: id, Title: title(text), File: file, text: text, from: from, name: name}
+}
+
+// In returns the page in a language of docs: what has no translation there is English.
+func (p Page) In(language string) (Page, error) {
+	text, err := fs.ReadFile(docs.In(language, p.from), p.name)
+	if err != nil {
+		return p, err
+	}
+	p.text, p.Title = text, title(text)
+	return p, nil
 }
 
 // title returns the first heading, with which every page begins.
 func title(text []byte) string {
 	for line := range bytes.Lines(text) {
 		if rest, ok := bytes.CutPrefix(line, []byte("# ")); ok {
-			return strings.TrimSpace(string(rest))
+			text, _, _ := strings.Cut(string(rest), "<a id=") // the anchor of a translated heading
+			return strings.TrimSpace(text)
 		}
 	}
 	return ""

@@ -8,25 +8,43 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"lesson/docs"
 )
 
 func TestEveryPageRenders(t *testing.T) {
 	for _, p := range Pages() {
-		r, err := p.Render()
+		english, err := p.Render()
 		if err != nil {
 			t.Errorf("%s: %v", p.ID, err)
 			continue
 		}
-		if p.Title == "" || r.Title != p.Title || len(r.TOC) == 0 || r.HTML == "" {
-			t.Errorf("%s: title %q, %d headings, %d bytes", p.ID, r.Title, len(r.TOC), len(r.HTML))
-		}
-		for _, h := range r.TOC {
-			if h.Anchor == "" || !strings.Contains(r.HTML, `id="`+h.Anchor+`"`) {
-				t.Errorf("%s: the heading %q has no anchor", p.ID, h.Text)
+		for _, language := range []string{docs.English, docs.Chinese} {
+			p, err := p.In(language)
+			if err != nil {
+				t.Errorf("%s: %v", p.ID, err)
+				continue
 			}
-		}
-		if strings.Contains(r.HTML, "style=") {
-			t.Errorf("%s: a style that the page's policy refuses", p.ID)
+			r, err := p.Render()
+			if err != nil {
+				t.Errorf("%s: %v", p.ID, err)
+			}
+			if p.Title == "" || r.Title != p.Title || len(r.TOC) == 0 || r.HTML == "" {
+				t.Errorf("%s: title %q, %d headings, %d bytes", p.ID, r.Title, len(r.TOC), len(r.HTML))
+			}
+			for i, h := range r.TOC {
+				if h.Anchor == "" || !strings.Contains(r.HTML, `id="`+h.Anchor+`"`) {
+					t.Errorf("%s: the heading %q has no anchor", p.ID, h.Text)
+				}
+				// The title has none that anything links to.
+				if i > 0 && h.Anchor != english.TOC[i].Anchor {
+					t.Errorf("%s: the heading %q has the anchor %s, in English %s",
+						p.ID, h.Text, h.Anchor, english.TOC[i].Anchor)
+				}
+			}
+			if strings.Contains(r.HTML, "style=") {
+				t.Errorf("%s: a style that the page's policy refuses", p.ID)
+			}
 		}
 	}
 }

@@ -56,6 +56,8 @@ func parse(p Page) ast.Node {
 	}) // the function above returns no error
 	for _, n := range nodes {
 		switch n := n.(type) {
+		case *ast.Heading:
+			l.heading(n)
 		case *ast.Link:
 			l.link(n)
 		case *ast.CodeSpan:
@@ -90,6 +92,25 @@ func plain(n ast.Node, source []byte) string {
 type linker struct {
 	page   Page
 	places map[string]Place // what the page's words are about
+}
+
+// anchored is the HTML after a translated heading, with the anchor of the English one.
+var anchored = regexp.MustCompile(`^<a id="([^"]+)">$`)
+
+// heading gives a translated heading the anchor that it names.
+func (l linker) heading(n *ast.Heading) {
+	for child := n.FirstChild(); child != nil; child = child.NextSibling() {
+		raw, ok := child.(*ast.RawHTML)
+		if !ok {
+			continue
+		}
+		if m := anchored.FindSubmatch(raw.Segments.Value(l.page.text)); m != nil {
+			n.SetAttributeString("id", m[1])
+			n.RemoveChild(n, raw.NextSibling()) // </a>
+			n.RemoveChild(n, raw)
+			return
+		}
+	}
 }
 
 // link sorts the links of a page: to another page, to a line, into the world.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -37,6 +38,9 @@ func write(root string) error {
 	files, err := generated(root)
 	if err != nil {
 		return err
+	}
+	for _, line := range untranslated(files) {
+		fmt.Fprintln(os.Stderr, line)
 	}
 	for name, want := range files {
 		file := filepath.Join(root, name)
@@ -103,6 +107,11 @@ func generated(root string) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	others, err := translated(root, files, counts)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(files, others)
 	return files, nil
 }
 

@@ -3,11 +3,13 @@ package report
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
+	"unicode"
+
+	"github.com/rivo/uniseg"
 )
 
-// Columns returns how many columns of a terminal s takes. Every rune is taken for one.
-func Columns(s string) int { return utf8.RuneCountInString(s) }
+// Columns returns how many columns of a terminal s takes: a Chinese character takes two.
+func Columns(s string) int { return uniseg.StringWidth(s) }
 
 // Blanks returns as many blanks as s has columns.
 func Blanks(s string) string { return Pad("", Columns(s)) }
@@ -23,29 +25,51 @@ func Fit(s string, width int) string {
 	if Columns(s) <= width {
 		return s
 	}
-	return string([]rune(s)[:max(0, width-1)]) + "…"
+	var fits strings.Builder
+	left := width - 1
+	for each := uniseg.NewGraphemes(s); each.Next() && each.Width() <= left; left -= each.Width() {
+		fits.WriteString(each.Str())
+	}
+	return fits.String() + "…"
 }
 
-// Wrap breaks a text at blanks into lines of at most width columns, where its words
-// allow it. Line ends in the text stay.
+// Wrap breaks a text into lines of at most width columns, where its words allow it: at
+// blanks, and between Chinese characters. Line ends in the text stay.
 func Wrap(text string, width int) []string {
 	var lines []string
 	for paragraph := range strings.Lines(text) {
 		line, length := "", 0
 		for _, word := range strings.Fields(paragraph) {
-			n := Columns(word)
-			if length > 0 && length+1+n > width {
-				lines = append(lines, line)
-				line, length = "", 0
+			blank := min(length, 1) // before the first part of the word
+			for _, part := range parts(word) {
+				n := Columns(part)
+				if length > 0 && length+blank+n > width {
+					lines = append(lines, line)
+					line, length, blank = "", 0, 0
+				}
+				line, length = line+Pad("", blank)+part, length+blank+n
+				blank = 0
 			}
-			if length > 0 {
-				line, length = line+" ", length+1
-			}
-			line, length = line+word, length+n
 		}
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// parts returns what a line can end between in a word. In a word without Chinese
+// characters there is one.
+func parts(word string) []string {
+	if !strings.ContainsFunc(word, func(r rune) bool { return unicode.Is(unicode.Han, r) }) {
+		return []string{word}
+	}
+	var all []string
+	state := -1
+	for word != "" {
+		var part string
+		part, word, _, state = uniseg.FirstLineSegmentInString(word, state)
+		all = append(all, part)
+	}
+	return all
 }
 
 // Hang does what Wrap does, with a lead before each line, within the width: first before the

@@ -23,6 +23,9 @@ func TestWrap(t *testing.T) {
 		{"äöü äöü", 7, []string{"äöü äöü"}}, // columns, not bytes
 		{"äöü äöü", 6, []string{"äöü", "äöü"}},
 		{"one two", 0, []string{"one", "two"}},
+		{"一个线程服务所有客户端。", 10, []string{"一个线程服", "务所有客户", "端。"}},
+		{"见 `epoll_wait` 的手册", 12, []string{"见", "`epoll_wait`", "的手册"}},
+		{"阻塞在这里，不动。", 10, []string{"阻塞在这", "里，不动。"}}, // no comma begins a line
 	} {
 		if got := Wrap(c.text, c.width); !slices.Equal(got, c.want) {
 			t.Errorf("%q in %d columns: %q, want %q", c.text, c.width, got, c.want)
@@ -52,7 +55,8 @@ func TestFit(t *testing.T) {
 		text  string
 		width int
 		want  string
-	}{{"ééé", 3, "ééé"}, {"éééé", 3, "éé…"}, {"éé", 1, "…"}, {"é", 0, "…"}, {"", 0, ""}} {
+	}{{"ééé", 3, "ééé"}, {"éééé", 3, "éé…"}, {"éé", 1, "…"}, {"é", 0, "…"}, {"", 0, ""},
+		{"阻塞", 4, "阻塞"}, {"阻塞了", 5, "阻塞…"}, {"阻塞了", 4, "阻…"}} {
 		if got := Fit(c.text, c.width); got != c.want {
 			t.Errorf("%q in %d columns: %q, want %q", c.text, c.width, got, c.want)
 		}

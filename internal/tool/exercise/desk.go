@@ -22,6 +22,8 @@ type Desk struct {
 	Record  Record
 	Judge   Judge
 
+	Language string // of hints: one of docs
+
 	Out   io.Writer          // what was asked for
 	Print check.PrintOptions // how it looks
 	Log   io.Writer          // what happens meanwhile
@@ -204,7 +206,11 @@ func (d *Desk) Hint(name string, again bool) error {
 }
 
 func (d *Desk) hint(e Exercise, i int) error {
-	_, err := fmt.Fprintf(d.Out, "Hint %d of %d\n\n%s\n\n", i+1, len(e.Hints), e.Hints[i])
+	hints, err := e.hintsIn(d.Language)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(d.Out, "Hint %d of %d\n\n%s\n\n", i+1, len(e.Hints), hints[i])
 	return err
 }
 

@@ -5,9 +5,13 @@ package exercise
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"lesson/docs"
 )
 
 // A readme is the README.md of an exercise, taken apart. Its shape:
@@ -157,6 +161,28 @@ func unquote(text string) string {
 		lines = append(lines, strings.TrimSpace(quoted))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// hintsIn returns the hints in a language of docs. In a translation they are the folded
+// parts that come first, as in the English README.
+func (e Exercise) hintsIn(language string) ([]string, error) {
+	if language != docs.Chinese {
+		return e.Hints, nil
+	}
+	text, err := fs.ReadFile(docs.In(language, docs.Exercises), path.Join("exercises", e.Name, "README.md"))
+	if err != nil {
+		return nil, err
+	}
+	var hints []string
+	for _, part := range details(string(text)) {
+		if part.summary != "" && len(hints) < len(e.Hints) {
+			hints = append(hints, part.text)
+		}
+	}
+	if len(hints) < len(e.Hints) {
+		return nil, fmt.Errorf("the README of %s in %q has %d hints, want %d", e.Name, language, len(hints), len(e.Hints))
+	}
+	return hints, nil
 }
 
 // A detail is a folded part of a page.

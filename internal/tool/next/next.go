@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"lesson/docs"
 	"lesson/internal/progress"
 	"lesson/internal/report"
 	"lesson/internal/tool/check"
@@ -81,7 +82,7 @@ func (p past) steps() ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	chapters, err := quiz.Chapters()
+	chapters, err := quiz.Chapters(docs.English)
 	if err != nil {
 		return nil, err
 	}

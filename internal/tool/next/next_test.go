@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lesson/docs"
 	"lesson/internal/progress"
 	"lesson/internal/proof"
 	"lesson/internal/tool/check"
@@ -38,7 +39,7 @@ func TestTheWayIsComplete(t *testing.T) {
 		}
 		ids[s.ID] = true
 	}
-	chapters, err := quiz.Chapters()
+	chapters, err := quiz.Chapters(docs.English)
 	proof.Must(t, err)
 	for _, c := range chapters {
 		for _, what := range []string{"read", "break", "quiz"} {

@@ -35,8 +35,21 @@ type Chapter struct {
 	Questions []Question `json:"questions"`
 }
 
-// Chapters is every chapter that asks questions, in reading order.
-func Chapters() ([]Chapter, error) { return load(docs.Chapters, docs.Quiz) }
+// Chapters is every chapter that asks questions, in reading order, in a language of docs.
+// A chapter whose questions have not all been translated is English.
+func Chapters(language string) ([]Chapter, error) {
+	all, err := load(docs.Chapters, docs.Quiz)
+	if err != nil {
+		return nil, err
+	}
+	chapters, kept := docs.In(language, docs.Chapters), docs.In(language, docs.Quiz)
+	for i, c := range all {
+		if translated, _, err := one(chapters, kept, path.Base(c.File)); err == nil {
+			all[i] = translated
+		}
+	}
+	return all, nil
+}
 
 // Listing returns the chapters as a table.
 func Listing(chapters []Chapter) *report.Table {
@@ -58,47 +71,66 @@ func load(chapters, quiz fs.FS) ([]Chapter, error) {
 	var all []Chapter
 	var wrong []error
 	for _, file := range files {
-		text, err := fs.ReadFile(chapters, file)
+		c, asks, err := one(chapters, quiz, file)
 		if err != nil {
-			return nil, err
+			wrong = append(wrong, err)
 		}
-		c := Chapter{File: "docs/" + file, Title: title(string(text))}
-		asked := folded(string(text))
-		if len(asked) == 0 {
-			continue // nothing is asked where nothing has been taught yet
+		if asks {
+			all = append(all, c)
 		}
-		name := "quiz/" + strings.TrimSuffix(path.Base(file), ".md") + ".txt"
-		kept, err := fs.ReadFile(quiz, name)
-		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s asks %d questions: %w", file, len(asked), err))
-			continue
-		}
-		c.Questions, err = parse(string(kept))
-		if err == nil {
-			err = c.reasons(asked)
-		}
-		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
-		}
-		all = append(all, c)
 	}
 	return all, errors.Join(wrong...)
 }
 
+// one reads one chapter. Nothing is asked where nothing has been taught yet.
+func one(chapters, quiz fs.FS, file string) (c Chapter, asks bool, err error) {
+	text, err := fs.ReadFile(chapters, file)
+	if err != nil {
+		return Chapter{}, false, err
+	}
+	c = Chapter{File: "docs/" + file, Title: title(string(text))}
+	asked := folded(string(text))
+	if len(asked) == 0 {
+		return c, false, nil
+	}
+	name := "quiz/" + strings.TrimSuffix(path.Base(file), ".md") + ".txt"
+	kept, err := fs.ReadFile(quiz, name)
+	if err != nil {
+		return c, true, fmt.Errorf("%s asks %d questions: %w", file, len(asked), err)
+	}
+	c.Questions, err = parse(string(kept))
+	if err == nil {
+		err = c.reasons(asked)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return c, true, err
+}
+
+// anchor is what follows a translated heading: the place that links to the English one name.
+var anchor = regexp.MustCompile(` <a id="[^"]*"></a>$`)
+
 func title(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
-	return strings.TrimPrefix(line, "# ")
+	return strings.TrimPrefix(anchor.ReplaceAllString(line, ""), "# ")
 }
 
 // A fold is a question as the chapter has it, with its answer.
 type fold struct{ question, answer string }
 
+// questions is the heading of that section, in English and in a translation.
+var questions = regexp.MustCompile(`(?m)^## (?:Questions|.* <a id="questions"></a>)$`)
+
 var details = regexp.MustCompile(`(?ms)^<details><summary>(.*?)</summary>\n(.*?)^</details>$`)
 
 // folded is the folded answers of the chapter's section Questions.
 func folded(text string) []fold {
-	_, section, _ := strings.Cut(text, "\n## Questions\n")
-	section, _, _ = strings.Cut(section, "\n## ")
+	at := questions.FindStringIndex(text)
+	if at == nil {
+		return nil
+	}
+	section, _, _ := strings.Cut(text[at[1]:], "\n## ")
 	var all []fold
 	for _, m := range details.FindAllStringSubmatch(section, -1) {
 		all = append(all, fold{m[1], strings.TrimSpace(m[2])})

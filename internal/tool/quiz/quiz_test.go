@@ -8,12 +8,14 @@ import (
 	"testing"
 	"testing/fstest"
 	"unicode/utf8"
+
+	"lesson/docs"
 )
 
 // Every question of every chapter can be answered by choice, and the reason is the
 // chapter's own.
 func TestEveryChapterIsAsked(t *testing.T) {
-	chapters, err := Chapters()
+	chapters, err := Chapters(docs.English)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +33,7 @@ func TestEveryChapterIsAsked(t *testing.T) {
 
 // The right answer is not always in the same place, nor always the longest.
 func TestTheRightAnswerCannotBeGuessed(t *testing.T) {
-	chapters, err := Chapters()
+	chapters, err := Chapters(docs.English)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +171,7 @@ func TestAsk(t *testing.T) {
 }
 
 func TestNothingIsWiderThanTheTerminal(t *testing.T) {
-	chapters, err := Chapters()
+	chapters, err := Chapters(docs.English)
 	if err != nil {
 		t.Fatal(err)
 	}
