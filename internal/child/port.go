@@ -11,22 +11,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ports hands every port out once, so that no two servers of one run are given the same.
-// They lie below those that the kernel gives to clients.
-var ports atomic.Uint32
-
 const (
 	firstPort = 10240
-	portRange = 20000
+	portRange = 20000 // its only prime factors are 2 and 5
 )
 
-func init() { ports.Store(rand.Uint32N(portRange)) }
+// ports hands every port out once, so that no two servers of one run are given the same.
+// They lie below those that the kernel gives to clients. Each run goes through them in an
+// order of its own: two runs that went through them one by one, next to each other, would
+// again and again be given the same port.
+var (
+	ports    atomic.Uint32
+	portStep uint32
+)
+
+func init() {
+	ports.Store(rand.Uint32N(portRange))
+	for portStep%2 == 0 || portStep%5 == 0 { // only then does it lead to all of them
+		portStep = rand.Uint32N(portRange)
+	}
+}
 
 // FreePort returns a port of 127.0.0.1 that any program can listen on, and that this
 // program has not been given before.
 func FreePort() (uint16, error) {
 	for range portRange {
-		port := firstPort + ports.Add(1)%portRange
+		port := firstPort + ports.Add(portStep)%portRange
 		switch err := tryPort(int(port)); {
 		case errors.Is(err, unix.EADDRINUSE):
 		case err != nil:

@@ -40,7 +40,7 @@ const lasting = 700 * time.Millisecond
 // waits, in at most spinWithin.
 const (
 	spinCalls  = 300
-	spinWithin = time.Second
+	spinWithin = 3 * time.Second
 )
 
 // A conduct is what the calls of a server show beyond trace.State.
