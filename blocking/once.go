@@ -151,8 +151,8 @@ func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
 // room for the response many times over, so here it never blocks.
 //
 // MSG_MORE: more is coming, namely the end of file, which linger sends. The last
-// bytes wait for it and both leave in one segment. MSG_NOSIGNAL: if the client is
-// gone, send returns EPIPE and raises no SIGPIPE, which would end the process.
+// bytes wait for it, and both leave in one segment. MSG_NOSIGNAL: if the client is
+// gone, send returns EPIPE, and no SIGPIPE ends the process.
 func (s *Server) send(fd int, unsent []byte) bool {
 	s.cork(fd, 1)
 	for len(unsent) > 0 {
@@ -170,10 +170,10 @@ func (s *Server) send(fd int, unsent []byte) bool {
 	return true
 }
 
-// linger sends the end of file and then reads until the client closes. If it
-// closed the connection now while bytes of the client were unread, or still to
-// come, the kernel would answer them with a reset, and a reset destroys what
-// the client has not read yet: the response.
+// linger sends the end of file and then reads until the client closes. If it closed
+// the connection now while bytes of the client were unread, or still to come, the kernel
+// would send a reset. The client may then lose the response: the kernel drops what the
+// send buffer still holds, and a client that is still sending gets an error.
 func (s *Server) linger(fd int) {
 	if err := s.Kernel.Shutdown(fd, unix.SHUT_WR); err != nil {
 		return // ENOTCONN: the client has reset the connection

@@ -87,7 +87,7 @@ type Server struct {
 
 	// What an edge has reported and the server has not finished.
 	// Level-triggered epoll keeps this list in the kernel: the ready list.
-	unread, spare []*conn // connections to continue with; the list before it
+	unread, spare []*conn // connections to continue with; a slice to reuse
 	unaccepted    bool    // there may be more in the accept queue
 
 	paused   bool          // the process has run out of descriptors or memory
@@ -126,7 +126,7 @@ func (s *Server) Serve() error {
 	for {
 		n, err := s.Kernel.EpollWait(s.epoll, s.events[:], s.timeout())
 		if err == unix.EINTR {
-			n = 0 // a signal arrived, and no event
+			n = 0 // a signal arrived, no event
 		} else if err != nil {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
@@ -242,7 +242,7 @@ func (s *Server) resume() {
 
 // advance lets a connection continue after these events and returns its next
 // state. EPOLLHUP and EPOLLERR count as readable and as writable: neither read
-// nor send would block, and what they return says what has happened.
+// nor send would block, and what they return shows what has happened.
 func (s *Server) advance(c *conn, events uint32) state {
 	readable := events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	writable := events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
@@ -257,9 +257,9 @@ func (s *Server) advance(c *conn, events uint32) state {
 	return c.state // nothing that this state waits for
 }
 
-// enter puts a connection into its next state, and asks epoll for the events of
-// that state that it does not report yet. It takes none back: an edge that is no
-// longer needed is reported once, and not in every turn.
+// enter puts a connection into its next state, and asks epoll for the events of that
+// state, unless it has done so before. It takes none back: an edge that is no longer
+// needed is reported once, and not in every turn.
 func (s *Server) enter(c *conn, next state) {
 	if next == c.state {
 		return
@@ -350,7 +350,7 @@ func (s *Server) respond(c *conn, response []byte) state {
 
 // sendResponse sends until everything is sent or the send buffer is full. Only
 // state sending waits for EPOLLOUT: a connection that always did would cost one
-// event more, which reports that a new send buffer has room.
+// more event, which reports that a new send buffer has room.
 func (s *Server) sendResponse(c *conn) state {
 	for len(c.unsent) > 0 {
 		n, err := s.Kernel.Send(c.fd, c.unsent, unix.MSG_MORE|unix.MSG_NOSIGNAL)
@@ -372,16 +372,16 @@ func (s *Server) sendResponse(c *conn) state {
 	return s.linger(c)
 }
 
-// linger sends the end of file, in the same segment as the last bytes, which
-// MSG_MORE has held back for it. From now on the server only discards. If it
-// closed the connection now while bytes of the client were unread, or still to
-// come, the kernel would answer them with a reset, and a reset destroys what
-// the client has not read yet: the response.
+// linger sends the end of file, in the same segment as the last bytes, which MSG_MORE
+// has held back for it. From now on the server only discards. If it closed the
+// connection now while bytes of the client were unread, or still to come, the kernel
+// would send a reset. The client may then lose the response: the kernel drops what the
+// send buffer still holds, and a client that is still sending gets an error.
 func (s *Server) linger(c *conn) state {
 	if err := s.Kernel.Shutdown(c.fd, unix.SHUT_WR); err != nil {
 		return closed // ENOTCONN: the client has reset the connection
 	}
-	return s.discard(c) // the edge of the request may have been for more bytes
+	return s.discard(c) // the request's edge may have reported more than the request
 }
 
 // discard reads until EAGAIN and drops the bytes, until end of file, a reset,

@@ -112,7 +112,7 @@ func (s *Server) Serve() error {
 	for {
 		n, err := s.Kernel.EpollWait(s.epoll, s.events[:], s.timeout())
 		if err == unix.EINTR {
-			n = 0 // a signal arrived, and no event
+			n = 0 // a signal arrived, no event
 		} else if err != nil {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
@@ -228,7 +228,7 @@ func (s *Server) resume() {
 
 // advance lets a connection continue after these events and returns its next
 // state. EPOLLHUP and EPOLLERR count as readable and as writable: neither read
-// nor send would block, and what they return says what has happened.
+// nor send would block, and what they return shows what has happened.
 func (s *Server) advance(c *conn, events uint32) state {
 	readable := events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	writable := events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0
@@ -348,11 +348,11 @@ func (s *Server) sendResponse(c *conn) state {
 	return s.linger(c)
 }
 
-// linger sends the end of file, in the same segment as the last bytes, which
-// MSG_MORE has held back for it. From now on the server only discards. If it
-// closed the connection now while bytes of the client were unread, or still to
-// come, the kernel would answer them with a reset, and a reset destroys what
-// the client has not read yet: the response.
+// linger sends the end of file, in the same segment as the last bytes, which MSG_MORE
+// has held back for it. From now on the server only discards. If it closed the
+// connection now while bytes of the client were unread, or still to come, the kernel
+// would send a reset. The client may then lose the response: the kernel drops what the
+// send buffer still holds, and a client that is still sending gets an error.
 func (s *Server) linger(c *conn) state {
 	if err := s.Kernel.Shutdown(c.fd, unix.SHUT_WR); err != nil {
 		return closed // ENOTCONN: the client has reset the connection
@@ -419,8 +419,8 @@ func (s *Server) closeAll() {
 	_ = s.Kernel.Close(s.epoll) // its interest list goes with it
 }
 
-// closeListener ends a pause as well: otherwise the next close would resume it,
-// on a number that is no longer the listener's.
+// closeListener ends a pause as well: otherwise the next close would call resume, on a
+// number that is no longer the listener's.
 func (s *Server) closeListener() {
 	s.CloseListener()
 	s.paused = false

@@ -7,9 +7,9 @@
 // blocks in read; but now it blocks only its own goroutine, and with it one OS
 // thread, which a blocking system call occupies for as long as it blocks.
 //
-// It cannot keep many idle clients cheaply. Each costs a thread and two stacks,
+// It cannot keep many idle clients cheaply. Each costs a thread with its stacks,
 // and Go ends a program that needs more than 10,000 threads. So Serve bounds
-// them.
+// their number.
 //
 // netpoll.go has the same server through package net: a goroutine for each
 // connection, and only a few threads.

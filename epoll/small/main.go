@@ -42,7 +42,7 @@ func main() {
 		// shortcut: slow/timeout, slow/timeout-dripping, repaid in "Deadlines"
 		n, err := unix.EpollWait(s.epoll, events[:], -1) // -1: wait forever
 		if err == unix.EINTR {
-			continue // a signal came, and no event
+			continue // a signal arrived, no event
 		}
 		must("epoll_wait", err)
 		for _, event := range events[:n] {

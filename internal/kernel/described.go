@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Described makes every call through the Kernel inside it, and puts it into words. Now
-// is left out: it is not a call into the kernel.
+// A Described makes every call through the Kernel inside it, and passes a description of
+// the call to Enter. It does not describe Now, which is not a system call.
 type Described struct {
 	Kernel
 
 	// Enter is called before each call, with its name in the manual, its descriptor
-	// (-1 if none), and what is between its parentheses. It returns what is to be
-	// called when the call has returned.
+	// (-1 if none), and its arguments as text. It returns a function, which is called
+	// when the call has returned.
 	Enter func(name string, fd int, args string) (leave func(Returned))
 }
 
-// Returned is what a call has returned. Data and Events are valid until leave returns.
+// Returned holds what a call has returned. Data and Events are valid until leave returns.
 type Returned struct {
 	Result int // 0 if the call returns only an error
 	Err    error

@@ -44,9 +44,9 @@ func Script(faults map[string][]Fault) func(name string, fd int) (Fault, bool) {
 	}
 }
 
-// Seeded returns a plan in which the given share (0 to 1) of the calls below gets
-// a fault, chosen at random, the same for the same seed. A server must survive
-// all of them without a client noticing. again adds EAGAIN, which a
+// Seeded returns a plan in which a share (0 to 1) of the calls of accept4, read, send
+// and epoll_wait get a random fault. The same seed gives the same faults. A server must
+// survive all of them, and no client may notice them. again adds EAGAIN, which a
 // level-triggered server must survive as well. An edge-triggered one cannot: it
 // takes EAGAIN to mean that everything has been read.
 func Seeded(seed uint64, share float64, again bool) func(name string, fd int) (Fault, bool) {

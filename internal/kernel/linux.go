@@ -72,7 +72,7 @@ func (l *Linux) Getsockname(fd int) (netip.AddrPort, error) {
 }
 
 // MayBlock reports whether calls on a descriptor of this process may block: whether it
-// lacks O_NONBLOCK, or is not known.
+// lacks O_NONBLOCK. It returns true for a descriptor that is not open.
 func MayBlock(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	return err != nil || flags&unix.O_NONBLOCK == 0

@@ -125,8 +125,8 @@ func (p *Pool) Put(r *Request) {
 
 // AppendPrintable appends p to dst in a form that is safe to show on a terminal.
 // Line ends ("\n" and "\r\n") become "\n"; printable ASCII stays, a backslash is
-// doubled; every other byte becomes \xNN, also the escape that starts a
-// terminal's control sequences.
+// doubled; every other byte becomes \xNN, including ESC, with which a terminal's
+// control sequences start.
 func AppendPrintable(dst, p []byte) []byte {
 	const hex = "0123456789abcdef"
 	for i, b := range p {

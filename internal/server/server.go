@@ -205,7 +205,7 @@ func (b *Base) Waiting(fd int) {
 	}
 }
 
-// NotWaiting ends what Waiting has announced.
+// NotWaiting undoes Waiting: from now on Stop does not touch fd.
 func (b *Base) NotWaiting(fd int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -7,11 +7,11 @@ const chunk = 256
 
 // A Table maps a descriptor to its connection. The kernel always hands out the
 // lowest number that is free, so the numbers are dense and no hashing is needed.
-// A Table grows by chunks, so that a connection never moves and pointers to it
+// A Table grows in chunks, so that a connection never moves and pointers to it
 // stay valid. The zero value is ready to use.
 type Table[C any] struct{ chunks []*[chunk]C }
 
-// At returns the place of descriptor fd, which is zero if never used.
+// At returns a pointer to the entry of descriptor fd, which is zero before its first use.
 func (t *Table[C]) At(fd int) *C {
 	for fd/chunk >= len(t.chunks) {
 		t.chunks = append(t.chunks, nil)

@@ -275,8 +275,8 @@ func (s *server) sendResponse(c *conn) {
 
 // linger sends the end of file. From now on the server discards. If it closed the
 // connection now while bytes of the client were unread, or came later, the kernel
-// would answer them with a reset, and a reset destroys what the client has not
-// read yet: the response.
+// would send a reset. The client may then lose the response: the kernel drops what the
+// send buffer still holds, and a client that is still sending gets an error.
 func (s *server) linger(c *conn) {
 	c.state = lingering
 	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {

@@ -142,8 +142,8 @@ func send(fd int, unsent []byte) bool {
 
 // linger sends the end of file, and then reads until the client closes. If the
 // server closed now while bytes of the client were unread, or came later, the
-// kernel would answer them with a reset, and a reset destroys what the client
-// has not read yet: the response.
+// kernel would send a reset. The client may then lose the response: the kernel drops
+// what the send buffer still holds, and a client that is still sending gets an error.
 func linger(fd int) {
 	if unix.Shutdown(fd, unix.SHUT_WR) != nil {
 		return // ENOTCONN: the client has reset the connection

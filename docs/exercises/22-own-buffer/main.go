@@ -302,10 +302,10 @@ func (s *server) sendResponse(c *conn) {
 	s.linger(c)
 }
 
-// linger tells the client that this was all. From now on we discard. Were we to
-// close now, and bytes of the client's lay unread or came later, the kernel
-// would answer them with a reset, and a reset destroys what the client has not
-// read yet: our response.
+// linger sends the end of file. From now on the server discards. If it closed the
+// connection now while bytes of the client were unread, or came later, the kernel
+// would send a reset. The client may then lose the response: the kernel drops what the
+// send buffer still holds, and a client that is still sending gets an error.
 func (s *server) linger(c *conn) {
 	c.state = lingering
 	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {

@@ -272,10 +272,10 @@ func (s *server) sendResponse(c *conn) {
 }
 
 // linger sends the end of file, and pauses the connection. If the server closed it now
-// while bytes of the client were unread, or came later, the kernel would answer them
-// with a reset, and a reset destroys what the client has not read yet: the response. So
-// the client gets a second to read. What it sends in that time stays in the receive
-// buffer, and when that is full, TCP stops the client.
+// while bytes of the client were unread, or came later, the kernel would send a reset, and
+// the client could lose the response. So the client gets a second to read. What it sends in
+// that time stays in the receive buffer, and when the buffer is full, TCP stops the
+// client.
 func (s *server) linger(c *conn) {
 	c.state = lingering
 	if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {

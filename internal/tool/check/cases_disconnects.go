@@ -66,8 +66,8 @@ var disconnects = []Case{
 		when:    byReset,
 		Chapter: oneClient, Contract: "B3", FailedBy: []string{"closes at once"},
 		Must: "Bytes after the terminator do not turn the answer's end into a reset.",
-		Why: "Closing with bytes unread makes the kernel reset the connection, and a reset destroys" +
-			" what the client has not read yet: the answer.",
+		Why: "Closing with bytes unread makes the kernel reset the connection, and the client may lose" +
+			" the answer: unsent bytes are dropped, and a client that still sends gets an error.",
 		Cause: "close() with bytes in the receive buffer. After the answer: shutdown(SHUT_WR), read on" +
 			" until end of file (for a bounded time), then close.",
 		script: []step{connect("a"), send("a", longBody()), answeredOrRefused("a"), next()},
