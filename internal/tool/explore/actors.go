@@ -25,6 +25,7 @@ type actor struct {
 	end          bool  // has read end of file
 	err          error // or a reset
 	gone         bool  // has closed or reset
+	halfClosed   bool
 }
 
 // able returns the clients that can act now.

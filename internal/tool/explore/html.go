@@ -21,8 +21,6 @@ import (
 var (
 	//go:embed page/story.html
 	storyHTML string
-	//go:embed page/story.css
-	storyCSS string
 	//go:embed page/story.js
 	storyJS string
 )
@@ -55,10 +53,11 @@ func (r *Report) HTML(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	script := ViewerJS + storyJS
 	policy := fmt.Sprintf("default-src 'none'; img-src data:; style-src %s; script-src %s",
-		hash(storyCSS), hash(storyJS))
+		hash(ViewerCSS), hash(script))
 	_, err = strings.NewReplacer("POLICY", policy, "TITLE", html.EscapeString(r.Target+": "+r.Scenario),
-		"STYLE", storyCSS, "STORY", string(data), "SCRIPT", storyJS).WriteString(w, storyHTML)
+		"STYLE", ViewerCSS, "STORY", string(data), "SCRIPT", script).WriteString(w, storyHTML)
 	return err
 }
 

@@ -51,8 +51,11 @@ func (x *execution) judgeEnd(a *actor) {
 	}
 }
 
-// unanswered says what the server leaves undone while it sleeps.
-func (x *execution) unanswered(a *actor) {
+// unanswered fails the execution: the server sleeps, and the client is not served.
+func (x *execution) unanswered(a *actor) { x.fail("unanswered", "%s", x.waits(a)) }
+
+// waits says what the server leaves undone for a client while it sleeps.
+func (x *execution) waits(a *actor) string {
 	what := "waits for its answer"
 	switch {
 	case string(a.got) == answer:
@@ -64,5 +67,5 @@ func (x *execution) unanswered(a *actor) {
 	if why := x.kernel.Silence(a.conn); why != "" {
 		text += ": " + why
 	}
-	x.fail("unanswered", "%s", text)
+	return text
 }

@@ -45,7 +45,8 @@ type Step struct {
 
 	Who   string          `json:"who"` // "server", or "" for a client
 	Text  string          `json:"text"`
-	File  string          `json:"file,omitempty"` // of a system call: where it is made
+	Began int             `json:"began,omitempty"` // of a return: the step in which the call began
+	File  string          `json:"file,omitempty"`  // of a system call: where it is made
 	Line  int             `json:"line,omitempty"`
 	Why   []string        `json:"why,omitempty"` // of an epoll_wait: the cause of each event
 	State simulated.State `json:"state"`

@@ -88,6 +88,7 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 			story.Steps[at].State = x.kernel.State()
 		} else {
 			story.add(x, "server", name+" returns "+result)
+			story.Steps[len(story.Steps)-1].Began = story.Steps[at].Number
 			if len(r.Events) > 0 {
 				x.kernel.ReportedIn(len(story.Steps))
 			}

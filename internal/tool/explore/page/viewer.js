@@ -1,0 +1,132 @@
+"use strict";
+// The viewer of a story. Whatever the story says is text: nothing here makes HTML of it.
+
+const by = id => document.getElementById(id);
+
+function element(name, className, text) {
+  const e = document.createElement(name);
+  if (className) e.className = className;
+  if (text !== undefined) e.textContent = text;
+  return e;
+}
+
+const none = "none";
+const lists = [
+  ["accept queue", s => s.queue?.join(" ") || none],
+  ["interest list", s => s.interest?.map(e => `${e.fd}:${e.events}`).join("  ") || none],
+  ["ready list", s => s.ready?.join(" ") || none],
+  ["connections", s => s.conns?.map(c => `${c.fd} of ${c.client}: ${c.unread} unread, ${c.unsent} unsent`).join("\n") || none],
+  ["time", s => s.now],
+];
+
+function stepButton(step, i) {
+  const button = element("button", step.who ? "" : "client");
+  button.type = "button";
+  button.append(element("span", "number", step.number), element("code", "", step.text));
+  if (step.times) button.append(element("span", "times", `${step.times} times, up to step ${step.number + step.times - 1}`));
+  for (const why of step.why ?? []) button.append(element("span", "why", `because ${why}`));
+  button.addEventListener("click", () => viewer.show(i));
+  const item = element("li");
+  item.append(button);
+  return item;
+}
+
+const viewer = {steps: [], sources: {}, verdict: "", at: 0};
+
+/** load shows another story, at one of its steps. */
+viewer.load = (story, at) => {
+  Object.assign(viewer, story);
+  by("steps").replaceChildren(...viewer.steps.map(stepButton));
+  by("slider").max = viewer.steps.length - 1;
+  viewer.show(at);
+};
+
+/** blocked returns the steps in which calls began that have not returned after step i. */
+viewer.blocked = i => {
+  const seen = viewer.steps.slice(0, i + 1);
+  const returned = new Set(seen.map(step => step.began));
+  return seen.filter(step => step.who && step.text.endsWith(" waits") && !returned.has(step.number));
+};
+
+let shownFile = null;
+
+function showSource(i) {
+  const box = by("source");
+  const blocked = viewer.blocked(i);
+  const step = viewer.steps[i].file ? viewer.steps[i] : blocked.at(-1) ?? {};
+  const known = viewer.sources[step.file];
+  if (step.file && step.file !== shownFile) {
+    const lines = known === undefined ? [] : known.split("\n");
+    box.replaceChildren(...lines.map((line, n) => {
+      const row = element("div");
+      row.append(element("span", "", n + 1), line);
+      return row;
+    }));
+    shownFile = step.file;
+  }
+  const waits = blocked.filter(b => b.file === shownFile).map(b => b.line);
+  [...box.children].forEach((row, n) => {
+    row.classList.toggle("lit", step === viewer.steps[i] && n === step.line - 1);
+    row.classList.toggle("blocked", waits.includes(n + 1));
+  });
+  by("source-title").textContent = !step.file ? "Source: no line of the server runs"
+    : step === viewer.steps[i] ? `${step.file}:${step.line}`
+    : `${step.file}: blocked at line ${[...new Set(waits)].join(" and line ")}`;
+  const row = step.file ? box.children[step.line - 1] : null;
+  if (row) box.scrollTop = row.offsetTop - box.offsetTop - box.clientHeight / 2;
+}
+
+function showKernel(i) {
+  const rows = [];
+  for (const [name, write] of lists) {
+    const {steps} = viewer;
+    const now = write(steps[i].state);
+    const changed = i > 0 && now !== write(steps[i - 1].state);
+    const value = element("dd", changed ? "changed" : "");
+    value.append(...now.split("\n").flatMap((line, n) => n ? [element("br"), line] : [line]));
+    rows.push(element("dt", "", name), value);
+  }
+  by("kernel").replaceChildren(...rows);
+}
+
+/** show shows the step with index i, or the nearest that there is. */
+viewer.show = i => {
+  const {steps} = viewer;
+  const at = viewer.at = Math.max(0, Math.min(i, steps.length - 1));
+  const ended = at === steps.length - 1;
+  by("steps").querySelectorAll("button").forEach((button, n) => {
+    button.classList.toggle("later", n > at);
+    if (n === at) {
+      button.setAttribute("aria-current", "step");
+      button.scrollIntoView({block: "nearest"});
+    } else {
+      button.removeAttribute("aria-current");
+    }
+  });
+  by("slider").value = at;
+  by("slider").setAttribute("aria-valuetext", `step ${steps[at].number}: ${steps[at].text}`);
+  by("position").textContent = `step ${steps[at].number} of ${steps.at(-1).number}`;
+  by("first").disabled = by("back").disabled = at === 0;
+  by("next").disabled = by("last").disabled = ended;
+  by("verdict").textContent = ended ? viewer.verdict : "";
+  showKernel(at);
+  showSource(at);
+  viewer.shown?.(at);
+};
+
+by("first").addEventListener("click", () => viewer.show(0));
+by("back").addEventListener("click", () => viewer.show(viewer.at - 1));
+by("next").addEventListener("click", () => viewer.show(viewer.at + 1));
+by("last").addEventListener("click", () => viewer.show(viewer.steps.length - 1));
+by("slider").addEventListener("input", event => viewer.show(Number(event.target.value)));
+
+const keys = {
+  ArrowLeft: () => viewer.at - 1, ArrowRight: () => viewer.at + 1,
+  Home: () => 0, End: () => viewer.steps.length - 1,
+};
+document.addEventListener("keydown", event => {
+  const modified = event.altKey || event.ctrlKey || event.metaKey || event.shiftKey;
+  if (!keys[event.key] || modified || event.target.matches("input, select, textarea")) return;
+  event.preventDefault();
+  viewer.show(keys[event.key]());
+});
