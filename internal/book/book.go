@@ -141,7 +141,7 @@ func (p Page) Render() (Rendered, error) {
 		}
 		id, _ := h.AttributeString("id")
 		anchor, _ := id.([]byte)
-		r.TOC = append(r.TOC, Heading{h.Level, plain(h, p.text), string(anchor)})
+		r.TOC = append(r.TOC, Heading{h.Level, strings.TrimSpace(plain(h, p.text)), string(anchor)})
 		return ast.WalkSkipChildren, nil
 	})
 	if err != nil {

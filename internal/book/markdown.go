@@ -22,6 +22,7 @@ import (
 	"github.com/yuin/goldmark/util"
 
 	"lesson/internal/lesson"
+	"lesson/internal/translation"
 )
 
 // markdown renders as GitHub does. The pages are this program's own, so that
@@ -97,8 +98,10 @@ type linker struct {
 // anchored is the HTML after a translated heading, with the anchor of the English one.
 var anchored = regexp.MustCompile(`^<a id="([^"]+)">$`)
 
-// heading gives a translated heading the anchor that it names.
+// heading gives a heading the anchor that GitHub gives it, or, in a translation, the one of
+// the English heading, which follows it.
 func (l linker) heading(n *ast.Heading) {
+	n.SetAttributeString("id", []byte(translation.Anchor(plain(n, l.page.text))))
 	for child := n.FirstChild(); child != nil; child = child.NextSibling() {
 		raw, ok := child.(*ast.RawHTML)
 		if !ok {

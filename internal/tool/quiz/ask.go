@@ -156,7 +156,7 @@ func (s *Session) explain(out io.Writer, c Chapter, q Question) {
 	if q.Proof != "" {
 		fmt.Fprintf(out, "  see it   $ %s\n", q.Proof)
 	}
-	fmt.Fprintf(out, "  read     %s\n", c.File)
+	fmt.Fprintf(out, "  read     %s\n", c.Page)
 }
 
 var link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)

@@ -17,6 +17,7 @@ import (
 
 	"lesson/docs"
 	"lesson/internal/report"
+	"lesson/internal/translation"
 )
 
 // A Question is one of a chapter's, with answers to choose from.
@@ -31,6 +32,7 @@ type Question struct {
 // A Chapter is the questions of one chapter.
 type Chapter struct {
 	File      string     `json:"file"`  // "docs/04-level-triggered.md"
+	Page      string     `json:"page"`  // the same, or its translation
 	Title     string     `json:"title"` // "4. Level-triggered epoll"
 	Questions []Question `json:"questions"`
 }
@@ -45,6 +47,9 @@ func Chapters(language string) ([]Chapter, error) {
 	chapters, kept := docs.In(language, docs.Chapters), docs.In(language, docs.Quiz)
 	for i, c := range all {
 		if translated, _, err := one(chapters, kept, path.Base(c.File)); err == nil {
+			if translated.Title != c.Title {
+				translated.Page = translation.Place(c.File)
+			}
 			all[i] = translated
 		}
 	}
@@ -88,7 +93,7 @@ func one(chapters, quiz fs.FS, file string) (c Chapter, asks bool, err error) {
 	if err != nil {
 		return Chapter{}, false, err
 	}
-	c = Chapter{File: "docs/" + file, Title: title(string(text))}
+	c = Chapter{File: "docs/" + file, Page: "docs/" + file, Title: title(string(text))}
 	asked := folded(string(text))
 	if len(asked) == 0 {
 		return c, false, nil

@@ -4,12 +4,16 @@ package quiz
 
 import (
 	"bytes"
+	"os"
+	"path"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"unicode/utf8"
 
 	"lesson/docs"
+	"lesson/internal/proof"
+	"lesson/internal/translation"
 )
 
 // Every question of every chapter can be answered by choice, and the reason is the
@@ -28,6 +32,38 @@ func TestEveryChapterIsAsked(t *testing.T) {
 	}
 	if len(chapters) < 7 {
 		t.Errorf("%d chapters ask questions", len(chapters))
+	}
+}
+
+// A chapter that has a quiz in Chinese asks in Chinese, and the choices are as many.
+func TestChineseChapters(t *testing.T) {
+	english, err := Chapters(docs.English)
+	proof.Must(t, err)
+	chinese, err := Chapters(docs.Chinese)
+	proof.Must(t, err)
+	asked := 0
+	for i, c := range chinese {
+		if c.File != english[i].File || len(c.Questions) != len(english[i].Questions) {
+			t.Errorf("%s has %d questions, in English %s %d", c.File, len(c.Questions),
+				english[i].File, len(english[i].Questions))
+		}
+		place := translation.Place("docs/quiz/" + strings.TrimSuffix(path.Base(c.File), ".md") + ".txt")
+		if _, err := os.Stat("../../../" + place); err != nil {
+			continue // it has not been translated
+		}
+		asked++
+		if c.Page == c.File {
+			t.Errorf("%s is asked in English: its questions are not those of %s", c.File, place)
+		}
+		for j, q := range c.Questions {
+			if of := english[i].Questions[j]; q.Right != of.Right || len(q.Choices) != len(of.Choices) {
+				t.Errorf("%s: of %q, the right choice is %d of %d, in English %d of %d", c.File, q.Text,
+					q.Right, len(q.Choices), of.Right, len(of.Choices))
+			}
+		}
+	}
+	if asked == 0 {
+		t.Error("no chapter is asked in Chinese")
 	}
 }
 
