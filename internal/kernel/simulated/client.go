@@ -16,6 +16,7 @@ type Client struct {
 	Name string
 
 	kernel  *Kernel
+	number  int     // of the clients of the kernel, from 0
 	conn    *socket // nil until the listener has taken it
 	unread  []byte  // arrived, and not read by the client
 	end     bool    // the server's FIN has arrived
@@ -35,7 +36,7 @@ const retry = time.Second
 // Connect connects a new client to the listener of that port. If the accept queue is
 // full, the client's kernel tries again later, on virtual time.
 func (k *Kernel) Connect(name string, port uint16) *Client {
-	c := &Client{Name: name, kernel: k}
+	c := &Client{Name: name, kernel: k, number: len(k.clients)}
 	k.clients = append(k.clients, c)
 	c.connect(port, retry)
 	return c
@@ -50,9 +51,12 @@ func (c *Client) connect(port uint16, again time.Duration) {
 		c.kernel.changed++
 	case !l.connect(c):
 		c.retried = true
-		c.kernel.after(again, func() { c.connect(port, 2*again) })
+		c.kernel.after(again, c, func() { c.connect(port, 2*again) })
 	}
 }
+
+// Number returns how many clients of the kernel had connected before.
+func (c *Client) Number() int { return c.number }
 
 // Connected reports whether the connection is established, which it may be before the
 // server has accepted it.

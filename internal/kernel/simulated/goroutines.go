@@ -23,6 +23,7 @@ type scheduler struct {
 	poke    chan struct{} // a call has been made while Run sleeps
 	waiting []*waiter     // the calls that block, the longest first
 	calls   int           // since Run has done something
+	several bool          // a call was made while another blocked
 	ended   bool          // main has returned
 	dead    bool          // Run has ended: goroutines that are left end as well
 
@@ -59,6 +60,9 @@ func (k *Kernel) Run(main func(), wait func()) {
 	k.End()
 	wait()
 }
+
+// Several reports whether several goroutines make calls.
+func (k *Kernel) Several() bool { return k.scheduler != nil && k.scheduler.several }
 
 // End ends all goroutines of the program that are in a call, or make one.
 func (k *Kernel) End() {
@@ -168,6 +172,7 @@ func (s *scheduler) take() {
 		return
 	}
 	s.calls++
+	s.several = s.several || len(s.waiting) > 0
 	select {
 	case s.poke <- struct{}{}:
 	default: // Run knows already

@@ -63,13 +63,15 @@ type Kernel struct {
 	calls    int
 	changed  int // counts changes of what a call can wait for
 	nextPort uint16
+	history  Hash // of what the server has learned: see learn
 
 	scheduler *scheduler // of a program with goroutines; nil for one without
 }
 
 type timer struct {
-	at time.Duration
-	do func()
+	at     time.Duration
+	client *Client // that it is for
+	do     func()
 }
 
 // A file is an open file description: what dup(2) shares.
@@ -154,6 +156,7 @@ func (k *Kernel) enter(name string, fd int) (leave func()) {
 		}
 	}
 	k.calls++
+	k.history.Add(int(k.now))
 	if k.options.World != nil {
 		k.options.World.Call(name, fd)
 	}
@@ -195,13 +198,13 @@ func (k *Kernel) socket(fd int) (*socket, *file, error) {
 	return f.socket, f, nil
 }
 
-// after calls do when that much time has passed.
-func (k *Kernel) after(d time.Duration, do func()) {
+// after calls do for c when that much time has passed.
+func (k *Kernel) after(d time.Duration, c *Client, do func()) {
 	if k.scheduler != nil && k.scheduler.shared != nil {
 		time.AfterFunc(d, func() { k.Act(do) })
 		return
 	}
-	t := timer{k.now + d, do}
+	t := timer{k.now + d, c, do}
 	at, _ := slices.BinarySearchFunc(k.timers, t, func(a, b timer) int {
 		if a.at <= b.at {
 			return -1
@@ -394,8 +397,9 @@ func (k *Kernel) SetsockoptTimeval(fd, level, name int, d time.Duration) error {
 	return nil
 }
 
-func (k *Kernel) Accept4(fd, flags int) (int, error) {
+func (k *Kernel) Accept4(fd, flags int) (n int, err error) {
 	defer k.enter("accept4", fd)()
+	defer k.learn(&n, &err)
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -421,12 +425,14 @@ func (k *Kernel) Accept4(fd, flags int) (int, error) {
 	}
 	c.file = conn
 	s.queue = s.queue[1:]
+	k.history.Add(c.client.number)
 	k.changed++
 	return number, nil
 }
 
-func (k *Kernel) Read(fd int, p []byte) (int, error) {
+func (k *Kernel) Read(fd int, p []byte) (n int, err error) {
 	defer k.enter("read", fd)()
+	defer k.learn(&n, &err)
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -448,8 +454,9 @@ func (k *Kernel) Read(fd int, p []byte) (int, error) {
 	return n, fails(errno)
 }
 
-func (k *Kernel) Send(fd int, p []byte, flags int) (int, error) {
+func (k *Kernel) Send(fd int, p []byte, flags int) (n int, err error) {
 	defer k.enter("send", fd)()
+	defer k.learn(&n, &err)
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -467,8 +474,9 @@ func (k *Kernel) Send(fd int, p []byte, flags int) (int, error) {
 	return n, fails(errno)
 }
 
-func (k *Kernel) Shutdown(fd, how int) error {
+func (k *Kernel) Shutdown(fd, how int) (err error) {
 	defer k.enter("shutdown", fd)()
+	defer k.learn(new(int), &err)
 	s, _, err := k.socket(fd)
 	if err != nil {
 		return err
@@ -531,7 +539,9 @@ func (k *Kernel) SocketError(fd int) (unix.Errno, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.takeErr(), nil
+	errno := s.takeErr()
+	k.history.Add(int(errno))
+	return errno, nil
 }
 
 // Dup gives the file of fd another number.
@@ -578,8 +588,9 @@ func (k *Kernel) EpollCtl(epfd, op, fd int, event unix.EpollEvent) error {
 	return fails(e.ctl(op, f, fd, event))
 }
 
-func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
+func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (n int, err error) {
 	defer k.enter("epoll_wait", -1)()
+	defer k.learn(&n, &err)
 	e, err := k.epoll(epfd)
 	if err != nil {
 		return -1, err
@@ -591,11 +602,13 @@ func (k *Kernel) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int)
 	if milliseconds >= 0 {
 		deadline = k.now + time.Duration(milliseconds)*time.Millisecond
 	}
-	n := 0
 	_ = k.block(deadline, func() bool { // EAGAIN: the time is over, and n is 0
 		n = e.collect(events)
 		return n > 0
 	})
+	for _, event := range events[:n] {
+		k.history.Add(int(event.Events), int(event.Fd), int(event.Pad))
+	}
 	return n, nil
 }
 

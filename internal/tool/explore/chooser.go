@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+
+	"lesson/internal/kernel/simulated"
 )
 
 // A deviation takes another alternative than the first at one choice of an execution.
@@ -20,6 +22,10 @@ type chooser struct {
 	share      float64     // of random choices that deviate
 	asked      []int32     // the alternatives of each choice so far
 	taken      []deviation
+
+	states *states        // of the search; nil for an execution that is only played again
+	state  simulated.Hash // that was noted last
+	merged bool           // the execution has ended in a state seen before
 }
 
 // pick returns the alternative to take, less than n.

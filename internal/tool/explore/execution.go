@@ -186,6 +186,10 @@ func (x *execution) before() {
 				a.Name, x.flooded-a.askedFlooded)
 		}
 	}
+	if x.seen(false) {
+		x.done = true
+		x.kernel.Exit(over{})
+	}
 	able := x.able()
 	// A server that never sleeps because it has work to do must let the others act. One
 	// that changes nothing is left to itself: it spins.
@@ -217,6 +221,10 @@ func (x *execution) Idle() bool {
 	}
 	x.since = 0
 	x.flood()
+	if x.seen(true) {
+		x.end()
+		return true
+	}
 	able := x.able()
 	if len(able) == 0 {
 		if x.kernel.Now() > maxVirtual {

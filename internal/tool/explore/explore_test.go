@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lesson/internal/lesson"
 	"lesson/internal/proof"
 	"lesson/internal/tool/exercise"
@@ -41,7 +43,7 @@ func TestNoOrderFailsALesson(t *testing.T) {
 		t.Run(target.Name, func(t *testing.T) {
 			r, err := target.Explore(t.Context(), options)
 			proof.Must(t, err)
-			t.Logf("%d orders in %v", r.Executions, r.Took)
+			t.Logf("%d orders, %d states in %v", r.Executions, r.States, r.Took)
 			passes(t, r)
 		})
 	}
@@ -204,16 +206,27 @@ func TestStory(t *testing.T) {
 	}
 }
 
+// Orders and states a second of one processor. Use -cpu 1.
 func BenchmarkOrders(b *testing.B) {
 	for _, target := range lessons(b) {
 		b.Run(target.Name, func(b *testing.B) {
-			orders := 0
+			orders, states, before := 0, 0, used(b)
 			for b.Loop() {
 				r, err := target.Explore(b.Context(), explore.Options{Depth: 1, Faults: all})
 				proof.Must(b, err)
 				orders += r.Executions
+				states += r.States
 			}
-			b.ReportMetric(float64(orders)/b.Elapsed().Seconds(), "orders/s")
+			seconds := (used(b) - before).Seconds()
+			b.ReportMetric(float64(orders)/seconds, "orders/cpu-s")
+			b.ReportMetric(float64(states)/seconds, "states/cpu-s")
 		})
 	}
+}
+
+// used returns the processor time of this process: other processes do not count.
+func used(t testing.TB) time.Duration {
+	var u unix.Rusage
+	proof.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -34,6 +34,7 @@ func (f *faulty) Run(main, wait func()) {
 // EpollWait may return one event where it could return more.
 func (f *faulty) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	if f.x.faults.Short && len(events) > 1 && f.x.choose.pick("events", 2) == 1 {
+		f.x.kernel.Remember(-1) // plan remembers others
 		events = events[:1]
 	}
 	return f.Faulty.EpollWait(epfd, events, milliseconds)
@@ -75,6 +76,7 @@ func (x *execution) plan(name string, fd int) (kernel.Fault, bool) {
 	if chosen == 0 {
 		return kernel.Fault{}, false
 	}
+	x.kernel.Remember(chosen)
 	fault := faults[chosen-1]
 	if fault.Err != nil {
 		x.kernel.Skip(name, fd) // the call is made, as far as the story goes

@@ -129,8 +129,8 @@ func orNone(words []string) string {
 
 // printCovered says what was tried, and does not claim more.
 func (r *Report) printCovered(w io.Writer) {
-	fmt.Fprintf(w, "%s: nothing wrong in %s orders, in %.1f s\n\n", r.Target, report.Thousands(r.Executions),
-		r.Took.Seconds())
+	fmt.Fprintf(w, "%s: nothing wrong in %s orders with %s distinct states, faults: %v, in %.1f s\n\n",
+		r.Target, report.Thousands(r.Executions), r.states(), r.Faults, r.Took.Seconds())
 	table := report.Table{Head: []string{"scenario", "every order with deviations", "at random"}, Left: 1}
 	for _, c := range r.Covered {
 		depth := "-"
@@ -142,9 +142,23 @@ func (r *Report) printCovered(w io.Writer) {
 	table.Print(w)
 	fmt.Fprint(w, `
 A deviation is a choice that is not the plain one: another client acts first, a request
-is cut, a call falls short or fails. This is no proof: other orders, other clients and
-other kernels may still find a fault.
+is cut, a call falls short or fails. A state is what the kernel holds, what the clients
+have done, and what the server's calls have returned. This is no proof: other orders,
+other clients and other kernels may still find a bug.
 `)
+	switch r.Whole {
+	case concurrent:
+		fmt.Fprintf(w, "\nNo order ended early in a state seen before: %s.\n", r.Whole)
+	case unsteady:
+		fmt.Fprintf(w, "\nOrders may be missing: %s.\nDoes it range over a map, or use random numbers?\n", r.Whole)
+	}
+}
+
+func (r *Report) states() string {
+	if r.States >= maxStates {
+		return "more than " + report.Thousands(maxStates)
+	}
+	return report.Thousands(r.States)
 }
 
 // Listing returns the scenarios as a table.

@@ -24,6 +24,10 @@ type Options struct {
 type Report struct {
 	Target     string        `json:"target"`
 	Executions int           `json:"executions"`
+	States     int           `json:"states"`          // distinct ones, at most maxStates
+	Merged     int           `json:"merged"`          // executions that ended in a state seen before
+	Whole      string        `json:"whole,omitempty"` // why no execution ended early
+	Faults     Faults        `json:"faults"`
 	Took       time.Duration `json:"took_ns"`
 	Covered    []Coverage    `json:"covered"`
 	Scenario   string        `json:"scenario,omitempty"` // that failed
@@ -53,6 +57,7 @@ type Resume struct {
 	Next     [][]string `json:"next"`     // and those of the next
 	Random   uint64     `json:"random"`   // random executions so far
 	Covered  []Coverage `json:"covered"`
+	States   *states    `json:"states"`
 }
 
 // Explore runs p in one order after another, until one fails or the options are
@@ -61,26 +66,31 @@ type Resume struct {
 // is over.
 func Explore(ctx context.Context, p Program, o Options, from *Resume) *Report {
 	began := clock()
-	s := &search{ctx: ctx, program: p, options: o, report: &Report{}, began: began, Resume: Resume{
-		This: make([][]string, len(o.Scenarios)), Next: make([][]string, len(o.Scenarios)),
-	}}
-	if from != nil {
-		s.Resume = *from
-	} else {
-		for i, scenario := range o.Scenarios {
-			s.Covered = append(s.Covered, Coverage{Scenario: scenario.Name, Depth: -1})
-			s.This[i] = []string{noDeviation}
-		}
+	if from == nil {
+		from = newResume(o.Scenarios)
 	}
+	s := &search{ctx: ctx, program: p, options: o, report: &Report{Faults: o.Faults}, began: began, Resume: *from}
 	if s.levels() && o.For > 0 {
 		s.atRandom()
 	}
-	s.report.Covered = s.Covered
+	s.report.Covered, s.report.States, s.report.Whole = s.Covered, len(s.States.seen), s.States.whole
 	s.report.Took = clock() - began
 	if s.left {
 		s.report.Resume = &s.Resume
 	}
 	return s.report
+}
+
+// newResume returns the beginning of a search.
+func newResume(scenarios []Scenario) *Resume {
+	r := &Resume{
+		States: newStates(), This: make([][]string, len(scenarios)), Next: make([][]string, len(scenarios)),
+	}
+	for i, scenario := range scenarios {
+		r.Covered = append(r.Covered, Coverage{Scenario: scenario.Name, Depth: -1})
+		r.This[i] = []string{noDeviation}
+	}
+	return r
 }
 
 // clock returns the real time. Where a program is explored, package time has another.
@@ -176,7 +186,11 @@ func (s *search) try(scenario Scenario, c *chooser) bool {
 	}
 	s.report.Executions++
 	current(scenario, c.deviations)
+	c.states = s.States
 	failure := run(s.program, scenario, s.options.Faults, c, nil)
+	if c.merged {
+		s.report.Merged++
+	}
 	if failure == nil {
 		return true
 	}
