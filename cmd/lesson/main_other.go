@@ -1,15 +1,22 @@
 //go:build !linux
 
-// Command lesson needs Linux: epoll is a system call of Linux alone.
+// Command lesson needs Linux, but for its tour: epoll is a system call of Linux alone.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
+
+	"lesson/internal/site"
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "lesson: epoll needs Linux; with Docker, run: "+
-		"docker run -it --rm -v .:/lesson -w /lesson golang go run ./cmd/lesson list")
-	os.Exit(1)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := site.Elsewhere(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "lesson:", err)
+		os.Exit(1)
+	}
 }

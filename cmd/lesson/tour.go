@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lesson/internal/report"
+	"lesson/internal/site"
 	"lesson/internal/tool/tour"
 )
 
@@ -40,8 +41,10 @@ is closed.
 server of your own, which is shown beside them; {port}, {addr} and {host} in it are
 replaced.
 
---export writes the page to a folder, for any static web host, with recordings in place
-of the servers. See docs/tour.md.`,
+--export writes a site to a folder, for any static web host. On its first page, the
+lessons run in the browser over a simulated kernel: it is one file, which also opens
+without a web host. The other page shows the chapters, and recordings of the servers.
+The lessons are compiled for the browser with the go command. See docs/tour.md.`,
 		Example: `  lesson tour --open
   lesson tour --only loop,epoll
   lesson tour --only edgetriggered,exercise/06-one-read-per-edge
@@ -67,7 +70,7 @@ of the servers. See docs/tour.md.`,
 }
 
 func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
-	t, err := tour.New(tour.Options{Columns: f.only, Program: program})
+	t, err := tour.New(tour.Options{Columns: f.only, Program: program, Live: site.Page})
 	if err != nil {
 		return usageError{err}
 	}

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,14 @@ func EventNames(mask uint32) string {
 		set = append(set, fmt.Sprintf("%#x", mask))
 	}
 	return strings.Join(set, "|")
+}
+
+// Family returns the domain of sockets for an address: AF_INET or AF_INET6.
+func Family(addr netip.Addr) int {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // SocketArgs spells the arguments of socket.

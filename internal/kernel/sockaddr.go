@@ -50,14 +50,6 @@ func Sockaddr(addr netip.AddrPort) (unix.Sockaddr, error) {
 	return sockaddr, nil
 }
 
-// Family returns the domain of sockets for an address: AF_INET or AF_INET6.
-func Family(addr netip.Addr) int {
-	if addr.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
 // Where the parts of a struct sockaddr_in and of a sockaddr_in6 lie: ip(7), ipv6(7). The
 // family comes first, in the processor's byte order, and the port after it.
 const (

@@ -43,7 +43,11 @@ func (t *Tour) Export(ctx context.Context, dir string, force bool, progress func
 	if !force && to.foreign() {
 		return ErrForeign
 	}
-	if err := errors.Join(t.exportPage(to), t.exportBook(to)); err != nil {
+	index, err := t.exportLive(ctx, to)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(t.exportPage(to, index), t.exportBook(to)); err != nil {
 		return err
 	}
 	// Side by side, for they spend their time waiting.
@@ -100,8 +104,22 @@ func (s site) writeJSON(name string, value any) error {
 	return s.write(name, text)
 }
 
-// exportPage writes the page, which finds out that no server answers it.
-func (t *Tour) exportPage(to site) error {
+// exportLive writes the page on which the lessons run in the browser, if there is one, as
+// index.html. It returns the name that is left for the page of the tour.
+func (t *Tour) exportLive(ctx context.Context, to site) (index string, err error) {
+	const first, second = "index.html", "tour.html"
+	if t.options.Live == nil {
+		return first, nil
+	}
+	text, err := t.options.Live(ctx, second)
+	if err != nil {
+		return "", err
+	}
+	return second, to.write(first, text)
+}
+
+// exportPage writes the page under the name index. It finds out that no server answers it.
+func (t *Tour) exportPage(to site, index string) error {
 	return fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -118,7 +136,7 @@ func (t *Tour) exportPage(to site) error {
 				return fmt.Errorf("index.html has no %s", live)
 			}
 			text = bytes.Replace(text, []byte(live), []byte(policy+"\n"+static), 1)
-			path = name
+			path = index
 		}
 		return to.write(path, text)
 	})

@@ -50,6 +50,9 @@ type Options struct {
 	// Program is the command of a server of the learner's own, as package launch
 	// has it, shown as a column "program"; nil for none.
 	Program []string
+	// Live returns the page of Export on which the lessons run in the browser. It links
+	// to book, the page with the chapters. nil for an export without one.
+	Live func(ctx context.Context, book string) (page []byte, err error)
 	// Linger is how long a session outlives its last page: 0 is 15 s.
 	Linger time.Duration
 }

@@ -33,6 +33,9 @@ function stepButton(step, i) {
 
 const viewer = {steps: [], sources: {}, verdict: "", at: 0};
 
+/** reveal brings the button of a step into view. */
+viewer.reveal = button => button.scrollIntoView({block: "nearest"});
+
 /** load shows another story, at one of its steps. */
 viewer.load = (story, at) => {
   Object.assign(viewer, story);
@@ -98,7 +101,7 @@ viewer.show = i => {
     button.classList.toggle("later", n > at);
     if (n === at) {
       button.setAttribute("aria-current", "step");
-      button.scrollIntoView({block: "nearest"});
+      viewer.reveal(button);
     } else {
       button.removeAttribute("aria-current");
     }

@@ -1,0 +1,79 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Elsewhere is the command lesson on a system that is not Linux. `lesson tour` serves the
+// page, or writes it to a folder; any other command is an error with what to run instead.
+func Elsewhere(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 || args[0] != "tour" {
+		return instead(args)
+	}
+	flags := flag.NewFlagSet("lesson tour", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // the error says it
+	addr := flags.String("addr", "127.0.0.1:8090", "")
+	dir := flags.String("export", "", "")
+	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
+		return errors.Join(err, fmt.Errorf("on %s the flags of lesson tour are --addr host:port and "+
+			"--export folder", runtime.GOOS))
+	}
+	fmt.Fprintln(out, "the kernel is simulated here: the real one needs Linux; compiling the lessons for the browser…")
+	page, err := Page(ctx, "")
+	if err != nil {
+		return err
+	}
+	if *dir != "" {
+		if err := os.MkdirAll(*dir, 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(*dir, "index.html"), page, 0o644)
+	}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "http://%s/    stop: Ctrl-C\n", listener.Addr())
+	return serve(ctx, listener, page)
+}
+
+// serve serves the page until the context ends.
+func serve(ctx context.Context, listener net.Listener, page []byte) error {
+	server := &http.Server{
+		ReadHeaderTimeout: 5 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "index.html", time.Time{}, bytes.NewReader(page))
+		}),
+	}
+	closed := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer closed()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// instead returns what to run in place of a command that needs Linux.
+func instead(args []string) error {
+	command := strings.Join(append([]string{"lesson"}, args...), " ")
+	if len(args) == 0 {
+		args = []string{"list"}
+	}
+	return fmt.Errorf(`%s needs Linux: epoll is a system call of Linux alone.
+To act on the servers here, over a simulated kernel, in the browser:
+  go run ./cmd/lesson tour
+To run it on Linux, with Docker:
+  docker run -it --rm -v .:/lesson -w /lesson golang go run ./cmd/lesson %s`, command, strings.Join(args, " "))
+}

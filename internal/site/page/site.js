@@ -1,0 +1,179 @@
+
+// The page keeps the server's name and the acts, and nothing else: after each act, the
+// module runs the server again from the beginning, and the viewer shows where that ends.
+
+const data = JSON.parse(by("data").textContent);
+const verbs = {
+  c: "Connect", h: "Send half", r: "Send the rest", w: "Send a request", l: "Send a long request",
+  e: "Send end of file", x: "Reset", q: "Close",
+};
+const atFirst = ["a", "b"]; // the others are shown when both are connected
+let server = "loop";
+let acts = [];
+const startable = ".play button, [data-act], #server"; // what waits for the module
+let ready = false;
+
+for (const s of data.servers) {
+  const option = element("option", "", `${s.name}: ${s.title}`);
+  option.value = s.name;
+  by("server").append(option);
+}
+
+/** run runs the server with the acts, and shows the last step, or the one that is asked for. */
+function run(step) {
+  const result = JSON.parse(perform(server, acts.join("-")));
+  if (result.error) {
+    acts = [];
+    return run();
+  }
+  const waits = result.waits ?? [];
+  const at = result.steps.findLastIndex(s => s.number <= step);
+  by("server").value = server;
+  by("real").textContent = data.servers.find(s => s.name === server).run;
+  by("undo").disabled = by("restart").disabled = acts.length === 0;
+  by("clients").replaceChildren(...result.clients?.filter(shownClient).map(card) ?? []);
+  by("outcome").textContent = [result.ended, ...waits].filter(Boolean).map(text => `${text}.`).join(" ");
+  viewer.load({steps: result.steps, sources: data.sources, verdict: ""},
+    step === undefined || at < 0 ? result.steps.length - 1 : at);
+}
+
+
+function shownClient(client, _, all) {
+  const both = all.slice(0, atFirst.length).every(c => c.state !== "not connected");
+  return atFirst.includes(client.name) || both;
+}
+
+function card(client) {
+  const box = element("section", "card");
+  const title = element("h3", "", `Client ${client.name} `);
+  title.append(element("span", "", client.state));
+  title.id = `client-${client.name}`;
+  box.setAttribute("aria-labelledby", title.id);
+  const bar = element("div", "bar");
+  for (const verb of client.can) {
+    const button = element("button", "", verbs[verb]);
+    button.type = "button";
+    button.id = `act-${client.name}${verb}`;
+    button.setAttribute("aria-label", `${client.name}: ${verbs[verb]}`);
+    button.addEventListener("click", () => act(client.name + verb));
+    bar.append(button);
+  }
+  box.append(title, bar);
+  return box;
+}
+
+/** act adds an act. The focus stays with its client: the button may have gone. */
+function act(text) {
+  const client = text.length === 2 ? text[0] : null;
+  acts.push(text);
+  run();
+  if (client) (by(`act-${text}`) ?? document.querySelector(`[aria-labelledby="client-${client}"] button`))?.focus();
+  setHash();
+}
+
+function setHash() {
+  const link = new URLSearchParams({server, acts: acts.join("-"), step: viewer.steps[viewer.at].number});
+  history.replaceState(null, "", `#${link}`);
+}
+
+/** fromHash takes a moment from the address, and reports whether there is one. */
+function fromHash() {
+  const link = new URLSearchParams(location.hash.slice(1));
+  if (!data.servers.some(s => s.name === link.get("server"))) return false;
+  server = link.get("server");
+  acts = (link.get("acts") ?? "").split("-").filter(Boolean);
+  run(Number(link.get("step")) || undefined);
+  return true;
+}
+
+let shownBefore = 0;
+let play = null; // the one that was begun last
+
+// Only the list scrolls: the page stays with the play.
+viewer.reveal = button => {
+  const list = by("steps");
+  list.scrollTop = button.offsetTop - list.offsetTop - list.clientHeight / 2;
+};
+
+/** where says in three lines what happens at a step: it stays in view beside the plays. */
+function where(at) {
+  const step = viewer.steps[at];
+  const blocked = viewer.blocked(at).at(-1);
+  const line = step.file ? step : blocked;
+  const text = line ? viewer.sources[line.file].split("\n")[line.line - 1].trim() : "";
+  const held = [["accept queue", step.state.queue], ["ready list", step.state.ready]];
+  by("where").replaceChildren(
+    element("span", "", `${step.number}: ${step.text}`),
+    element("span", line ? "line" : "", line ? `${line === blocked ? "blocked at " : ""}${line.line}: ${text}` : "no server runs"),
+    element("span", "", held.map(([name, list]) => `${name}: ${list?.join(" ") || "empty"}`).join(", ")));
+}
+
+viewer.shown = at => {
+  where(at);
+  if (!ready) return;
+  if (play && at < shownBefore) play.querySelector(".asked").hidden = false;
+  shownBefore = at;
+  setHash();
+};
+
+document.querySelectorAll(".play").forEach(one => {
+  one.querySelectorAll("[data-acts]").forEach(button => button.addEventListener("click", () => {
+    server = button.dataset.server;
+    acts = button.dataset.acts.split("-");
+    play = one;
+    shownBefore = 0; // a shorter story is no step back
+    document.querySelectorAll(".play [aria-pressed]").forEach(b => b.setAttribute("aria-pressed", b === button));
+    run();
+    setHash();
+  }));
+  one.querySelector("[data-back]").addEventListener("click", () => {
+    play = one;
+    viewer.show(viewer.at - 1);
+  });
+  one.querySelectorAll("input").forEach(choice => choice.addEventListener("change", () => {
+    one.querySelector(".says").textContent = choice.dataset.says;
+    if ("right" in choice.dataset) one.querySelector(".after").hidden = false;
+  }));
+});
+
+document.querySelectorAll("[data-act]").forEach(b => b.addEventListener("click", () => act(b.dataset.act)));
+by("server").addEventListener("change", () => {
+  server = by("server").value;
+  shownBefore = 0;
+  run();
+  setHash();
+});
+by("undo").addEventListener("click", () => {
+  acts.pop();
+  shownBefore = 0;
+  run();
+  setHash();
+});
+by("restart").addEventListener("click", () => {
+  acts = [];
+  shownBefore = 0;
+  run();
+  setHash();
+});
+addEventListener("hashchange", fromHash);
+
+async function start() {
+  const text = by("wasm").textContent;
+  const packed = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  by("wasm").remove();
+  const module = new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")),
+    {headers: {"Content-Type": "application/wasm"}});
+  const go = new Go();
+  const begun = new Promise(done => { globalThis.begun = done; }); // the module calls it
+  const {instance} = await WebAssembly.instantiateStreaming(module, go.importObject);
+  go.run(instance).then(() => { by("loading").textContent = "The servers have ended. Load the page again."; });
+  await begun;
+  if (!fromHash()) run();
+  ready = true;
+  document.querySelectorAll(startable).forEach(b => { b.disabled = false; });
+  by("loading").textContent = "The servers run. Begin with the first question.";
+}
+
+document.querySelectorAll(startable).forEach(b => { b.disabled = true; });
+document.querySelectorAll(".play [data-acts]").forEach(b => b.setAttribute("aria-pressed", "false"));
+start().catch(error => { by("loading").textContent = `The servers cannot be started: ${error.message}`; });

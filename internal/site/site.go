@@ -1,0 +1,113 @@
+// Package site writes the lessons as one page that runs them in the browser, over the
+// simulated kernel: see docs/tour.md. It needs the go command, and neither Linux nor a
+// network.
+package site
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html"
+	"io/fs"
+	"strings"
+
+	"lesson/docs"
+	"lesson/internal/tool/explore"
+)
+
+// The page is one file that loads nothing, so it works from a folder and without a
+// network. Its policy lets only its own style, scripts and module be used.
+var (
+	//go:embed page/index.html
+	pageHTML string
+	//go:embed page/site.css
+	pageCSS string
+	//go:embed page/site.js
+	pageJS string
+)
+
+// A Server is one that a reader of the page can act on.
+type Server struct {
+	Name  string   `json:"name"`
+	Title string   `json:"title"`
+	Files []string `json:"files"` // its source, as steps name it
+	Run   string   `json:"run"`   // the command that runs it on Linux
+}
+
+// Servers are those of the page, in the order of its list.
+var Servers = []Server{
+	{"blocking", "one blocking accept: one client, then done", []string{"blocking/once.go"},
+		"lesson blocking --trace"},
+	{"loop", "the accept loop: one client at a time", []string{"blocking/loop.go", "blocking/once.go"},
+		"lesson loop --trace"},
+	{"threaded", "a goroutine, and an OS thread, per connection",
+		[]string{"threaded/threaded.go", "blocking/once.go"}, "lesson threaded --trace"},
+	{"epoll", "one event loop, level-triggered epoll", []string{"epoll/eventloop.go"},
+		"lesson epoll --trace"},
+	{"edgetriggered", "one event loop, edge-triggered epoll", []string{"edgetriggered/eventloop.go"},
+		"lesson edgetriggered --trace"},
+	{"06-one-read-per-edge", "broken: edge-triggered, one read for each edge",
+		[]string{"06-one-read-per-edge/main.go"}, "lesson exercise start 6"},
+	{"07-one-accept-per-edge", "broken: edge-triggered, one accept for each edge",
+		[]string{"07-one-accept-per-edge/main.go"}, "lesson exercise start 7"},
+}
+
+// exercise reports whether the server is one of docs/exercises.
+func (s Server) exercise() bool { return strings.HasSuffix(s.Files[0], "/main.go") }
+
+// source returns a file of the server, by its name in steps.
+func (s Server) source(name string) (string, error) {
+	if s.exercise() {
+		text, err := docs.Exercises.ReadFile("exercises/" + name)
+		return string(text), err
+	}
+	folder, file, _ := strings.Cut(name, "/")
+	text, err := fs.ReadFile(packages[folder], file)
+	return string(text), err
+}
+
+// Page compiles the lessons for the browser, and returns the page. book is where its
+// link to the chapters leads; "" for none.
+func Page(ctx context.Context, book string) ([]byte, error) {
+	data := struct {
+		Servers []Server          `json:"servers"`
+		Sources map[string]string `json:"sources"`
+	}{Servers, make(map[string]string)}
+	for _, s := range Servers {
+		for _, name := range s.Files {
+			text, err := s.source(name)
+			if err != nil {
+				return nil, err
+			}
+			data.Sources[name] = text
+		}
+	}
+	text, err := json.Marshal(data) // without <, > and &: they would end the script
+	if err != nil {
+		return nil, err
+	}
+	p, err := compile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	style := explore.ViewerCSS + pageCSS
+	script := p.glue + explore.ViewerJS + pageJS
+	policy := fmt.Sprintf("default-src 'none'; img-src data:; style-src %s; script-src 'wasm-unsafe-eval' %s",
+		hash(style), hash(script))
+	if book != "" {
+		book = fmt.Sprintf(`<p><a href="%s">The chapters, with recordings of the servers on Linux</a></p>`,
+			html.EscapeString(book))
+	}
+	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "BOOK", book, "DATA", string(text),
+		"WASM", base64.StdEncoding.EncodeToString(p.wasm), "SCRIPT", script).Replace(pageHTML)
+	return []byte(page), nil
+}
+
+// hash names a style or a script in a Content-Security-Policy.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
