@@ -157,10 +157,8 @@ func NewClients(o Options) *Clients {
 	return c
 }
 
-func (c *Clients) add(client Client) *actor {
-	w := &actor{seen: Seen{Client: client, How: Open}}
-	c.all = append(c.all, w)
-	return w
+func (c *Clients) add(client Client) {
+	c.all = append(c.all, &actor{seen: Seen{Client: client, How: Open}})
 }
 
 // now returns CLOCK_MONOTONIC.

@@ -110,9 +110,7 @@ func (v visitor) meet(ctx context.Context, lingering bool) (farewell, error) {
 	if err != nil {
 		return f, err
 	}
-	if err := v.finish(p, &f); err != nil {
-		return f, err
-	}
+	v.finish(p, &f)
 	if lingering {
 		err = p.drain()
 	}
@@ -120,7 +118,7 @@ func (v visitor) meet(ctx context.Context, lingering bool) (farewell, error) {
 }
 
 // finish is the client's part after the server's last word.
-func (v visitor) finish(p *pair, f *farewell) error {
+func (v visitor) finish(p *pair, f *farewell) {
 	f.SendOn = "–"
 	if v.rest > 0 {
 		n, err := unix.SendmsgN(p.client, make([]byte, v.rest), nil, nil, unix.MSG_NOSIGNAL)
@@ -135,7 +133,7 @@ func (v visitor) finish(p *pair, f *farewell) error {
 		if err != nil || n == 0 {
 			f.Then = endName(err)
 			p.closeClient()
-			return nil
+			return
 		}
 		f.Read += n
 	}

@@ -157,7 +157,7 @@ func (x *execution) Call(name string, fd int) {
 		return
 	}
 	x.before()
-	x.story.begin(x, callKey{name, fd})
+	x.story.begin(callKey{name, fd})
 }
 
 func (x *execution) before() {

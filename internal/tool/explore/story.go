@@ -27,7 +27,7 @@ func (s *Story) announce(key callKey, begin func()) {
 }
 
 // begin begins the step of a call that was announced.
-func (s *Story) begin(x *execution, key callKey) {
+func (s *Story) begin(key callKey) {
 	if s == nil || s.announced[key] == nil {
 		return
 	}

@@ -19,7 +19,7 @@ func (v *view) sentence(s *Server) string {
 	if text := keptSentence(s); text != "" {
 		said = append(said, text)
 	}
-	if text := v.meanwhile(s); text != "" {
+	if text := v.meanwhile(); text != "" {
 		said = append(said, text)
 	}
 	if text := v.how(s); text != "" {
@@ -159,7 +159,7 @@ func keptSentence(s *Server) string {
 
 // meanwhile counts the quick clients that were answered before the others finished: a
 // server that serves one client after the other cannot do that.
-func (v *view) meanwhile(s *Server) string {
+func (v *view) meanwhile() string {
 	quick, during := 0, 0
 	for _, c := range v.record.Clients {
 		if c.Role != play.Quick {

@@ -145,10 +145,7 @@ func (t *Tour) exportPage(to site, index string) error {
 // exportBook writes what the page asks for as /api/book, chapter and source.
 func (t *Tour) exportBook(to site) error {
 	const data = "data"
-	all, err := t.contents()
-	if err != nil {
-		return err
-	}
+	all := t.contents()
 	if err := to.writeJSON(filepath.Join(data, "book.json"), all); err != nil {
 		return err
 	}

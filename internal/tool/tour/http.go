@@ -115,7 +115,7 @@ func serveFile(w http.ResponseWriter, name string) {
 	_, _ = w.Write(text) // the page may have gone
 }
 
-func (t *Tour) getBook(*http.Request) (any, error) { return t.contents() }
+func (t *Tour) getBook(*http.Request) (any, error) { return t.contents(), nil }
 
 func getChapter(r *http.Request) (any, error) {
 	p, err := book.Find(r.PathValue("id"))

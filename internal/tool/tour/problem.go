@@ -34,8 +34,8 @@ func notFound(format string, args ...any) *problem {
 	return &problem{status: http.StatusNotFound, what: fmt.Sprintf(format, args...)}
 }
 
-func gone(format string, args ...any) *problem {
-	return &problem{status: http.StatusGone, what: fmt.Sprintf(format, args...)}
+func gone(what string) *problem {
+	return &problem{status: http.StatusGone, what: what}
 }
 
 func tooMany(format string, args ...any) *problem {

@@ -71,7 +71,7 @@ type limits struct {
 	Bytes   int `json:"bytes"`
 }
 
-func (t *Tour) contents() (contents, error) {
+func (t *Tour) contents() contents {
 	c := contents{
 		Chapters: book.Pages(), Lessons: lessons(), Scenarios: scenarios(),
 		Columns: t.options.Columns, Program: strings.Join(t.options.Program, " "),
@@ -85,7 +85,7 @@ func (t *Tour) contents() (contents, error) {
 			c.Exercises = append(c.Exercises, named{name, p.Title})
 		}
 	}
-	return c, nil
+	return c
 }
 
 // lessons returns the lessons, with the id of its page in place of each one's chapter.
