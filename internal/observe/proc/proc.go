@@ -35,17 +35,18 @@ type Process struct {
 	Zombie                      bool
 }
 
-// All returns every process that can be seen.
+// All returns every process that can be seen. The threads of the kernel are none.
 func All() ([]Process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
 	all, buffer := make([]Process, 0, len(entries)), make([]byte, 0, readSize)
+	kernel := kernelThreads(buffer)
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue // not a process
+		if err != nil || kernel[entry.Name()] {
+			continue
 		}
 		fields, err := stat("/proc/"+entry.Name()+"/stat", buffer)
 		if errors.Is(err, ErrGone) {
@@ -66,6 +67,32 @@ func All() ([]Process, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// kernelThreads returns the process ids of the threads of the kernel: the children of
+// process 2, unless that is a process of a container. They are most of an idle machine's
+// processes, and one file lists them. The kernel need not have that file.
+func kernelThreads(buffer []byte) map[string]bool {
+	const (
+		flags   = 9 - 3   // counted from 1, and the first two are cut off
+		kthread = 1 << 21 // PF_KTHREAD: include/linux/sched.h
+	)
+	threads := map[string]bool{}
+	fields, err := stat("/proc/2/stat", buffer)
+	if err != nil {
+		return threads
+	}
+	if bits, err := strconv.ParseUint(fields[flags], 10, 32); err != nil || bits&kthread == 0 {
+		return threads
+	}
+	text, err := read("/proc/2/task/2/children", buffer)
+	if err != nil {
+		return threads
+	}
+	for _, pid := range strings.Fields(string(text)) {
+		threads[pid] = true
+	}
+	return threads
 }
 
 // stat returns the fields of a file /proc/PID/stat from the third on, the state: the

@@ -333,6 +333,20 @@ func TestAllProcesses(t *testing.T) {
 	}
 }
 
+// Threads of the kernel are most of an idle machine's processes, and none of interest.
+func TestAllPassesOverTheKernel(t *testing.T) {
+	if name, err := os.ReadFile("/proc/2/comm"); err != nil || string(name) != "kthreadd\n" {
+		t.Skipf("process 2 is %q (%v): no thread of the kernel can be seen here", name, err)
+	}
+	all, err := proc.All()
+	proof.Must(t, err)
+	for _, p := range all {
+		if p.Parent == 2 {
+			t.Errorf("%+v is a thread of the kernel", p)
+		}
+	}
+}
+
 func TestHasEnv(t *testing.T) {
 	p := startReady(t, "VARIABLE=ab exec sh -c 'echo ready; kill -STOP $$'")
 	for variable, want := range map[string]bool{
