@@ -57,6 +57,9 @@ func newLesson(l lesson.Lesson) *cobra.Command {
 	return cmd
 }
 
+// defaultAddr is where a lesson listens, and where a command looks for one.
+const defaultAddr = "127.0.0.1:8080"
+
 // serveFlags are the flags of the lessons.
 type serveFlags struct {
 	run    lesson.Run
@@ -69,7 +72,7 @@ type serveFlags struct {
 func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	flags, o := cmd.Flags(), &f.run.Options
 	flags.SortFlags = false
-	flags.StringVar(&f.run.Addr, "addr", "127.0.0.1:8080",
+	flags.StringVar(&f.run.Addr, "addr", defaultAddr,
 		"listen on this `host:port`; port 0 lets the kernel choose, and an empty host is every IPv4 address")
 	flags.IntVar(&o.Backlog, "backlog", 4096,
 		"ask for an accept queue of `N` connections; the kernel allows net.core.somaxconn")

@@ -15,7 +15,7 @@ func newPid() *cobra.Command {
 		Use:   "pid [ADDR]",
 		Short: "Print the process id of the server that listens on an address",
 		Long: `Prints the id of each process that has a listener on the port of ADDR, one per line, the
-lowest first. The default for ADDR is 127.0.0.1:8080. It is for commands such as
+lowest first. The default for ADDR is ` + defaultAddr + `. It is for commands such as
 kill -STOP $(lesson pid).
 
 Exit status: 1 if no process that you may inspect listens there.`,
@@ -23,7 +23,7 @@ Exit status: 1 if no process that you may inspect listens there.`,
   lesson pid 127.0.0.1:9000`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := hostPort("ADDR", append(args, "127.0.0.1:8080")[0])
+			addr, err := hostPort("ADDR", append(args, defaultAddr)[0])
 			if err != nil {
 				return err
 			}
