@@ -16,12 +16,13 @@ import (
 )
 
 // commands is every command of the program, but for those that cobra makes.
-func commands() []*cobra.Command {
-	root := newRoot()
-	all := []*cobra.Command{root}
-	for _, cmd := range root.Commands() {
-		if name := cmd.Name(); name != "completion" && name != "help" {
-			all = append(all, cmd)
+func commands() []*cobra.Command { return withSubcommands(newRoot()) }
+
+func withSubcommands(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, sub := range cmd.Commands() {
+		if name := sub.Name(); name != "completion" && name != "help" {
+			all = append(all, withSubcommands(sub)...)
 		}
 	}
 	return all
@@ -56,8 +57,11 @@ func TestHelp(t *testing.T) {
 			t.Errorf("the help of lesson %s does not show its examples:\n%s", cmd.Name(), help)
 		}
 		// A command is listed where people look for it.
-		if cmd.HasParent() && !cmd.Hidden && !strings.Contains(run(t), "  "+cmd.Name()+" ") {
-			t.Errorf("lesson does not list %s", cmd.Name())
+		if cmd.HasParent() && !cmd.Hidden {
+			above := append(path[:len(path)-1:len(path)-1], "--help")
+			if !strings.Contains(run(t, above...), "\n  "+cmd.Name()+" ") {
+				t.Errorf("%s does not list %s", cmd.Parent().CommandPath(), cmd.Name())
+			}
 		}
 		if strings.HasSuffix(cmd.Short, ".") || len(cmd.Short) > 80 {
 			t.Errorf("lesson %s: not a short text: %q", cmd.Name(), cmd.Short)
@@ -69,6 +73,9 @@ func TestFlagsAreDocumented(t *testing.T) {
 	for _, cmd := range commands() {
 		help := run(t, append(strings.Fields(cmd.CommandPath())[1:], "--help")...)
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if flag.Hidden {
+				return
+			}
 			value, usage := pflag.UnquoteUsage(flag)
 			if usage == "" {
 				t.Errorf("lesson %s: --%s is not documented", cmd.Name(), flag.Name)

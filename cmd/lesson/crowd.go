@@ -160,10 +160,11 @@ from each, because one address has only some 28,000 ephemeral ports for one serv
 // newCrowdAccept returns the command of the server with which all others are compared.
 func newCrowdAccept() *cobra.Command {
 	return &cobra.Command{
-		Use:    "accept ADDR",
-		Short:  "Accept connections, and do nothing else",
-		Hidden: true, // for lesson crowd
-		Args:   cobra.ExactArgs(1),
+		Use:     "accept ADDR",
+		Short:   "Accept connections, and do nothing else",
+		Example: "  lesson crowd accept 127.0.0.1:8080",
+		Hidden:  true, // for lesson crowd
+		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			addr, err := hostPort("ADDR", args[0])
 			if err != nil {

@@ -13,61 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-
 	"lesson/internal/tool/exercise"
 )
-
-// exerciseCommands are the subcommands of lesson exercise.
-func exerciseCommands(t *testing.T) []*cobra.Command {
-	t.Helper()
-	cmd, _, err := newRoot().Find([]string{"exercise"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cmd.Commands()
-}
-
-func TestExerciseHelp(t *testing.T) {
-	list := run(t, "exercise")
-	for _, cmd := range exerciseCommands(t) {
-		help := run(t, "exercise", cmd.Name(), "--help")
-		if !strings.Contains(list, "\n  "+cmd.Name()+" ") {
-			t.Errorf("lesson exercise does not list %s:\n%s", cmd.Name(), list)
-		}
-		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") || len(cmd.Short) > 80 {
-			t.Errorf("lesson exercise %s: not a short text: %q", cmd.Name(), cmd.Short)
-		}
-		if cmd.Example == "" || !strings.Contains(help, "Examples:\n"+cmd.Example) {
-			t.Errorf("the help of lesson exercise %s does not show its examples:\n%s", cmd.Name(), help)
-		}
-		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
-			if flag.Usage == "" || !strings.Contains(help, "--"+flag.Name) {
-				t.Errorf("lesson exercise %s: --%s is not documented", cmd.Name(), flag.Name)
-			}
-		})
-		for line := range strings.Lines(cmd.Example) {
-			command, _, _ := strings.Cut(strings.TrimSpace(line), "  ") // the rest explains it
-			command, _, _ = strings.Cut(command, " | ")
-			words := strings.Fields(command)
-			if len(words) < 3 || words[0] != "lesson" || words[2] != cmd.Name() {
-				t.Errorf("lesson exercise %s: not an example of it: %q", cmd.Name(), line)
-				continue
-			}
-			found, rest, err := newRoot().Find(words[1:])
-			if err == nil {
-				err = found.ParseFlags(rest)
-			}
-			if err == nil {
-				err = found.ValidateArgs(found.Flags().Args())
-			}
-			if err != nil {
-				t.Errorf("the example %q does not work: %v", command, err)
-			}
-		}
-	}
-}
 
 // Shells complete the names of exercises, and say what each is.
 func TestExerciseCompletion(t *testing.T) {
@@ -75,8 +22,8 @@ func TestExerciseCompletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cmd := range exerciseCommands(t) {
-		if !strings.Contains(cmd.Use, "NAME") {
+	for _, cmd := range commands() {
+		if !strings.HasPrefix(cmd.CommandPath(), "lesson exercise ") || !strings.Contains(cmd.Use, "NAME") {
 			continue
 		}
 		first := run(t, "__complete", "exercise", cmd.Name(), "")

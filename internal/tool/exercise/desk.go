@@ -145,33 +145,35 @@ func shown(path string) string {
 	return report.Printable(path)
 }
 
-// copyOf is the folder with the learner's copy: where it was started, or, when
-// dir is not "", dir itself or the folder of the exercise's name in it.
-func (d *Desk) copyOf(e Exercise, dir string) (string, error) {
+// copyOf returns an exercise and the folder with the learner's copy: where it was started,
+// or, when dir is not "", dir itself or the folder of the exercise's name in it.
+func (d *Desk) copyOf(name, dir string) (e Exercise, folder string, err error) {
+	if e, err = d.Gallery.Find(name); err != nil {
+		return e, "", err
+	}
 	p, err := d.Record.Of(e.Name)
 	if err != nil {
-		return "", err
+		return e, "", err
 	}
 	if dir == "" {
 		if p.Dir == "" {
-			return "", fmt.Errorf("%s is not started; type: lesson exercise start %[1]s", e.Name)
+			return e, "", fmt.Errorf("%s is not started; type: lesson exercise start %[1]s", e.Name)
 		}
 		if len(goFiles(p.Dir)) == 0 {
-			return "", fmt.Errorf("there are no Go files in %s any more; type: lesson exercise start %s, "+
+			return e, "", fmt.Errorf("there are no Go files in %s any more; type: lesson exercise start %s, "+
 				"or give the folder of the copy with --dir", p.Dir, e.Name)
 		}
-		return p.Dir, nil
+		return e, p.Dir, nil
 	}
-	dir, err = filepath.Abs(dir)
-	if err != nil {
-		return "", err
+	if dir, err = filepath.Abs(dir); err != nil {
+		return e, "", err
 	}
 	for _, folder := range []string{dir, filepath.Join(dir, e.Name)} {
 		if len(goFiles(folder)) > 0 {
-			return folder, nil
+			return e, folder, nil
 		}
 	}
-	return "", fmt.Errorf("there are no Go files in %s, nor in its folder %s", dir, e.Name)
+	return e, "", fmt.Errorf("there are no Go files in %s, nor in its folder %s", dir, e.Name)
 }
 
 // Hint shows the next hint, or again those that were seen.
@@ -234,11 +236,7 @@ func (d *Desk) Solution(name string) error {
 // Reset starts an exercise over: with the original main.go, and as if no hint
 // had been seen and nothing checked. The learner's main.go is kept beside it.
 func (d *Desk) Reset(name, dir string) error {
-	e, err := d.Gallery.Find(name)
-	if err != nil {
-		return err
-	}
-	dir, err = d.copyOf(e, dir)
+	e, dir, err := d.copyOf(name, dir)
 	if err != nil {
 		return err
 	}

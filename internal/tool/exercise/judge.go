@@ -67,11 +67,7 @@ type CheckOptions struct {
 // the exercise is about. It returns nil when all cases hold, ErrFails when one
 // does not, and another error when they cannot be judged.
 func (d *Desk) Check(ctx context.Context, name, dir string, o CheckOptions) error {
-	e, err := d.Gallery.Find(name)
-	if err != nil {
-		return err
-	}
-	dir, err = d.copyOf(e, dir)
+	e, dir, err := d.copyOf(name, dir)
 	if err != nil {
 		return err
 	}
@@ -278,11 +274,7 @@ All %d cases hold: %s is solved.
 // While a case fails that the exercise is about, the other cases are left out, so
 // that its result comes soon.
 func (d *Desk) Watch(ctx context.Context, name, dir string) error {
-	e, err := d.Gallery.Find(name)
-	if err != nil {
-		return err
-	}
-	dir, err = d.copyOf(e, dir)
+	e, dir, err := d.copyOf(name, dir)
 	if err != nil {
 		return err
 	}
