@@ -52,7 +52,7 @@ func (k *Kernel) State() State {
 			for _, e := range f.epoll.ready {
 				s.Ready = append(s.Ready, e.fd)
 			}
-		case f.socket.client != nil:
+		case f.socket != nil && f.socket.client != nil:
 			s.Conns = append(s.Conns, ConnState{fd, f.socket.client.Name, len(f.socket.unread), len(f.socket.unsent)})
 		}
 	}
