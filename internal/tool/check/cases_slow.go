@@ -84,7 +84,7 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/full-send-buffer-others", Severity: Must, Models: several,
-		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call", "25-taken-from-net"},
 		needs: toStart,
 		Must:  "A client that does not read delays no other client.",
 		Why:   "Its send buffer is full, and a write that blocks would stop the event loop.",

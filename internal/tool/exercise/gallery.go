@@ -37,6 +37,9 @@ type Exercise struct {
 	// exercise is about is the first. Some of them fail only sometimes: that
 	// depends on the order of events.
 	Cases, Sometimes []string
+	// Unasked are the addresses of cases that do not apply to the server, although they do
+	// to others of its kind. Its README says why.
+	Unasked []string
 
 	Source string // main.go, with the bug
 	Patch  string // fixes it: a unified diff
@@ -133,7 +136,7 @@ func load(folder fs.FS, name string) (Exercise, error) {
 		return e, read.err
 	}
 	var err error
-	if e.Cases, e.Sometimes, err = parseCases(list); err != nil {
+	if err = e.parseCases(list); err != nil {
 		return e, fmt.Errorf("%s/cases.txt: %w", name, err)
 	}
 	e.readme, err = parseReadme(text)
@@ -158,24 +161,28 @@ func load(folder fs.FS, name string) (Exercise, error) {
 }
 
 // parseCases parses cases.txt: an address a line, the one that the exercise is about
-// first. The word "sometimes" follows the address of a case that fails only in some runs.
-func parseCases(text string) (all, sometimes []string, err error) {
+// first. A word may follow: "sometimes" after a case that fails only in some runs,
+// "unasked" after one that does not apply to the server.
+func (e *Exercise) parseCases(text string) error {
 	for line := range strings.Lines(text) {
 		address, mark, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch {
 		case address == "":
 			continue
-		case mark == "sometimes" && len(all) > 0:
-			sometimes = append(sometimes, address)
+		case mark == "unasked" && len(e.Cases) > 0:
+			e.Unasked = append(e.Unasked, address)
+			continue
+		case mark == "sometimes" && len(e.Cases) > 0:
+			e.Sometimes = append(e.Sometimes, address)
 		case mark != "":
-			return nil, nil, fmt.Errorf("%q is not a case", strings.TrimSpace(line))
+			return fmt.Errorf("%q is not a case", strings.TrimSpace(line))
 		}
-		all = append(all, address)
+		e.Cases = append(e.Cases, address)
 	}
-	if len(all) == 0 {
-		return nil, nil, errors.New("names no case")
+	if len(e.Cases) == 0 {
+		return errors.New("names no case")
 	}
-	return all, sometimes, nil
+	return nil
 }
 
 // Patched is main.go without the fault. It fails when the patch is for another

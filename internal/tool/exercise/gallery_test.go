@@ -174,10 +174,10 @@ func TestPatched(t *testing.T) {
 
 // A case that fails only in some runs is a case of the exercise, with a mark of its own.
 func TestParseCases(t *testing.T) {
-	all, sometimes, err := parseCases("a/first\nb/second sometimes\n\nc/third\n")
-	e := Exercise{Cases: all, Sometimes: sometimes}
+	var e Exercise
+	err := e.parseCases("a/first\nb/second sometimes\n\nc/third\nd/fourth unasked\n")
 	for address, want := range map[string]string{
-		"a/first": "●", "b/second": "◌", "c/third": "○", "d/fourth": "",
+		"a/first": "●", "b/second": "◌", "c/third": "○", "d/fourth": "–", "e/fifth": "",
 	} {
 		if got := e.mark(check.Case{Address: address}); got != want || err != nil {
 			t.Errorf("the mark of %s is %q, want %q (%v)", address, got, want, err)

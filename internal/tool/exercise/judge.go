@@ -139,7 +139,8 @@ func (d *Desk) run(ctx context.Context, e Exercise, t check.Target, only []strin
 func (d *Desk) others(e Exercise) []string {
 	var found []string
 	for _, c := range d.Judge.Cases() {
-		if slices.Contains(c.Models, e.Kind.Model) && !slices.Contains(e.Cases, c.Address) {
+		if slices.Contains(c.Models, e.Kind.Model) && !slices.Contains(e.Cases, c.Address) &&
+			!slices.Contains(e.Unasked, c.Address) {
 			found = append(found, c.Address)
 		}
 	}

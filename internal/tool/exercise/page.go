@@ -44,7 +44,7 @@ The names are hints; the symptoms are not.
 
 The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that an exercise is
 about, ○ is another case that fails because of the same bug, and ◌ is one that fails only in some runs, depending on
-the order of events. The fixed server fails none. A test runs all of them, and gets exactly this table.
+the order of events. A case with – does not apply to the server. The fixed server fails none. A test runs all of them, and gets exactly this table.
 `)
 	for _, group := range groups(cases) {
 		g.matrix(&page, group)
@@ -111,16 +111,20 @@ func (e Exercise) mark(c check.Case) string {
 		return "◌"
 	case slices.Contains(e.Cases, c.Address):
 		return "○"
+	case slices.Contains(e.Unasked, c.Address):
+		return "–"
 	}
 	return ""
 }
 
-// caught says whether an exercise fails that case.
+// caught reports whether an exercise fails that case in every run.
 func (g *Gallery) caught(c check.Case) bool {
-	return slices.ContainsFunc(g.Exercises, func(e Exercise) bool { return e.mark(c) != "" })
+	return slices.ContainsFunc(g.Exercises, func(e Exercise) bool {
+		return slices.Contains(e.Cases, c.Address) && !slices.Contains(e.Sometimes, c.Address)
+	})
 }
 
-// reasons says of the cases that no exercise fails why there is none.
+// reasons says of the cases that no exercise fails in every run why there is none.
 func (g *Gallery) reasons(page *strings.Builder, cases []check.Case) {
 	page.WriteString(`
 ## Cases without an exercise

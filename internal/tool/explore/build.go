@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ var facade string
 var notSimulated = []string{
 	"Connect", "TimerfdCreate", "Poll", "Ppoll", "Select", "Pselect", "Splice", "Sendfile",
 	"Recvmsg", "RecvmsgBuffers", "Sendmsg", "SendmsgBuffers", "Readv", "Writev", "Socketpair",
-	"Dup2", "Dup3", "FcntlInt", "Fork", "Clone", "Syscall", "Syscall6", "RawSyscall", "RawSyscall6",
+	"Dup2", "Dup3", "FcntlInt", "Syscall", "Syscall6", "RawSyscall", "RawSyscall6",
 }
 
 // A Program of the learner's own, ready to be explored.
@@ -65,16 +66,19 @@ func Build(ctx context.Context, folder string) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
+	source, err := readSource(folder)
+	if err == nil {
+		err = opensNoSocket(pkg, source)
+	}
+	if err != nil {
+		return nil, err
+	}
 	dir, err := child.Temporary("lesson-explore")
 	if err != nil {
 		return nil, err
 	}
-	b := &Built{File: filepath.Join(dir.Path, "program"), Name: filepath.Base(folder), dir: dir}
-	err = b.build(ctx, folder, pkg)
-	if err == nil {
-		b.source, err = readSource(folder)
-	}
-	if err != nil {
+	b := &Built{File: filepath.Join(dir.Path, "program"), Name: filepath.Base(folder), dir: dir, source: source}
+	if err := b.build(ctx, folder, pkg); err != nil {
 		return nil, errors.Join(err, b.Remove())
 	}
 	return b, nil
@@ -94,6 +98,24 @@ func readSource(folder string) (map[string]string, error) {
 		source[filepath.Join(filepath.Base(folder), filepath.Base(file))] = string(text)
 	}
 	return source, nil
+}
+
+// ofNet is a call that opens a socket of package net.
+var ofNet = regexp.MustCompile(`\bnet\.(Listen|Dial)\w*\(`)
+
+// opensNoSocket refuses a program that lets package net open a socket: it would be a real
+// one, and the exploration would wait for it.
+func opensNoSocket(pkg *goPackage, source map[string]string) error {
+	if !slices.Contains(pkg.Imports, "net") {
+		return nil
+	}
+	for _, file := range slices.Sorted(maps.Keys(source)) {
+		if call := ofNet.FindString(source[file]); call != "" {
+			return fmt.Errorf("%s calls %s…): package net makes its own system calls, and explore can only"+
+				" see those that are made through golang.org/x/sys/unix", file, call)
+		}
+	}
+	return nil
 }
 
 // A goPackage is what `go list -json` says of the folder.
@@ -388,7 +410,7 @@ func aliases(names exported, facade string) (string, error) {
 	group("type", "%[1]s = real.%[1]s\n", names.types)
 	group("var", "%[1]s = real.%[1]s\n", names.values)
 	for _, name := range notSimulated {
-		fmt.Fprintf(&b, "func %s(...any) (int, error) { explore.Unsupported(%q); return -1, nil }\n", name, strings.ToLower(name))
+		fmt.Fprintf(&b, "var %[1]s = explore.NotSimulated(real.%[1]s, %[2]q)\n", name, strings.ToLower(name))
 	}
 	text, err := format.Source([]byte(b.String()))
 	return string(text), err

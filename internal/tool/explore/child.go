@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime"
 	"time"
 
@@ -112,6 +113,21 @@ func obey(main, wait func()) error {
 		return err
 	}
 	return json.NewEncoder(os.NewFile(reportFD, "report")).Encode(report)
+}
+
+// NotSimulated returns a function of the same type that ends the execution: so a program
+// that calls it can be built.
+func NotSimulated[F any](function F, call string) F {
+	of := reflect.TypeOf(function)
+	stub := reflect.MakeFunc(of, func([]reflect.Value) []reflect.Value {
+		Unsupported(call)
+		results := make([]reflect.Value, of.NumOut())
+		for i := range results {
+			results[i] = reflect.Zero(of.Out(i))
+		}
+		return results
+	})
+	return stub.Interface().(F)
 }
 
 // Unsupported ends the execution: the program makes a call that is not simulated.

@@ -42,6 +42,49 @@ var stagesAfter = map[string]int{
 	"13-write-your-own.md":            12,
 }
 
+// begin is the page before the first chapter.
+const begin = "docs/00-start-here.md"
+
+// lookAtIt begins the step of a look.
+const lookAtIt = "See it in the tour"
+
+// A look is what the tour shows of a chapter.
+type look struct {
+	servers string // for --only; "" is the reader's own server
+	do      string
+}
+
+// inTheTour are the looks of the chapters. A chapter that is not listed is about what the
+// tour does not show.
+var inTheTour = map[string]look{
+	"01-one-client.md": {"blocking",
+		"Let a client send its request in two parts: in which call does the server block, each time?"},
+	"02-a-loop.md": {"blocking,loop",
+		"Let one client send half a request, and another a whole one: what does the second wait for?"},
+	"03-a-goroutine-each.md": {"loop,threaded",
+		"Let three clients send half a request: how many calls are open in each server?"},
+	"04-level-triggered.md": {"threaded,epoll",
+		"Let three clients send half a request: in which calls do the two servers block?"},
+	"05-edge-triggered.md": {"edgetriggered,exercise/06-one-read-per-edge",
+		"Let a client send a long request: which of the two answers, and where are the bytes in the other?"},
+	"06-level-or-edge.md": {"epoll,edgetriggered",
+		"Let a client send a long request: how many calls does each server make for it?"},
+	"07-when-clients-misbehave.md": {"loop,threaded,epoll",
+		"Let a client reset its connection in the middle of a request: what does each server do?"},
+	"10-go-already-does-this.md": {"threaded,netpoll",
+		"Let three clients send half a request: how many threads does each server block?"},
+	"13-write-your-own.md": {"",
+		"Let your clients do what the stages are about: which call is yours blocked in?"},
+}
+
+// command returns what to type for a look.
+func (l look) command() string {
+	if l.servers == "" {
+		return "lesson tour --open -- YOUR SERVER {port}"
+	}
+	return "lesson tour --open --only " + l.servers
+}
+
 // A Way is the steps of one learner, in their order.
 type Way struct {
 	Steps []Step
@@ -90,7 +133,11 @@ func (p past) steps() ([]Step, error) {
 	for _, record := range p.stages {
 		reached = max(reached, record.Reached)
 	}
-	var steps []Step
+	steps := []Step{{
+		ID: "00/read", Chapter: begin, Title: "Start here",
+		Do: "Read " + begin + ", and install the command `lesson` as it shows.", Command: "go install ./cmd/lesson",
+		Done: !p.marked["00/read"].IsZero(),
+	}}
 	for _, c := range chapters {
 		file := path.Base(c.File)
 		number := file[:2]
@@ -103,6 +150,9 @@ func (p past) steps() ([]Step, error) {
 		add(number+"/read",
 			"Read "+c.File+", and type its commands. Before each of them, say what you expect.",
 			"", false)
+		if l, shown := inTheTour[file]; shown {
+			add(number+"/tour", lookAtIt+". "+l.do, l.command(), false)
+		}
 		add(number+"/break",
 			`Make the changes under "Break it" in `+c.File+". Say first what each will do.", "", false)
 		for _, e := range gallery.Exercises {
@@ -124,7 +174,7 @@ func (p past) steps() ([]Step, error) {
 
 // Markdown returns what a chapter ends with: what there is to do after reading it.
 func Markdown(steps []Step, chapter string) string {
-	var exercises, lines []string
+	var exercises, first, last []string
 	for _, s := range steps {
 		if s.Chapter != chapter {
 			continue
@@ -133,16 +183,18 @@ func Markdown(steps []Step, chapter string) string {
 		case "read", "break":
 		case "":
 			exercises = append(exercises, fmt.Sprintf("[%s](exercises/%s/README.md)", s.ID, s.ID))
+		case "tour":
+			first = append(first, "- "+lookAtIt+": `"+s.Command+"`. "+strings.TrimPrefix(s.Do, lookAtIt+". "))
 		case "own":
-			lines = append(lines, "- Your own server: `"+s.Command+"` ([chapter 13](13-write-your-own.md)).")
+			last = append(last, "- Your own server: `"+s.Command+"` ([chapter 13](13-write-your-own.md)).")
 		default:
-			lines = append(lines, "- "+strings.TrimSuffix(s.Do, ".")+": `"+s.Command+"`.")
+			last = append(last, "- "+strings.TrimSuffix(s.Do, ".")+": `"+s.Command+"`.")
 		}
 	}
 	if exercises != nil {
-		lines = append([]string{"- Fix a broken server: " + strings.Join(exercises, ", ") + "."}, lines...)
+		first = append(first, "- Fix a broken server: "+strings.Join(exercises, ", ")+".")
 	}
-	return "Now do, in this order (`lesson next` keeps count):\n\n" + strings.Join(lines, "\n")
+	return "Now do, in this order (`lesson next` keeps count):\n\n" + strings.Join(append(first, last...), "\n")
 }
 
 // now returns the place of the first step that is not done, len(w.Steps) when all are.
