@@ -514,6 +514,7 @@ func headOfLine(t *testing.T, b *chrome, url string) {
 	p.act("a", "close")
 	p.reaction("b", "loop", "answered")
 	p.until("no client waits any more", column("loop", " .stuck")+`.hidden`)
+	looksBack(p)
 }
 
 func lostEdge(t *testing.T, b *chrome, url string) {
@@ -757,9 +758,9 @@ func badgesTell(p *tab) {
 func playToTheEnd(p *tab) {
 	p.Helper()
 	p.until("the recording has an end", `(() => {
-		for (let i = 0; i < 50 && document.querySelector("#player input").value !== "1000"; i++)
-			document.querySelector("#player-step").click();
-		return document.querySelector("#player input").value === "1000";
+		const slider = document.querySelector("#player-slider");
+		for (let i = 0; i < 50 && slider.value !== slider.max; i++) document.querySelector("#player-step").click();
+		return slider.value === slider.max;
 	})()`)
 }
 
@@ -1046,6 +1047,7 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 		p.until(name+" shows its servers", `document.querySelectorAll(".column .src.current").length > 0`)
 		p.until(name+" shows its clients", `document.querySelectorAll(".card .reactions li").length > 0`)
 	}
+	stepsBack(p, scenarios[0])
 
 	// The files of a recording are names that may come from any source.
 	evil := filepath.Join(t.TempDir(), "evil.json")

@@ -9,6 +9,7 @@ import { byID, chip, h, reducedMotion, say, setAttribute, setText, toast } from 
 import { Hint, remember, remembered } from "./hint.js";
 import { Log } from "./log.js";
 import { Model, requests } from "./model.js";
+import { linked } from "./moments.js";
 import { Player, save } from "./recording.js";
 import { Scenarios } from "./scenarios.js";
 import { follow } from "./stream.js";
@@ -56,7 +57,7 @@ let cost = 0; // of the last frames, ms, with layout and painting
 function changed() {
   if (scheduled || !views.scenarios) return; // begin asks again when all is there
   scheduled = true;
-  if (cost < CHEAP) requestAnimationFrame(draw);
+  if (cost < CHEAP || shown().still) requestAnimationFrame(draw);
   else setTimeout(() => requestAnimationFrame(draw), Math.min(cost * 3, 400));
 }
 
@@ -77,6 +78,7 @@ function draw() {
   }
   if (!frozen || !views.timeline.following) views.timeline.draw(now);
   if (!frozen) views.log.draw(now); // last: it scrolls, and so has the page laid out
+  setAttribute(byID("stage"), "data-step", shown().still ? player.step() : null);
   // A message is handled when the frame has been laid out and painted.
   const painted = new MessageChannel();
   painted.port1.onmessage = () => {
@@ -193,20 +195,48 @@ function showConnection(state) {
   document.body.dataset.connection = state;
 }
 
-/** openRecording plays a recording instead of what the servers do now. */
-function openRecording(recording, title, playAtOnce) {
+/** openRecording shows a recording instead of what the servers do now. session is the name
+ * by which a link finds it again, null for none. */
+function openRecording(recording, title, session = null) {
   const wrong = check(recording);
   if (wrong) {
     toast(wrong);
-    return;
+    return null;
   }
   closeRecording();
   recorded.reset();
   views.columns.recorded = recording.sources ?? null;
-  player = new Player(recorded, recording, title, api.live ? closeRecording : null);
+  player = new Player(recorded, recording, { title, session, changed, onClose: api.live ? closeRecording : null });
   setReadOnly(true);
-  if (playAtOnce) player.play();
   changed();
+  return player;
+}
+
+/** lookBack opens what has happened on this page so far, at its end or at an event. */
+async function lookBack(seq) {
+  views.hint.close();
+  openRecording(await session.recording(), "this page, so far", "")?.showEvent(seq ?? Infinity);
+  byID("player-back")?.focus();
+}
+
+/** openLinked opens the moment that the address names, and returns whether it names one. */
+async function openLinked(book) {
+  const moment = linked(location.hash);
+  if (!moment) return false;
+  if (player?.options.session === moment.session) player.showEvent(moment.step);
+  else if (api.live && moment.session === "" && session) await lookBack(moment.step);
+  else if (!api.live && book.scenarios.some((s) => s.name === moment.session)) {
+    (await openScenario(book, moment.session))?.showEvent(moment.step);
+  } else {
+    toast("This link leads to a session that is not here: a page's own session ends with the page.");
+    return false;
+  }
+  return true;
+}
+
+async function openScenario(book, name) {
+  const scenario = book.scenarios.find((s) => s.name === name);
+  return openRecording(await api.scenarioRecording(name), scenario?.title || name, name);
 }
 
 function closeRecording() {
@@ -248,6 +278,8 @@ function buildTools() {
     say("Saved");
   }));
   byID("save").hidden = !api.live;
+  byID("look-back").hidden = !api.live;
+  byID("look-back").addEventListener("click", () => attempt(() => lookBack()));
   byID("open").addEventListener("click", () => byID("file").click());
   byID("file").addEventListener("change", () => attempt(async () => {
     const [file] = byID("file").files;
@@ -259,7 +291,7 @@ function buildTools() {
     } catch {
       throw new Error(`${file.name} is not JSON.`);
     }
-    openRecording(recording, file.name, false);
+    openRecording(recording, file.name);
     byID("file").value = "";
   }));
   byID("freeze").addEventListener("click", () => {
@@ -341,6 +373,7 @@ async function begin() {
   buildAdd(book);
   views.book.fromHash();
   tick();
+  addEventListener("hashchange", () => attempt(() => openLinked(book)));
   if (api.live) await startSession(book);
   else await playFirst(book);
 }
@@ -348,10 +381,7 @@ async function begin() {
 function scenarioOrders(book) {
   if (!api.live) {
     return {
-      play: (name) => attempt(async () => {
-        const scenario = book.scenarios.find((s) => s.name === name);
-        openRecording(await api.scenarioRecording(name), scenario?.title || name, true);
-      }),
+      play: (name) => attempt(async () => (await openScenario(book, name))?.play()),
     };
   }
   return {
@@ -368,8 +398,9 @@ function scenarioOrders(book) {
 
 async function playFirst(book) {
   document.body.classList.add("static");
+  if (await openLinked(book)) return;
   const [first] = book.scenarios ?? [];
-  if (first) openRecording(await api.scenarioRecording(first.name), first.title || first.name, false);
+  if (first) await openScenario(book, first.name);
 }
 
 begin().catch((error) => toast(`The tour cannot begin: ${error.message}`));

@@ -49,7 +49,7 @@ class Card {
     this.reactions = h("ul", { class: "reactions", "aria-label": `Reactions to client ${this.name}` });
     this.element = h("article", { class: "card", "data-client": this.name, "aria-label": `Client ${this.name}` }, h("div", { class: "card-body" },
       h("header", {}, chip(client.name, client.hue), h("h3", {}, `client ${this.name}`), this.request,
-        h("button", { type: "button", class: "quiet", "aria-label": `Remove client ${this.name}`, title: "Remove this client",
+        this.view.readOnly ? null : h("button", { type: "button", class: "quiet", "aria-label": `Remove client ${this.name}`, title: "Remove this client",
           onclick: () => this.view.remove(this.name) }, "✕")),
       this.view.readOnly ? null : h("div", { class: "acts" },
         b.connect, b.half, b.rest, b.whole,
@@ -66,10 +66,11 @@ class Card {
       let row = this.rows.get(server.id);
       if (!row) {
         row = h("li", { "data-server": server.id, "data-lesson": server.lesson },
-          h("span", { class: "sign" }), h("b", {}, server.lesson.replace(/^exercise\//, "")), h("span", { class: "reaction" }));
+          h("span", { class: "sign" }), h("b", {}), h("span", { class: "reaction" }));
         this.rows.set(server.id, row);
         this.reactions.append(row);
       }
+      setText(row.children[1], model.labelOf(server));
       const { sign, kind, text } = reaction(server, client, model);
       if (row.dataset.sign !== sign) row.firstChild.replaceChildren(icon(sign));
       row.dataset.sign = sign;
@@ -223,7 +224,7 @@ export class Clients {
 
   drawOutsiders(now) {
     const model = this.model;
-    if (performance.now() - (this.outsidersDrawn ?? -1000) < 150) return;
+    if (performance.now() - (this.outsidersDrawn ?? -1000) < 150 && !model.still) return;
     this.outsidersDrawn = performance.now();
     const here = [];
     for (const client of model.clients.values()) {
@@ -241,7 +242,7 @@ export class Clients {
         const { sign, kind, text } = reaction(server, client, model);
         return h("li", { "data-kind": kind }, h("span", { class: "sign" }, icon(sign)),
           h("b", {}, chip(client.name, client.hue, client.outside)),
-          h("span", { class: "reaction" }, `${server.lesson.replace(/^exercise\//, "")}: ${text}`));
+          h("span", { class: "reaction" }, `${model.labelOf(server)}: ${text}`));
       })),
       here.length > OUTSIDERS ? h("p", { class: "quiet-text" }, `and ${here.length - OUTSIDERS} more`) : "");
   }

@@ -32,6 +32,7 @@ class Column {
   }
 
   build() {
+    this.label = (this.server?.lesson ?? this.lesson.name).replace(/^exercise\//, "");
     const id = this.server?.id ?? `read-${this.lesson.name}`;
     const remove = h("button", {
       type: "button", class: "quiet", "aria-label": `Remove ${this.name()}`, title: "Remove this column",
@@ -81,7 +82,18 @@ class Column {
   }
 
   name() {
-    return (this.server?.lesson ?? this.lesson.name).replace(/^exercise\//, "");
+    return this.label;
+  }
+
+  /** rename tells columns of one server apart. */
+  rename(label) {
+    if (label === this.label) return;
+    this.label = label;
+    setText(this.element.querySelector("h3"), label);
+    this.pane.setAttribute("aria-label", `Source of ${label}, ${this.file}`);
+    this.kernel.setAttribute("aria-label", `The kernel's side of ${label}`);
+    this.badges.setAttribute("aria-label", `What ${label} does now`);
+    this.element.querySelector(".column-title button")?.setAttribute("aria-label", `Remove ${label}`);
   }
 
   pin() {
@@ -140,22 +152,24 @@ class Column {
       return;
     }
     setAttribute(this.element, "data-state", server.state);
+    this.rename(model.labelOf(server));
     const list = badges(server, now, model);
     this.drawBadges(list, model);
     const standing = list.find((b) => b.call)?.call;
     const standsAt = this.standsAt(list, server);
     const wanted = this.pinned > performance.now() && this.file
       ? this.file : standing?.file && this.files().includes(standing.file) ? standsAt.file
-        : this.file || standsAt?.file || this.files()[0];
+        : !model.still && this.file || this.fileOf(standsAt) || this.files()[0];
     if (wanted && wanted !== this.file) this.show(wanted);
     this.light(standsAt);
     this.mark([...server.open.values()], model);
-    this.freshen(server, now);
-    this.standing = Boolean(standing);
+    this.freshen(server, now, model.still);
+    this.standing = Boolean(standing) || model.still;
+    this.still = model.still;
     const note = stuck(server) || server.note;
     setText(this.note, note);
     this.note.hidden = !note;
-    const late = performance.now() - this.kernelDrawn > KERNEL_EVERY;
+    const late = model.still || performance.now() - this.kernelDrawn > KERNEL_EVERY;
     if (server.version !== this.kernelVersion && late) {
       this.kernelVersion = server.version;
       this.kernelDrawn = performance.now();
@@ -226,10 +240,22 @@ class Column {
     }
   }
 
+  fileOf(call) {
+    return call?.file && this.files().includes(call.file) ? call.file : "";
+  }
+
+  /** become lets the column show another model's view of the same server. */
+  become(server) {
+    this.server = server;
+    this.seen = 0;
+    this.kernelVersion = -1;
+  }
+
   /** freshen leaves a mark on the lines that have run a moment ago: the path. */
-  freshen(server, now) {
+  freshen(server, now, still) {
     const calls = server.calls;
-    const from = Math.max(this.seen, calls.pushed - 12);
+    const from = Math.max(still ? 0 : this.seen, calls.pushed - Math.min(calls.length, 12));
+    if (still) for (const row of this.fresh) row.freshUntil = 0;
     this.seen = calls.pushed;
     for (let n = from; n < calls.pushed; n++) {
       const call = calls.at(n - (calls.pushed - calls.length));
@@ -250,6 +276,11 @@ class Column {
    * reader looks elsewhere, and not to every line that is over at once. */
   whereTo() {
     if (!this.currentRow || !this.rowHeight || this.pinned > performance.now()) return null;
+    if (this.still) {
+      if (this.followedRow === this.currentRow) return null;
+      this.followedRow = this.currentRow;
+      return this.placeOf(this.currentRow, true);
+    }
     // The same line again now and then: what came in between may have moved it.
     const since = performance.now() - this.followed;
     if (this.standing ? since < 700 && this.followedRow === this.currentRow : since < 2500) return null;
@@ -360,7 +391,10 @@ export class Columns {
 
   draw(now, model) {
     for (const server of model.servers.values()) {
-      if (!this.list.some((c) => c.server === server)) this.append(new Column(this, server, null));
+      if (this.list.some((c) => c.server === server)) continue;
+      const same = this.list.find((c) => c.server?.id === server.id && c.server.lesson === server.lesson);
+      if (same) same.become(server);
+      else this.append(new Column(this, server, null));
     }
     for (const column of [...this.list]) {
       if (column.server && model.servers.get(column.server.id) !== column.server) this.drop(column);

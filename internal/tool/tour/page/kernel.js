@@ -2,12 +2,13 @@
 
 import { chip, h, plural } from "./dom.js";
 import { inQueue, waitsForMany } from "./model.js";
+import { kernelThen } from "./moments.js";
 
 const SHOWN = 8; // connections
 
 /** drawKernel says what the kernel knows of a server. */
 export function drawKernel(root, server, model) {
-  const k = server.kernel;
+  const k = model.still ? kernelThen(server) : server.kernel;
   if (!k) {
     root.replaceChildren(h("p", { class: "quiet-text" }, "The kernel has reported nothing yet."));
     return;
@@ -68,7 +69,8 @@ function interest(server, k, model) {
     h("div", { class: "fact interest" }, h("b", {}, "interest list"),
       h("ul", {}, ...entries), more > 0 ? h("span", { class: "quiet-text" }, `and ${more} more`) : ""),
     server.untraced && !wait ? "" : h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
-      standing ? "has not returned; before that: " : "returned ", lastReady(server, model)),
+      standing ? "has not returned; before that: " : "returned ", lastReady(server, model),
+      wait?.why ? h("span", { class: "why" }, `because ${wait.why}`) : ""),
   ];
 }
 

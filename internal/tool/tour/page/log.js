@@ -42,17 +42,23 @@ export class Log {
     this.standing = [];
     this.chosen = null;
     this.drawn = 0;
+    this.count = 0;
   }
 
   draw(now) {
     const model = this.model;
-    if (performance.now() - this.drawn < EVERY) return;
+    if (performance.now() - this.drawn < EVERY && !model.still) return;
     this.drawn = performance.now();
     if (this.generation !== model.generation) {
       this.generation = model.generation;
       this.again();
     }
     this.drawFilter();
+    if (model.still) {
+      if (this.stillAt === `${model.version} ${this.filter.value}`) return;
+      this.stillAt = `${model.version} ${this.filter.value}`;
+      this.again();
+    } else this.stillAt = null;
     const fresh = this.fresh();
     if (fresh.length > 0 || this.standingKey(now) !== this.lastStanding) {
       for (const li of this.standing) li.remove();
@@ -100,7 +106,7 @@ export class Log {
     if (note) {
       const text = note.act
         ? actText(note)
-        : `${note.missed} calls of ${this.model.servers.get(note.server)?.lesson ?? "a server"} left out: too many to show`;
+        : `${note.missed} calls of ${this.model.labelOf(this.model.servers.get(note.server))} left out: too many to show`;
       return h("li", { id, class: note.act ? "log-act" : "log-missed" }, time + text);
     }
     const li = h("li", { id }, time, ...this.words(server, call, 0));
@@ -111,11 +117,12 @@ export class Log {
 
   words(server, call, now) {
     const client = this.model.nameOf(call.peer);
-    const name = server.lesson.replace(/^exercise\//, "").slice(0, 13).padEnd(14);
+    const name = this.model.labelOf(server).slice(0, 13).padEnd(14);
     return [
       name,
       client ? h("b", { class: `hue-text hue-${this.model.hueOf(client)}` }, client.padEnd(5)) : "·    ",
       callText(call, now),
+      call.why ? h("i", {}, ` because ${call.why}`) : "",
       call.file ? `  ${call.file}:${call.line}` : "",
     ];
   }
@@ -164,7 +171,7 @@ export class Log {
     this.filterKey = key;
     const value = this.filter.value;
     this.filter.replaceChildren(h("option", { value: "" }, "all servers"),
-      ...servers.map((s) => h("option", { value: s.id }, s.lesson.replace(/^exercise\//, ""))));
+      ...servers.map((s) => h("option", { value: s.id }, this.model.labelOf(s))));
     this.filter.value = servers.some((s) => s.id === value) ? value : "";
   }
 

@@ -1,9 +1,12 @@
 // What is known of the servers and the clients. Events go in; the views look at
 // what has come of them. Nothing here touches the document.
 
+import { did, whyWoke } from "./why.js";
+
 /** How many calls of one server are kept. */
 export const KEPT_CALLS = 20000;
 const KEPT_NOTES = 2000;
+const KEPT_SINCE = 1000; // calls since the kernel was asked
 
 /** A Ring keeps the last so many. */
 export class Ring {
@@ -33,6 +36,7 @@ class Server {
   constructor(id) {
     this.id = id;
     this.lesson = "";
+    this.number = 0; // of those that run this lesson, from 1
     this.title = "";
     this.addr = "";
     this.files = [];
@@ -44,6 +48,9 @@ class Server {
     this.last = null; // the call that was left last
     this.lastWait = null; // the epoll_wait that was left last
     this.kernel = null;
+    this.since = []; // the calls that have returned since the kernel was asked
+    this.arrivals = new Set(); // clients that have connected, and are not accepted yet
+    this.reported = new Map(); // peer -> what its client had done when a wait reported it last
     this.missed = 0;
     this.version = 0; // changes with all of this
     this.lanes = [{ key: "" }];
@@ -69,6 +76,7 @@ class Server {
     }
     Object.assign(call, e, { end: e.at });
     this.calls.push(call);
+    if (this.since.length < KEPT_SINCE) this.since.push(call);
     this.last = call;
     if (call.name.startsWith("epoll_") && call.name !== "epoll_ctl" && call.name !== "epoll_create1") {
       this.lastWait = call;
@@ -126,15 +134,17 @@ export class Model {
   reset() {
     this.servers = new Map();
     this.clients = new Map(); // name -> Client
+    this.numbers = new Map(); // lesson -> how many servers it has had
     this.peers = new Map(); // "127.0.0.1:4711" -> name of the client
     this.notes = new Ring(KEPT_NOTES); // acts and what was missed, for the log
     this.scenario = null;
     this.time = 0; // of the newest event
     this.first = 0; // of the first event
-    this.version = 0;
+    this.version = (this.version ?? 0) + 1;
     this.lastAct = null;
     this.hidden = new Set(); // clients whose cards were removed
     this.hues = 0;
+    this.still = false; // it shows one moment: all that is drawn is a function of the events
     this.generation = (this.generation ?? 0) + 1; // views forget what they remember
   }
 
@@ -155,7 +165,7 @@ export class Model {
       case "call":
         if (!server) return undefined;
         server.version++;
-        if (e.event.left) server.leave(e.event);
+        if (e.event.left) this.left(server, server.leave(e.event));
         else server.enter(e.event);
         return undefined;
       case "kernel":
@@ -166,6 +176,7 @@ export class Model {
         this.lastAct = e;
         if (e.act.do === "connect") this.hidden.delete(e.act.client);
         if (!this.hidden.has(e.act.client)) this.ensureClient(e.act.client).acted(e.act);
+        if (e.act.do === "connect") for (const s of this.servers.values()) s.arrivals.add(e.act.client);
         this.notes.push({ at: e.at, act: e.act, text: e.text, by: e.by });
         return undefined;
       case "scenario":
@@ -181,6 +192,12 @@ export class Model {
     }
   }
 
+  /** left notes what a call that has returned shows about the clients. */
+  left(server, call) {
+    if (waitsForMany(call) && call.name !== "epoll_ctl") call.why = whyWoke(call, server, this);
+    if (call.name.startsWith("accept") && call.peer) server.arrivals.delete(this.nameOf(call.peer));
+  }
+
   server(e) {
     if (e.state === "removed") {
       this.servers.delete(e.server);
@@ -193,6 +210,10 @@ export class Model {
       this.servers.set(e.server, server);
     }
     server.lesson = e.lesson ?? server.lesson;
+    if (!server.number) {
+      server.number = (this.numbers.get(server.lesson) ?? 0) + 1;
+      this.numbers.set(server.lesson, server.number);
+    }
     server.title = e.title ?? server.title;
     server.addr = e.addr ?? server.addr;
     server.files = e.files ?? server.files;
@@ -202,11 +223,13 @@ export class Model {
     server.note = e.note ?? "";
     server.parked = e.parked ?? server.parked;
     if (server.state !== "listening") server.open.clear();
+    if (server.state !== "listening") server.arrivals.clear();
     server.version++;
   }
 
   kernel(server, e) {
     server.kernel = e;
+    server.since = [];
     server.version++;
     for (const c of e.conns ?? []) {
       this.peers.set(c.peer, c.client);
@@ -256,6 +279,14 @@ export class Model {
     this.version++;
   }
 
+  /** labelOf names a server; of several that run the same program, each with its number. */
+  labelOf(server) {
+    if (!server) return "a server";
+    const name = server.lesson.replace(/^exercise\//, "");
+    const alike = [...this.servers.values()].filter((s) => s.lesson === server.lesson);
+    return alike.length > 1 || server.number > 1 ? `${name} ${server.number}` : name;
+  }
+
   /** nameOf is the client at the other end, "" when it is not known. */
   nameOf(peer) {
     return (peer && this.peers.get(peer)) || "";
@@ -280,10 +311,13 @@ class Client {
     this.version = 0;
     this.connected = false;
     this.halfClosed = false;
+    this.did = null; // what it has done last, for whyWoke
   }
 
   acted(act) {
     this.version++;
+    const text = did(act);
+    if (text) this.did = { text };
     switch (act.do) {
       case "connect":
         this.sent = "";

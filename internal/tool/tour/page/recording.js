@@ -1,6 +1,7 @@
-// Recordings: kept, opened, and played back without a server.
+// Recordings: kept, opened, and played back, in both directions, without a server.
 
 import { byID, duration, h, icon, setAttribute, setText } from "./dom.js";
+import { describe, linked, linkTo, stepsOf } from "./moments.js";
 
 /** save hands the reader a recording as a file. */
 export function save(recording, name) {
@@ -12,62 +13,87 @@ export function save(recording, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
-/** A Player feeds the events of a recording into a model, by the recording's clock. */
+/** A Player shows the events of a recording in a model: by the recording's clock while it
+ * plays, and else exactly the first so many. */
 export class Player {
-  constructor(model, recording, title, onClose) {
+  /** options: title; session, the name by which a link finds the recording; onClose, null
+   * where nothing is behind it; changed, called when something is to be drawn. */
+  constructor(model, recording, options) {
     this.model = model;
     this.log = [...recording.log].sort((a, b) => a.seq - b.seq);
-    this.title = title;
+    this.steps = stepsOf(this.log);
+    this.options = options;
     this.next = 0; // the first event that has not been played
     // The servers start before anything happens: play from there.
-    this.from = this.log.find((e) => e.type === "act")?.at ?? this.log[0]?.at ?? 0;
-    this.from = Math.max(this.log[0]?.at ?? 0, this.from - 0.5e9);
-    this.to = this.log.reduce((last, e) => Math.max(last, e.at), this.from) + 0.5e9;
+    const act = this.log.findIndex((e) => e.type === "act");
+    this.first = Math.max(0, this.steps.findLastIndex((n) => n <= act));
+    this.to = this.log.reduce((last, e) => Math.max(last, e.at), 0) + 0.5e9;
     this.speed = 1;
     this.playing = false;
-    this.build(onClose);
-    this.seek(this.from);
+    this.build();
+    this.show(this.first);
+    this.moved = true;
+    this.keys = (event) => this.key(event);
+    document.addEventListener("keydown", this.keys, true);
   }
 
-  build(onClose) {
+  build() {
+    const button = (id, label, run, title) => h("button", { type: "button", id: `player-${id}`, title, onclick: run }, label);
     this.button = h("button", { type: "button", id: "player-play", onclick: () => (this.playing ? this.pause() : this.play()) });
     this.slider = h("input", {
-      type: "range", min: "0", max: "1000", value: "0", "aria-label": "Where in the recording",
-      oninput: () => { this.pause(); this.seek(this.from + (Number(this.slider.value) / 1000) * (this.to - this.from)); },
+      type: "range", min: "0", max: String(this.steps.length - 1), value: "0", id: "player-slider", "aria-label": "Step",
+      oninput: () => this.show(Number(this.slider.value)),
     });
-    this.clock = h("output", { class: "player-clock" });
+    this.position = h("output", { class: "player-clock", for: "player-slider" });
+    this.what = h("p", { class: "player-what", id: "player-what" });
+    this.link = h("a", { id: "player-link", title: "A link that opens this moment" }, "Link to this step");
     this.rate = h("select", { "aria-label": "Speed", onchange: () => this.setSpeed(Number(this.rate.value)) },
       ...["0.1", "0.25", "0.5", "1", "2", "4"].map((v) => h("option", { value: v, selected: v === "1" }, `× ${v}`)));
+    this.back = button("back", "Back", () => this.show(this.at - 1), "The step before: ←");
+    this.forward = button("next", "Next", () => this.show(this.at + 1), "The next step: →");
     const root = byID("player");
     root.hidden = false;
     root.replaceChildren(
-      h("h2", {}, h("span", { class: "quiet-text" }, "Recording "), this.title),
-      h("div", { class: "transport" }, this.button,
-        h("button", { type: "button", id: "player-step", onclick: () => this.step() }, icon("step"), h("span", {}, "Step")),
-        h("button", { type: "button", onclick: () => { this.pause(); this.seek(this.from); } }, "From the start"),
-        this.rate),
-      h("div", { class: "scrub" }, this.slider, this.clock),
-      onClose ? h("button", { type: "button", id: "player-close", onclick: onClose }, "Back to live servers") : "");
-    this.drawBar();
+      h("h2", {}, h("span", { class: "quiet-text" }, "Recording "), this.options.title),
+      h("div", { class: "transport" }, this.button, this.rate,
+        button("first", "First", () => this.show(0), "The first step: Home"), this.back, this.forward,
+        button("step", "Next act", () => this.nextAct(), "What comes of the next act, up to the one after it"),
+        button("last", "Last", () => this.show(this.steps.length - 1), "The last step: End")),
+      h("div", { class: "scrub" }, this.slider, this.position),
+      this.options.onClose ? h("button", { type: "button", id: "player-close", onclick: this.options.onClose }, "Back to live servers") : "",
+      h("div", { class: "player-moment" }, this.what, this.link));
+  }
+
+  /** key takes the keys of the story of `lesson explore`, but where they mean something else. */
+  key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const to = { ArrowLeft: this.at - 1, ArrowRight: this.at + 1, Home: 0, End: this.steps.length - 1 }[event.key];
+    if (to === undefined || event.target.closest("input, select, textarea, .book, .source, .kernel, .log, .timeline")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.show(to);
   }
 
   now() {
-    if (!this.playing) return this.at;
-    return Math.min(this.to, this.startedAt + (performance.now() - this.started) * 1e6 * this.speed);
+    if (this.playing) return Math.min(this.to, this.startedAt + (performance.now() - this.started) * 1e6 * this.speed);
+    return this.next >= this.log.length ? this.to : this.model.time;
   }
 
   play() {
-    if (this.at >= this.to) this.seek(this.from);
+    if (this.next >= this.log.length) this.show(this.first);
+    this.startedAt = this.now();
     this.playing = true;
+    this.model.still = false;
     this.started = performance.now();
-    this.startedAt = this.at;
     this.drawBar();
   }
 
+  /** pause stops at the step that is shown. */
   pause() {
-    this.at = this.now();
+    if (!this.playing) return;
+    this.feed();
     this.playing = false;
-    this.drawBar();
+    this.show(Math.max(0, this.steps.findLastIndex((n) => n <= this.next)));
   }
 
   setSpeed(speed) {
@@ -77,50 +103,83 @@ export class Player {
     if (playing) this.play();
   }
 
-  /** step plays one act and what comes of it, up to the next act. */
+  /** step is the number of the last event that is shown. */
   step() {
-    this.pause();
-    const acts = this.log.filter((e) => e.type === "act");
-    const after = acts.filter((e) => e.at > this.at);
-    this.seek(after[1] ? after[1].at - 1 : after[0] ? this.to : this.to);
+    return this.log[this.steps[this.at] - 1].seq;
   }
 
-  seek(t) {
-    if (this.next > 0 && t < this.log[this.next - 1].at) {
+  /** nextAct shows one act and what comes of it, up to the next act. */
+  nextAct() {
+    const act = (from) => this.log.findIndex((e, i) => i >= from && e.type === "act");
+    const here = act(this.next);
+    const after = here < 0 ? -1 : act(here + 1);
+    this.show(after < 0 ? this.steps.length - 1 : this.steps.findLastIndex((n) => n <= after));
+  }
+
+  /** show shows the moment after a step: always the same picture, wherever we come from. */
+  show(step) {
+    this.playing = false;
+    this.at = Math.min(Math.max(step, 0), this.steps.length - 1);
+    const next = this.steps[this.at];
+    if (next < this.next) {
       this.model.reset();
       this.next = 0;
     }
-    this.at = t;
-    this.feed();
+    this.model.still = true;
+    this.model.apply(this.log.slice(this.next, next));
+    this.next = next;
     this.drawBar();
+    this.options.changed();
+  }
+
+  /** showEvent shows the step of an event, by its number. */
+  showEvent(seq) {
+    const step = this.steps.findIndex((n) => this.log[n - 1].seq >= seq);
+    this.show(step < 0 ? this.steps.length - 1 : step);
   }
 
   /** feed plays what is due. */
   feed() {
+    if (!this.playing) return;
     const now = this.now();
     const from = this.next;
     while (this.next < this.log.length && this.log[this.next].at <= now) this.next++;
     if (this.next > from) this.model.apply(this.log.slice(from, this.next));
-    if (this.playing && now >= this.to) this.pause();
-    return this.next > from;
+    this.at = Math.max(0, this.steps.findLastIndex((n) => n <= this.next));
+    if (now >= this.to) this.show(this.steps.length - 1);
   }
 
   drawBar() {
     const key = String(this.playing);
-    if (this.key !== key) {
-      this.key = key;
+    if (this.playKey !== key) {
+      this.playKey = key;
       this.button.replaceChildren(icon(this.playing ? "pause" : "running"), h("span", {}, this.playing ? "Pause" : "Play"));
     }
-    const now = this.now();
-    const words = `${duration(now - this.from)} of ${duration(this.to - this.from)}`;
-    setText(this.clock, words);
-    setAttribute(this.slider, "aria-valuetext", words);
-    this.slider.value = String(Math.round(((now - this.from) / (this.to - this.from)) * 1000));
+    if (this.drawn === this.next) return;
+    this.drawn = this.next;
+    const event = this.log[this.steps[this.at] - 1];
+    const last = this.log.at(-1);
+    setText(this.position, `step ${event.seq} of ${last.seq}, ${duration(this.model.time - this.model.first)}`);
+    const words = describe(event, this.model);
+    setText(this.what, words);
+    setAttribute(this.slider, "aria-valuetext", `step ${event.seq}: ${words}`);
+    this.slider.value = String(this.at);
+    setAttribute(this.back, "aria-disabled", this.at === 0 ? "true" : null);
+    setAttribute(this.forward, "aria-disabled", this.at === this.steps.length - 1 ? "true" : null);
+    this.link.hidden = this.options.session === null;
+    if (this.link.hidden) return;
+    this.link.href = linkTo(this.options.session, event.seq);
+    if (!this.moved || this.playing) return;
+    clearTimeout(this.addressing); // a browser lets a page change its address only so often
+    this.addressing = setTimeout(() => history.replaceState(null, "", this.link.href), 200);
   }
 
   close() {
     this.playing = false;
+    document.removeEventListener("keydown", this.keys, true);
     byID("player").hidden = true;
     byID("player").replaceChildren();
+    clearTimeout(this.addressing);
+    if (linked(location.hash)) history.replaceState(null, "", location.pathname + location.search);
   }
 }

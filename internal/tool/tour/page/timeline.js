@@ -143,7 +143,7 @@ export class Timeline {
   draw(now) {
     if (this.following) this.end = now + this.span * 0.02;
     if (!this.following && !this.dirty && this.drawnVersion === this.model.version) return;
-    if (this.following && !this.dirty && reducedMotion() && performance.now() - (this.drawnAt ?? 0) < 1000) return;
+    if (this.following && !this.dirty && !this.model.still && reducedMotion() && performance.now() - (this.drawnAt ?? 0) < 1000) return;
     this.dirty = false;
     this.drawnVersion = this.model.version;
     this.drawnAt = performance.now();
@@ -195,7 +195,7 @@ export class Timeline {
     c.font = "600 12px system-ui, sans-serif";
     c.textBaseline = "middle";
     c.textAlign = "left";
-    const name = server.lesson.replace(/^exercise\//, "");
+    const name = this.model.labelOf(server);
     if (index === 0) {
       c.fillStyle = this.ink;
       c.fillText(fit(c, name, LABELS - 10), 4, y + LANE / 2);

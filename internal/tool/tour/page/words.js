@@ -15,6 +15,10 @@ export function badges(server, now, model) {
   const spins = server.kernel?.verdicts?.some((v) => v.kind === "spins");
   if (spins) return [{ state: "blocked", text: "spins" }];
   const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
+  const entered = model.still ? [...server.open.values()].at(-1) : null;
+  if (standing.length === 0 && entered) {
+    return [{ state: waitsForMany(entered) ? "waiting" : "running", text: `in ${entered.name}` }];
+  }
   if (standing.length === 0) return [{ state: "running", text: "running" }];
   // Those that serve a client first: they are what others wait for.
   const idle = (call) => (call.name === "accept4" ? 1 : 0);
