@@ -21,19 +21,25 @@ var clientName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9 _-]{0,19}$`)
 var outsideName = regexp.MustCompile(`^out[0-9]+$`)
 
 // byHand returns an act without what only a scenario sets, or the reason why a page may
-// not ask for it. It does not flood: a page acts for a reader who watches.
+// not ask for it. A flood stays within what a client may send on a connection.
 func byHand(a play.Act) (play.Act, error) {
 	switch {
 	case !clientName.MatchString(a.Client) || outsideName.MatchString(a.Client):
 		return a, badRequest("no client %q", a.Client).hint("a name has 1 to 20 letters and digits")
-	case !slices.Contains(play.Verbs(), a.Do) || a.Do == play.Flood:
+	case !slices.Contains(play.Verbs(), a.Do):
 		return a, badRequest("a client cannot %q", a.Do).
-			hint("it can connect, send, read, half-close, close, reset")
+			hint("it can connect, send, flood, read, half-close, close, reset")
+	case a.Do == play.Flood && len(a.Bytes) == 0:
+		return a, badRequest("a flood of nothing").hint("say the bytes that are sent again and again")
 	case len(a.Bytes) > maxBytes:
 		return a, badRequest("%d bytes at once", len(a.Bytes)).
 			hint(fmt.Sprintf("a client sends at most %d", maxBytes))
 	}
-	return play.Act{Client: a.Client, Do: a.Do, Bytes: a.Bytes, Reads: a.Reads}, nil
+	act := play.Act{Client: a.Client, Do: a.Do, Bytes: a.Bytes, Reads: a.Reads}
+	if a.Do == play.Flood {
+		act.Most = maxSent - 4*maxBytes // it has sent something before
+	}
+	return act, nil
 }
 
 // An actEvent reports that a client was asked to act.

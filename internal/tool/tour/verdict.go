@@ -30,6 +30,7 @@ const (
 	leaked     = "leaked descriptor"
 	destroyed  = "answer destroyed"
 	headOfLine = "head-of-line blocking"
+	starved    = "starvation"
 )
 
 // lasting is how long a state must last to be judged: what a server is about to do, it has
@@ -43,16 +44,28 @@ const (
 	spinWithin = 3 * time.Second
 )
 
+// servesAlone is how many calls in a row a server makes for one client before it is said
+// to serve that client alone. A lesson makes far fewer in a turn.
+const servesAlone = 200
+
 // A conduct is what the calls of a server show beyond trace.State.
 type conduct struct {
 	idle      int           // calls since one has moved something, or waited
 	since     time.Duration // when the first of them returned
 	last      trace.Event   // the last of them that was not a wait for many
 	exhausted bool          // the last accept found no descriptor left
+	alone     turn
 	answered  map[netip.AddrPort]bool
 
 	open []trace.Event          // the calls that have not returned
 	held map[netip.AddrPort]int // the descriptors of connections that were not closed
+}
+
+// A turn is the calls in a row that a server makes for one client.
+type turn struct {
+	peer  netip.AddrPort
+	calls int
+	since time.Duration // when the first of them returned
 }
 
 // mostAnswered bounds the connections of which a conduct knows that they were answered.
@@ -74,10 +87,14 @@ func (c *conduct) note(e trace.Event) {
 		}
 		c.answered[e.Peer] = true
 	}
+	if e.Peer != c.alone.peer || e.Blocked || !e.Peer.IsValid() {
+		c.alone = turn{peer: e.Peer, since: e.At}
+	}
+	c.alone.calls++
 	many := waitsForMany(e.Name)
 	moves := e.Err == "" && (accepts || e.Name == "close" || e.Result > 0 && !many)
 	if e.Blocked || moves {
-		*c = conduct{exhausted: c.exhausted, answered: c.answered}
+		*c = conduct{exhausted: c.exhausted, answered: c.answered, alone: c.alone}
 		return
 	}
 	if c.idle++; c.idle == 1 {
@@ -174,6 +191,10 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 			})
 		}
 	}
+	busy := !slices.ContainsFunc(open, func(call trace.Event) bool { return now-call.At > lasting/2 })
+	if busy && c.alone.calls >= servesAlone && now-c.alone.since >= lasting {
+		judgeStarvation(e, c.alone.peer, nameOf, judged)
+	}
 	j.since = holds
 	slices.SortFunc(found, func(a, b verdict) int { return cmp.Compare(a.Text, b.Text) })
 	return found
@@ -206,6 +227,25 @@ func (j *judge) judgeConnection(
 		judged(leaked, about, func() string {
 			return fmt.Sprintf("Client %s has ended its side, and the server keeps descriptor %d:"+
 				" it is leaked.", conn.Client, conn.FD)
+		})
+	}
+}
+
+// judgeStarvation judges the connections that wait while a server serves one client alone.
+func judgeStarvation(
+	e *kernelEvent, served netip.AddrPort, nameOf func(netip.AddrPort) string,
+	judged func(kind, about string, text func() string),
+) {
+	var wait []string
+	for _, conn := range e.Conns {
+		if conn.Peer != served.String() && (conn.queued() || conn.Accepted && conn.Unread > 0) {
+			wait = append(wait, conn.Client)
+		}
+	}
+	if len(wait) > 0 {
+		judged(starved, fmt.Sprint(served, wait), func() string {
+			return fmt.Sprintf("It reads client %s alone, again and again, and %s must wait: starvation.",
+				nameFor(served, nameOf), strings.Join(wait, ", "))
 		})
 	}
 }

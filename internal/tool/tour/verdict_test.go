@@ -84,6 +84,19 @@ func TestVerdicts(t *testing.T) {
 			want: "again and again read(5, 9 bytes) of client a"},
 		{what: "it reads bytes again and again", calls: times(400,
 			trace.Event{Name: "epoll_wait", Result: 1}, trace.Event{Name: "read", FD: 5, Peer: a, Result: 9})},
+		{what: "one client is read alone, and another waits", view: kernelEvent{Conns: []connection{
+			conn(5, "ESTABLISHED", 9), {Client: "b", Peer: b.String(), FD: 6, State: "ESTABLISHED", Unread: 9, Accepted: true}}},
+			calls: times(900, trace.Event{Name: "read", FD: 5, Peer: a, Result: 16}),
+			want:  "It reads client a alone, again and again, and b must wait"},
+		{what: "one client is read alone, and no other waits", view: kernelEvent{
+			Conns: []connection{conn(5, "ESTABLISHED", 9)}},
+			calls: times(900, trace.Event{Name: "read", FD: 5, Peer: a, Result: 16})},
+		{what: "one client was read alone, and the server sleeps", view: kernelEvent{
+			Conns: []connection{{Client: "b", Peer: b.String(), FD: 6, State: "ESTABLISHED", Unread: 9, Accepted: true}}},
+			calls: times(900, trace.Event{Name: "read", FD: 5, Peer: a, Result: 16}), open: wait},
+		{what: "two clients are read in turn", view: kernelEvent{Conns: []connection{conn(5, "ESTABLISHED", 9)}},
+			calls: times(900, trace.Event{Name: "read", FD: 5, Peer: a, Result: 16},
+				trace.Event{Name: "read", FD: 6, Peer: b, Result: 16})},
 		{what: "it waits in between", calls: times(400,
 			trace.Event{Name: "epoll_wait", Result: 0, Blocked: true}, trace.Event{Name: "read", FD: 5, Peer: a})},
 	} {
@@ -120,7 +133,7 @@ func TestVerdictsOfTheExercises(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("an exercise is built with the go command")
 	}
-	proof.OnlyExhaustive(t, "5 exercises are built and watched: 15 s")
+	proof.OnlyExhaustive(t, "6 exercises are built and watched: 15 s")
 	long := play.Bytes(half + "Cookie: " + strings.Repeat("7", 2000) + "\r\n" + rest)
 	for _, test := range []struct {
 		exercise, kind string
@@ -132,6 +145,9 @@ func TestVerdictsOfTheExercises(t *testing.T) {
 		{"06-one-read-per-edge", lostEdge, []play.Act{{Do: play.Connect}, {Do: play.Send, Bytes: long}}, false},
 		{"07-one-accept-per-edge", leftQueued, []play.Act{
 			{Do: play.Connect, Client: "a"}, {Do: play.Connect, Client: "b"}}, true},
+		{"09-flooder", starved, []play.Act{
+			{Do: play.Connect}, {Do: play.Connect, Client: "b"}, {Do: play.Send, Bytes: half + rest},
+			{Do: play.Flood, Bytes: long}, {Do: play.Send, Bytes: half, Client: "b"}}, false},
 		{"10-eaten-answer", destroyed, []play.Act{
 			{Do: play.Connect}, {Do: play.Send, Bytes: half + rest + long}, {Do: play.Read}}, false},
 		{"12-leak-on-reset", leaked, []play.Act{

@@ -28,6 +28,7 @@ class Card {
       byte: ["Send one byte", send(() => rest()[0])],
       whole: ["Send it all", send(() => requests.whole)],
       long: ["Send a long request", send(() => requests.long)],
+      flood: ["Flood", act("flood", () => ({ bytes: "y\n".repeat(2048) }))],
       halfClose: ["Half-close", act("half-close")],
       close: ["Close", act("close")],
       reset: ["Reset", act("reset")],
@@ -54,7 +55,7 @@ class Card {
       this.view.readOnly ? null : h("div", { class: "acts" },
         b.connect, b.half, b.rest, b.whole,
         h("details", { class: "more" }, h("summary", {}, "More acts"),
-          h("div", { class: "acts" }, b.byte, b.long, b.halfClose, b.close, b.reset),
+          h("div", { class: "acts" }, b.byte, b.long, b.flood, b.halfClose, b.close, b.reset),
           h("div", { class: "own" }, h("label", { for: textID }, "Own text"), this.text, b.own))),
       this.reactions));
   }
@@ -109,7 +110,7 @@ class Card {
     const everywhere = [...servers.values()].every((s) => client.at.has(s.id) || s.state !== "listening");
     const enabled = {
       connect: !open || !everywhere, half: can && client.sent === "", rest: can && client.sent !== "" && !whole,
-      byte: can && !whole, whole: can && client.sent === "", long: can && client.sent === "", own: can,
+      byte: can && !whole, whole: can && client.sent === "", long: can && client.sent === "", flood: can, own: can,
       halfClose: can, close: open, reset: open,
     };
     const next = !open ? "connect" : !can ? "" : client.sent === "" ? "half" : whole ? "" : "rest";
@@ -128,6 +129,7 @@ const TITLES = {
   byte: "The next byte of the request, in a segment of its own",
   whole: "A whole request in one segment",
   long: "1,500 bytes of cookie: some servers must read more than once",
+  flood: "Nearly a MiB of “y”, as fast as the server reads",
   halfClose: "shutdown(SHUT_WR): nothing more will be sent, the answer can still be read",
   close: "close(): the server reads end of file",
   reset: "RST: what is on its way is lost",
