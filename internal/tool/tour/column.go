@@ -41,6 +41,8 @@ type serverEvent struct {
 	Parked   bool     `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
 	Lines    bool     `json:"lines"`              // its calls come with file and line
 	Note     string   `json:"note,omitempty"`     // why its calls are not shown
+	Frozen   bool     `json:"frozen,omitempty"`   // it stands still: see freeze
+	Rationed bool     `json:"rationed,omitempty"` // it gets no new descriptor: see ration
 	State    string   `json:"state"`
 	Error    string   `json:"error,omitempty"`
 	Hint     string   `json:"hint,omitempty"`
@@ -53,6 +55,7 @@ type running interface {
 	stop()        // asks it to end; safe at any time
 	end() error   // waits until it has ended, and says why if that is a fault
 	threads() int // how many it has; -1 if that is not known
+	ration(on bool) error
 }
 
 // A column is one server that is shown.
@@ -67,6 +70,7 @@ type column struct {
 	reset  map[string]netip.AddrPort // those of them whose connection the server has reset
 
 	judge judge // guarded by the session's looking
+	brake brake // that its calls pass
 
 	ctx    context.Context // ends when it is asked to end
 	cancel context.CancelFunc
@@ -106,6 +110,7 @@ func (c *column) launch() error {
 		return nil
 	}
 	c.journal.begins(c.id)
+	c.about.Frozen, c.about.Rationed = false, false
 	c.tell(starting, nil)
 	c.gone = make(chan struct{})
 	c.mu.Unlock()
@@ -134,6 +139,7 @@ func (c *column) await(run running, gone chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.run = nil
+	c.about.Frozen, c.about.Rationed = false, false
 	close(gone)
 	switch {
 	case c.stopped: // the page has gone
@@ -151,6 +157,7 @@ func (c *column) stop() {
 	run, gone := c.run, c.gone
 	c.mu.Unlock()
 	c.cancel()
+	c.brake.release()
 	if run != nil {
 		run.stop()
 	}
@@ -160,7 +167,17 @@ func (c *column) stop() {
 }
 
 // call notes half a call of the server, on its own thread.
-func (c *column) call(e trace.Event) { c.journal.call(c.id, e) }
+func (c *column) call(e trace.Event) {
+	c.brake.pass()
+	c.journal.call(c.id, e)
+}
+
+// frozen reports whether the server stands still.
+func (c *column) frozen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.about.Frozen
+}
 
 // cannotBeTraced notes that the server's calls cannot be shown, and why.
 func (c *column) cannotBeTraced(why string) {
@@ -220,7 +237,8 @@ type lessonRun struct {
 	lesson.Server
 	column      *column
 	ended       chan error
-	giveThreads func() // back
+	giveThreads func()    // back
+	descriptors *rationed // nil when its calls are not traced
 }
 
 // lessonColumn is a column with one of the lessons.
@@ -237,9 +255,10 @@ func startLesson(c *column, l lesson.Lesson, all *threads) (running, error) {
 		return nil, err
 	}
 	var k kernel.Kernel = l.Kernel()
+	var descriptors *rationed
 	if !l.Untraced {
-		rationed := &rationed{Kernel: k, left: maxOutsiders + maxClients}
-		k = trace.Traced(rationed, trace.NewRecorder(c.call))
+		descriptors = &rationed{Kernel: k, left: maxOutsiders + maxClients}
+		k = trace.Traced(descriptors, trace.NewRecorder(c.call))
 	}
 	options := server.Options{
 		Addr: netip.AddrPortFrom(loopback, c.addr.Port()), Backlog: 4096,
@@ -254,7 +273,9 @@ func startLesson(c *column, l lesson.Lesson, all *threads) (running, error) {
 		giveThreads()
 		return nil, fmt.Errorf("cannot start %s: %w", l.Name, err)
 	}
-	run := &lessonRun{Server: s, column: c, ended: make(chan error, 1), giveThreads: giveThreads}
+	run := &lessonRun{
+		Server: s, column: c, ended: make(chan error, 1), giveThreads: giveThreads, descriptors: descriptors,
+	}
 	go func() { run.ended <- s.Serve() }()
 	return run, nil
 }
@@ -292,12 +313,13 @@ type rationed struct {
 	kernel.Kernel
 	mu    sync.Mutex
 	left  int
+	none  bool // a reader has taken the rest away
 	given map[int]bool
 }
 
 func (r *rationed) Accept4(fd, flags int) (int, error) {
 	r.mu.Lock()
-	if r.left == 0 {
+	if r.left == 0 || r.none {
 		r.mu.Unlock()
 		return -1, unix.EMFILE
 	}

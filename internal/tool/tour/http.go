@@ -166,7 +166,11 @@ func (t *Tour) postServer(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var order struct{ Add, Remove, Again string }
+	var order struct {
+		Add, Remove, Again string
+		Freeze, Ration     string // a server
+		On                 bool   // or off
+	}
 	if err := body(r, &order); err != nil {
 		return nil, err
 	}
@@ -178,6 +182,10 @@ func (t *Tour) postServer(r *http.Request) (any, error) {
 		id, err = order.Remove, s.remove(order.Remove)
 	case order.Again != "":
 		id, err = order.Again, s.again(order.Again)
+	case order.Freeze != "":
+		id, err = order.Freeze, s.hold(order.Freeze, order.On, (*column).freeze)
+	case order.Ration != "":
+		id, err = order.Ration, s.hold(order.Ration, order.On, (*column).ration)
 	default:
 		err = badRequest("nothing to do").hint(`say {"add": "epoll"}, {"remove": "s1"} or {"again": "s1"}`)
 	}

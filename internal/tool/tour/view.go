@@ -94,7 +94,11 @@ func (s *session) look(idle bool) error {
 	}
 	for i, c := range shown {
 		e := c.view(own[i], s.peers.nameOf)
-		e.Verdicts = c.judge.verdicts(e, c.journal.conductOf(c.id), c.resets(), s.peers.nameOf, clock.Now())
+		if c.frozen() {
+			c.judge = judge{} // what it does not do is no fault of its
+		} else {
+			e.Verdicts = c.judge.verdicts(e, c.journal.conductOf(c.id), c.resets(), s.peers.nameOf, clock.Now())
+		}
 		if last := s.seen[c.id]; last != nil && same(last, e) {
 			continue
 		}
@@ -178,7 +182,7 @@ func (c *column) view(all []sockets.Socket, nameOf func(netip.AddrPort) string) 
 		epoll, listener, fds = s.Epoll, s.Listener, s.Descriptors()
 	})
 
-	e := &kernelEvent{Server: c.id, Conns: []connection{}, Threads: -1}
+	e := &kernelEvent{Server: c.id, Conns: []connection{}, Threads: -1, Verdicts: []verdict{}}
 	if run == nil && !addr.IsValid() {
 		return e
 	}

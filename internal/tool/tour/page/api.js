@@ -87,6 +87,11 @@ export class Session {
     return post(`${this.base}/servers`, { again: server });
   }
 
+  /** hold lets a server stand still ("freeze"), or takes its descriptors away ("ration"). */
+  hold(how, server, on) {
+    return post(`${this.base}/servers`, { [how]: server, on });
+  }
+
   act(act) {
     return post(`${this.base}/acts`, act);
   }

@@ -146,6 +146,7 @@ const orders = {
   }),
   remove: (id) => attempt(() => session.remove(id)),
   again: (id) => attempt(() => session.again(id)),
+  hold: (how, id, on) => attempt(() => session.hold(how, id, on)),
 };
 
 function buildAdd(book) {

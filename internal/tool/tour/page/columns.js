@@ -329,7 +329,7 @@ class Column {
 
   drawCurl() {
     const server = this.server;
-    const key = `${server.state} ${server.addr}`;
+    const key = `${server.state} ${server.addr} ${server.frozen} ${server.rationed}`;
     if (this.curlKey === key) return;
     this.curlKey = key;
     this.curl.replaceChildren();
@@ -350,7 +350,19 @@ class Column {
           say("The browser does not let this page copy"); // the text is there to select
         }
       },
-    }, "Copy"));
+    }, "Copy"), this.holds());
+  }
+
+  /** holds is what a reader can do to the server itself. */
+  holds() {
+    const { frozen, rationed, id, untraced, parked } = this.server;
+    const button = (how, on, words, title) => h("button", { type: "button", "data-hold": how, title,
+      onclick: () => this.columns.orders.hold(how, id, !on) }, words);
+    return h("div", { class: "holds" },
+      parked && untraced ? null : button("freeze", frozen, frozen ? "Continue" : "Freeze",
+        "Freeze: the server stands still, as after SIGSTOP, and the kernel continues"),
+      parked && untraced ? null : button("ration", rationed, rationed ? "Give descriptors back" : "Take descriptors away",
+        "Take away: the server gets no new descriptor, and accept4 fails with EMFILE"));
   }
 }
 

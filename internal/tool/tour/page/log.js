@@ -104,10 +104,10 @@ export class Log {
     const id = `log-${this.count++}`;
     const time = `${this.seconds(at).padStart(11)}  `;
     if (note) {
-      const text = note.act
+      const text = note.act || note.text
         ? actText(note)
         : `${note.missed} calls of ${this.model.labelOf(this.model.servers.get(note.server))} left out: too many to show`;
-      return h("li", { id, class: note.act ? "log-act" : "log-missed" }, time + text);
+      return h("li", { id, class: note.act || note.text ? "log-act" : "log-missed" }, time + text);
     }
     const li = h("li", { id }, time, ...this.words(server, call, 0));
     li.call = call;

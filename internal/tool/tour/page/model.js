@@ -31,6 +31,12 @@ export class Ring {
   }
 }
 
+/** HELD is what a reader can do to a server: how the log says it. */
+const HELD = {
+  frozen: ["is frozen: it stands still, and the kernel continues", "continues"],
+  rationed: ["gets no new descriptor: accept4 fails with EMFILE", "gets descriptors again"],
+};
+
 /** A Server is one column: what it is, and what it does. */
 class Server {
   constructor(id) {
@@ -42,6 +48,8 @@ class Server {
     this.files = [];
     this.state = "listening";
     this.error = "";
+    this.frozen = false; // it stands still
+    this.rationed = false; // it gets no new descriptor
     this.note = ""; // why its calls are not shown
     this.open = new Map(); // the calls that have not returned, by their number: call.call
     this.calls = new Ring(KEPT_CALLS);
@@ -221,6 +229,11 @@ export class Model {
     server.error = e.error ?? "";
     server.untraced = e.untraced ?? server.untraced;
     server.note = e.note ?? "";
+    for (const [how, [begins, ends]] of Object.entries(HELD)) {
+      const on = Boolean(e[how]);
+      if (on !== server[how]) this.notes.push({ at: e.at, server: server.id, text: `${this.labelOf(server)} ${on ? begins : ends}` });
+      server[how] = on;
+    }
     server.parked = e.parked ?? server.parked;
     if (server.state !== "listening") server.open.clear();
     if (server.state !== "listening") server.arrivals.clear();

@@ -12,6 +12,7 @@ export function badges(server, now, model) {
   if (server.state === "failed") return [{ state: "ended", text: `failed: ${server.error}` }];
   if (server.state === "starting") return [{ state: "waiting", text: "starting" }];
   if (server.untraced && server.open.size === 0) return [untraced(server)];
+  if (server.frozen) return [{ state: "pause", text: "frozen" }];
   const spins = server.kernel?.verdicts?.some((v) => v.kind === "spins");
   if (spins) return [{ state: "blocked", text: "spins" }];
   const standing = [...server.open.values()].filter((c) => now - c.start > SETTLED);
