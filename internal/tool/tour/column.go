@@ -41,7 +41,7 @@ type serverEvent struct {
 	Parked   bool     `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
 	Lines    bool     `json:"lines"`              // its calls come with file and line
 	Note     string   `json:"note,omitempty"`     // why its calls are not shown
-	Frozen   bool     `json:"frozen,omitempty"`   // it stands still: see freeze
+	Frozen   bool     `json:"frozen,omitempty"`   // it is stopped: see freeze
 	Rationed bool     `json:"rationed,omitempty"` // it gets no new descriptor: see ration
 	State    string   `json:"state"`
 	Error    string   `json:"error,omitempty"`
@@ -172,7 +172,7 @@ func (c *column) call(e trace.Event) {
 	c.journal.call(c.id, e)
 }
 
-// frozen reports whether the server stands still.
+// frozen reports whether the server is stopped.
 func (c *column) frozen() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

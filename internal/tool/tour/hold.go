@@ -13,7 +13,7 @@ import (
 )
 
 // A brake holds the calls of a server. A call that it holds has been made, or is about to
-// be, and the server learns of that only after release. So the server stands still, as
+// be, and the server learns of that only after release. So the server is stopped, as
 // after SIGSTOP, while the kernel continues. The zero value holds nothing.
 type brake struct {
 	mu   sync.Mutex

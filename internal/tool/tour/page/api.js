@@ -87,7 +87,7 @@ export class Session {
     return post(`${this.base}/servers`, { again: server });
   }
 
-  /** hold lets a server stand still ("freeze"), or takes its descriptors away ("ration"). */
+  /** hold stops a server ("freeze"), or takes its descriptors away ("ration"). */
   hold(how, server, on) {
     return post(`${this.base}/servers`, { [how]: server, on });
   }

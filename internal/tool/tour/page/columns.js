@@ -360,7 +360,7 @@ class Column {
       onclick: () => this.columns.orders.hold(how, id, !on) }, words);
     return h("div", { class: "holds" },
       parked && untraced ? null : button("freeze", frozen, frozen ? "Continue" : "Freeze",
-        "Freeze: the server stands still, as after SIGSTOP, and the kernel continues"),
+        "Freeze: the server makes no call, as after SIGSTOP, and the kernel continues"),
       parked && untraced ? null : button("ration", rationed, rationed ? "Give descriptors back" : "Take descriptors away",
         "Take away: the server gets no new descriptor, and accept4 fails with EMFILE"));
   }

@@ -33,7 +33,7 @@ export class Ring {
 
 /** HELD is what a reader can do to a server: how the log says it. */
 const HELD = {
-  frozen: ["is frozen: it stands still, and the kernel continues", "continues"],
+  frozen: ["is frozen: it makes no call, and the kernel continues", "continues"],
   rationed: ["gets no new descriptor: accept4 fails with EMFILE", "gets descriptors again"],
 };
 
@@ -48,7 +48,7 @@ class Server {
     this.files = [];
     this.state = "listening";
     this.error = "";
-    this.frozen = false; // it stands still
+    this.frozen = false; // it makes no call
     this.rationed = false; // it gets no new descriptor
     this.note = ""; // why its calls are not shown
     this.open = new Map(); // the calls that have not returned, by their number: call.call
