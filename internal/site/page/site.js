@@ -92,7 +92,7 @@ let play = null; // the one that was begun last
 // Only the list scrolls: the page stays with the play.
 viewer.reveal = button => {
   const list = by("steps");
-  list.scrollTop = button.offsetTop - list.offsetTop - list.clientHeight / 2;
+  list.scrollTop = button.offsetTop - list.clientHeight / 2;
 };
 
 /** where says in three lines what happens at a step: it stays in view beside the plays. */

@@ -1006,9 +1006,9 @@ func request(ctx context.Context, addr netip.AddrPort, answers *atomic.Int64) er
 // but files. Only the exhaustive run waits for the command, which plays each scenario at
 // its own speed.
 func exportedSite(t *testing.T, b *chrome, _ string) {
-	var dir string
+	var dir, index string
 	if proof.Exhaustive() {
-		dir = t.TempDir()
+		dir, index = t.TempDir(), "tour.html" // the first page is TestSite's
 		path, err := command()
 		proof.Must(t, err)
 		out, err := exec.Command(path, "tour", "--export", dir).CombinedOutput()
@@ -1030,7 +1030,7 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 	})
 	host := httptest.NewServer(site)
 	defer host.Close()
-	p := b.open(t, host.URL+"/some/where/", 1280, 900, "light")
+	p := b.open(t, host.URL+"/some/where/"+index, 1280, 900, "light")
 	p.until("the first recording is there", `!document.querySelector("#player").hidden`)
 	p.until("its chapter is there", `document.querySelector("#chapter h1") !== null`)
 	scenarios := eval[[]string](p, `[...document.querySelectorAll("#scenario option")].map(o => o.value)`)

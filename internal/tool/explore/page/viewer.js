@@ -51,32 +51,47 @@ viewer.blocked = i => {
   return seen.filter(step => step.who && step.text.endsWith(" waits") && !returned.has(step.number));
 };
 
+const rowsOf = new Map(); // by file: the rows of its lines, made once
+let marked = []; // the rows that are lit
+
+function sourceRows(file) {
+  if (!rowsOf.has(file)) {
+    const lines = viewer.sources[file]?.split("\n") ?? [];
+    rowsOf.set(file, lines.map((line, n) => {
+      const row = element("div");
+      row.append(element("span", "", n + 1), line);
+      return row;
+    }));
+  }
+  return rowsOf.get(file);
+}
+
 let shownFile = null;
 
 function showSource(i) {
   const box = by("source");
   const blocked = viewer.blocked(i);
-  const step = viewer.steps[i].file ? viewer.steps[i] : blocked.at(-1) ?? {};
-  const known = viewer.sources[step.file];
+  const own = viewer.steps[i].file ? viewer.steps[i] : null;
+  const step = own ?? blocked.at(-1) ?? {};
   if (step.file && step.file !== shownFile) {
-    const lines = known === undefined ? [] : known.split("\n");
-    box.replaceChildren(...lines.map((line, n) => {
-      const row = element("div");
-      row.append(element("span", "", n + 1), line);
-      return row;
-    }));
     shownFile = step.file;
+    box.replaceChildren(...sourceRows(shownFile));
   }
-  const waits = blocked.filter(b => b.file === shownFile).map(b => b.line);
-  [...box.children].forEach((row, n) => {
-    row.classList.toggle("lit", step === viewer.steps[i] && n === step.line - 1);
-    row.classList.toggle("blocked", waits.includes(n + 1));
-  });
+  const waits = [...new Set(blocked.filter(b => b.file === shownFile).map(b => b.line))];
+  for (const row of marked) row.classList.remove("lit", "blocked");
+  marked = [];
+  const mark = (line, name) => {
+    const row = box.children[line - 1];
+    row?.classList.add(name);
+    if (row) marked.push(row);
+  };
+  if (own) mark(own.line, "lit");
+  for (const line of waits) mark(line, "blocked");
   by("source-title").textContent = !step.file ? "Source: no line of the server runs"
-    : step === viewer.steps[i] ? `${step.file}:${step.line}`
-    : `${step.file}: blocked at line ${[...new Set(waits)].join(" and line ")}`;
+    : own ? `${step.file}:${step.line}`
+    : `${step.file}: blocked at line ${waits.join(" and line ")}`;
   const row = step.file ? box.children[step.line - 1] : null;
-  if (row) box.scrollTop = row.offsetTop - box.offsetTop - box.clientHeight / 2;
+  if (row) box.scrollTop = row.offsetTop - box.clientHeight / 2;
 }
 
 function showKernel(i) {
