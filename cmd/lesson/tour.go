@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -77,7 +78,7 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	ctx, cancel := untilSignal()
 	defer cancel()
 	if f.export != "" {
-		return f.writeSite(ctx, cmd.OutOrStdout(), t)
+		return f.writeSite(ctx, cmd, t)
 	}
 	listener, err := tour.Listen(f.addr)
 	if err != nil {
@@ -100,7 +101,8 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	return t.Serve(ctx, listener, f.addr)
 }
 
-func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) error {
+func (f *tourFlags) writeSite(ctx context.Context, cmd *cobra.Command, t *tour.Tour) error {
+	out := cmd.OutOrStdout()
 	err := t.Export(ctx, f.export, f.force,
 		func(name string) { fmt.Fprintf(out, "recorded %s\n", name) })
 	if errors.Is(err, tour.ErrForeign) {
@@ -112,6 +114,9 @@ func (f *tourFlags) writeSite(ctx context.Context, out io.Writer, t *tour.Tour) 
 	}
 	fmt.Fprintf(out, "look at it with: python3 -m http.server --bind 127.0.0.1 --directory %s\n",
 		report.Printable(f.export))
+	if f.open {
+		openBrowser(cmd.ErrOrStderr(), filepath.Join(f.export, "index.html"))
+	}
 	return nil
 }
 

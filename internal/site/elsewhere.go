@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -26,9 +27,10 @@ func Elsewhere(ctx context.Context, args []string, out io.Writer) error {
 	flags.SetOutput(io.Discard) // the error says it
 	addr := flags.String("addr", "127.0.0.1:8090", "")
 	dir := flags.String("export", "", "")
+	open := flags.Bool("open", false, "")
 	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
-		return errors.Join(err, fmt.Errorf("on %s the flags of lesson tour are --addr host:port and "+
-			"--export folder", runtime.GOOS))
+		return errors.Join(err, fmt.Errorf("on %s the flags of lesson tour are --addr host:port, "+
+			"--export folder and --open", runtime.GOOS))
 	}
 	fmt.Fprintln(out, "the kernel is simulated here: the real one needs Linux; compiling the lessons for the browser…")
 	page, err := Page(ctx, "")
@@ -39,14 +41,40 @@ func Elsewhere(ctx context.Context, args []string, out io.Writer) error {
 		if err := os.MkdirAll(*dir, 0o755); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(*dir, "index.html"), page, 0o644)
+		file := filepath.Join(*dir, "index.html")
+		if err := os.WriteFile(file, page, 0o644); err != nil || !*open {
+			return err
+		}
+		return show(runtime.GOOS, file)
 	}
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "http://%s/    stop: Ctrl-C\n", listener.Addr())
+	url := fmt.Sprintf("http://%s/", listener.Addr())
+	fmt.Fprintf(out, "%s    stop: Ctrl-C\n", url)
+	if *open {
+		if err := show(runtime.GOOS, url); err != nil {
+			fmt.Fprintf(out, "cannot open a browser: %v; open the address yourself\n", err)
+		}
+	}
 	return serve(ctx, listener, page)
+}
+
+// show opens a page with the system's own command.
+func show(system, page string) error {
+	command := opener(system)
+	return exec.Command(command[0], append(command[1:], page)...).Run()
+}
+
+func opener(system string) []string {
+	switch system {
+	case "darwin":
+		return []string{"open"}
+	case "windows":
+		return []string{"rundll32", "url.dll,FileProtocolHandler"}
+	}
+	return []string{"xdg-open"}
 }
 
 // serve serves the page until the context ends.

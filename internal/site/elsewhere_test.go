@@ -20,8 +20,8 @@ func TestElsewhere(t *testing.T) {
 		{"", []string{"lesson needs Linux", "go run ./cmd/lesson tour\n", "golang go run ./cmd/lesson list"}},
 		{"epoll --trace", []string{"lesson epoll --trace needs Linux", "go run ./cmd/lesson tour\n",
 			"golang go run ./cmd/lesson epoll --trace"}},
-		{"tour --only epoll", []string{"-only", "--addr host:port and --export folder"}},
-		{"tour epoll", []string{"--addr host:port and --export folder"}},
+		{"tour --only epoll", []string{"-only", "--addr host:port, --export folder and --open"}},
+		{"tour epoll", []string{"--addr host:port, --export folder and --open"}},
 	} {
 		err := Elsewhere(t.Context(), strings.Fields(test.args), io.Discard)
 		for _, want := range test.want {
