@@ -121,7 +121,7 @@ var stages = []Stage{
 			" reset discards what the client has not read yet.",
 		Hint: "Send until nothing is left. Then shutdown(SHUT_WR), and read and discard until end" +
 			" of file, within a bound.",
-		Chapter: misbehave, Model: Loop,
+		Chapter: oneClient, Model: Loop,
 		Cases: []string{
 			"disconnects/body-with-request", "disconnects/second-request", "disconnects/late-body",
 			"slow/full-send-buffer", "slow/short-write", "resources/idle-after-answer",
@@ -203,7 +203,7 @@ var stages = []Stage{
 			" handler sets is not seen until the next event.",
 		Hint: "signalfd, or a pipe that the handler writes to, watched like every other descriptor." +
 			" EINTR is not a failure.",
-		Chapter: misbehave, Model: Threaded,
+		Chapter: levelTriggered, Model: Threaded,
 		Cases: []string{
 			"signals/terminate", "signals/interrupt", "signals/terminate-half-request",
 			"signals/terminate-answers", "signals/stop-and-continue", "signals/restart",
@@ -392,8 +392,8 @@ func (p printer) arrived(r *StageReport) {
 			len(r.Stages)+1, strings.ToLower(Stages()[len(r.Stages)].Title))
 		return
 	}
-	fmt.Fprintln(p.w, "All stages hold. Judge it once more without --stages, or explore it:"+
-		" docs/14-every-order.md.")
+	fmt.Fprintln(p.w, "All stages hold. Judge it once more without --stages; or, if it is in Go, explore"+
+		" it: docs/14-every-order.md.")
 }
 
 // stage writes what a stage asks for, and its hint.
@@ -401,5 +401,5 @@ func (p printer) stage(s Stage) {
 	p.labelled(2, "stage", s.Must)
 	p.labelled(2, "why", s.Why)
 	p.labelled(2, "hint", s.Hint)
-	p.labelled(2, "read", fmt.Sprintf("%s, and docs/13-write-your-own.md", s.Chapter))
+	p.labelled(2, "read", fmt.Sprintf("%s, and stage %d in docs/13-write-your-own.md", s.Chapter, s.Number))
 }
