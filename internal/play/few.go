@@ -39,8 +39,8 @@ func Few() Scenarios {
 			// a stays: if its edge is lost, it is seen to wait.
 		),
 		few("one-byte-at-a-time", "byte by byte",
-			"A client sends byte by byte. Which servers wake for each byte, and which client does"+
-				" it delay?",
+			"A client sends byte by byte. Which servers wake for each byte, and which other client"+
+				" has to wait?",
 			byteByByte()...),
 		few("half-close", "a client that ends its sending side",
 			"a sends its request and half-closes. Is it answered all the same? b half-closes in the"+

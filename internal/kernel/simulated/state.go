@@ -72,7 +72,7 @@ func (k *Kernel) Silence(c *Client) string {
 	case c == nil || c.conn == nil:
 		return ""
 	case k.queued(c.conn):
-		return "its connection is in the accept queue" + k.silenceOf(k.listenerOf(c.conn))
+		return "the connection is in the accept queue" + k.silenceOf(k.listenerOf(c.conn))
 	case c.conn.file == nil:
 		return ""
 	}
@@ -80,13 +80,13 @@ func (k *Kernel) Silence(c *Client) string {
 	s := c.conn
 	switch {
 	case len(s.unread) > 0:
-		return fmt.Sprintf("%d bytes of it lie unread in %d%s", len(s.unread), fd, k.silenceOf(s))
+		return fmt.Sprintf("%d bytes of this client are unread in %d%s", len(s.unread), fd, k.silenceOf(s))
 	case s.end:
-		return fmt.Sprintf("its end of file lies unread in %d%s", fd, k.silenceOf(s))
+		return fmt.Sprintf("the end of file of this client is unread in %d%s", fd, k.silenceOf(s))
 	case len(s.unsent) > 0:
-		return fmt.Sprintf("%d bytes of its answer are still in the send buffer of %d", len(s.unsent), fd)
+		return fmt.Sprintf("%d bytes of the answer are still in the send buffer of %d", len(s.unsent), fd)
 	}
-	return fmt.Sprintf("the server has read all that it sent, from %d%s", fd, k.silenceOf(s))
+	return fmt.Sprintf("the server has read all that this client sent, from %d%s", fd, k.silenceOf(s))
 }
 
 // silenceOf explains the part of epoll in that.
@@ -104,7 +104,7 @@ func (k *Kernel) silenceOf(s *socket) string {
 	case s.poll()&e.events == 0:
 		return fmt.Sprintf("; its entry asks for %s only", EventNames(e.events&^(unix.EPOLLERR|unix.EPOLLHUP)))
 	case e.events&unix.EPOLLET != 0 && e.reported > 0:
-		return fmt.Sprintf("; its edge was reported in step %d, and nothing has come since", e.reported)
+		return fmt.Sprintf("; the edge was reported in step %d, and there has been no other since", e.reported)
 	}
 	return ""
 }

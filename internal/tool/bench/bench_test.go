@@ -239,7 +239,7 @@ func TestNothingIsDropped(t *testing.T) {
 		"Other programs used 37 % of the two processors", "its host gave 6 %",
 		"right with 64 (25.0 to 35.0 µs)", "The rounds differ widely",
 		"There is only one processor for both sides",
-		"More than 131,072 connections were in TIME_WAIT", "1,234 times",
+		"More than 131,072 connections were in TIME_WAIT", "1,234 connections",
 		"7 times a client found an accept queue full", "allows 4,096",
 		`The answer of wrong differs from the lessons': 2 bytes, "hi"`,
 		"not counted: EPERM", "The run was interrupted: 3 rounds are missing.", "A remark.",

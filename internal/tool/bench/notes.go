@@ -124,8 +124,9 @@ func (r *Report) bounds() []string {
 	most := r.Limits.MostWaiting
 	if n := r.Kernel.NoTimeWait; n > 0 {
 		notes = append(notes, fmt.Sprintf("More than %s connections were in TIME_WAIT (net.ipv4.tcp_max_tw_buckets)."+
-			" %s times the kernel dropped one at once, which is a little less work for the side that closes first:"+
-			" all the lessons do. Rounds are interleaved, so it is less work for all of them.",
+			" So the kernel dropped %s connections at once instead of keeping them for a minute, which is a little"+
+			" less work for the server that closed them. All servers are measured in turn, so this affects all of"+
+			" them.",
 			report.Thousands(most), report.Thousands(n)))
 	} else if most > 0 && r.Limits.TimeWait > most*9/10 {
 		notes = append(notes, fmt.Sprintf("There were %s connections in TIME_WAIT before the first round, and the"+

@@ -176,8 +176,8 @@ func TestWhyItStops(t *testing.T) {
 		unansweredAtLarge bool
 	}{
 		{"an accept queue for 8", shortQueue, 10, 1, 1,
-			"With 10 clients connected, the next got none (connection 11: no answer within 2.5s:" +
-				" the accept queue is full): 9 wait in the accept queue, which is for 8.", true},
+			"With 10 clients connected, the next could not connect (connection 11: no answer within 2.5s:" +
+				" the accept queue is full). The accept queue holds 9 connections; its backlog is 8.", true},
 		{"few descriptors", few, 100, 2, 60, "descriptors open and may have 60.", true},
 		{"a bound", bounded, 80, 2, 80, "It stops at 80 connections: the test says so.", false},
 		{"threads", program("threads", "wrong", "threads"), 50, 1, 50, "60-thread limit", false},

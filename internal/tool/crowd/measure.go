@@ -445,15 +445,15 @@ func (c *crowd) whyNotAccepted(one sample) (string, error) {
 		}
 	}
 	queued, backlog, err := c.queue()
-	return fmt.Sprintf("%s; %d wait in its accept queue, which is for %d.",
+	return fmt.Sprintf("%s; %d wait in its accept queue, whose backlog is %d.",
 		short, queued, backlog), err
 }
 
 // whyNotConnected adds to what the clients say what the kernel says.
 func (c *crowd) whyNotConnected(stop string) (string, error) {
 	queued, backlog, err := c.queue()
-	return fmt.Sprintf("With %d clients connected, the next got none (%s): %d wait in the"+
-		" accept queue, which is for %d.", c.held, stop, queued, backlog), err
+	return fmt.Sprintf("With %d clients connected, the next could not connect (%s). The accept queue"+
+		" holds %d connections; its backlog is %d.", c.held, stop, queued, backlog), err
 }
 
 // fullStop says what stops a server that has all the connections it may have.
@@ -462,7 +462,7 @@ func (c *crowd) fullStop() []string {
 	if c.target.Most > 0 && c.held >= c.target.Most {
 		stop := fmt.Sprintf("It stops at %d connections: %s", c.target.Most, c.target.Why)
 		if c.unheard {
-			stop += fmt.Sprintf(". One client more waits in the accept queue: no answer in %v",
+			stop += fmt.Sprintf(". One more client waits in the accept queue and gets no answer within %v",
 				ProbePatience)
 		}
 		stops = append(stops, stop+".")

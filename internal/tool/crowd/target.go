@@ -72,8 +72,8 @@ func lessonTarget(l lesson.Lesson) (Target, error) {
 // each, and why not more.
 func mostThreads() (n int, why string, err error) {
 	n = lesson.MostThreads
-	why = fmt.Sprintf("--max-conns %d is the most that it takes:"+
-		" at 10,000 threads the Go runtime ends a program", lesson.MostThreads)
+	why = fmt.Sprintf("--max-conns can be at most %d,"+
+		" because the Go runtime ends a program that needs more than 10,000 threads", lesson.MostThreads)
 	const others = 500 // its own threads, our own, and those of the whole machine
 	for _, limit := range threadLimits() {
 		allowed, err := limit.read()

@@ -149,7 +149,7 @@ func (u *uring) read(fd int, p []byte, offset, userData uint64) {
 	u.underWay++
 }
 
-// enter submits the pending requests, and waits for that many completions.
+// enter submits the pending requests, and waits until wait completions have come.
 func (u *uring) enter(wait int) error {
 	flags := uintptr(0)
 	if wait > 0 {

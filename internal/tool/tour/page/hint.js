@@ -50,7 +50,7 @@ export class Hint {
       remember(SEEN, "seen");
     }
     if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {
-      this.say("A client that is not green has no answer yet: loop is blocked in read, for a. ", "Send a the rest, close a, and see b answered. Then turn the page: chapter 1 begins on the left.");
+      this.say("Green means answered. loop has not answered b: it is blocked in read, on the connection of a. ", "Let a send the rest and close, and watch loop answer b. Then read chapter 1, on the left.");
     }
   }
 

@@ -69,8 +69,8 @@ function interest(server, k, model) {
     h("div", { class: "fact interest" }, h("b", {}, "interest list"),
       h("ul", {}, ...entries), more > 0 ? h("span", { class: "quiet-text" }, `and ${more} more`) : ""),
     server.untraced && !wait ? "" : h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
-      standing ? "has not returned; before that: " : "returned ", lastReady(server, model),
-      wait?.why ? h("span", { class: "why" }, `because ${wait.why}`) : ""),
+      standing ? `is waiting; ${wait ? "last time it returned" : "it has returned"} ` : "returned ",
+      lastReady(server, model), wait?.why ? h("span", { class: "why" }, `because ${wait.why}`) : ""),
   ];
 }
 
