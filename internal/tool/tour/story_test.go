@@ -65,6 +65,12 @@ func walkedStory(t *testing.T, b *chrome, _ string) {
 	p.until("the accept queue", `document.querySelector("#kernel dd").textContent === "b"`)
 	key(kb.Home)
 	is("the beginning", 0)
+	key(kb.ArrowRight)
+	p.until("the address names the step", fmt.Sprintf(`location.hash === "#step=%d"`, r.Story.Steps[1].Number))
+	link := eval[string](p, `location.href`)
+	key(kb.End)
+	p.do(chromedp.Navigate("about:blank"), chromedp.Navigate(link))
+	is("a link opens at its step", 1)
 	key(kb.End)
 	if source, err := axe(); err == nil {
 		eval[bool](p, "("+"() => {"+source+"\nreturn true; })()")

@@ -69,13 +69,18 @@ class Column {
     this.top = 0;
     this.height = 0;
     this.rowHeight = 0;
+    this.tops = []; // of the rows, px: a long line takes more than one
+    const rows = () => {
+      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+      this.tops = this.rows.map((row) => row.offsetTop);
+    };
     this.pane.addEventListener("scroll", () => { this.top = this.pane.scrollTop; }, { passive: true });
     new ResizeObserver(() => {
       this.height = this.pane.clientHeight;
-      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+      rows();
     }).observe(this.pane);
     new ResizeObserver(() => {
-      this.rowHeight = this.rows.length ? this.lines.clientHeight / this.rows.length : 0;
+      rows();
       if (this.pointed[0]) this.scroll(this.placeOf(this.pointed[0], false));
       this.columns.changed();
     }).observe(this.lines);
@@ -293,7 +298,7 @@ class Column {
   /** placeOf is where to scroll so that a row is seen; null where it is already. */
   placeOf(row, again) {
     if (!this.rowHeight || !this.height) return null; // not laid out yet
-    const top = (Number(row.dataset.line) - 1) * this.rowHeight;
+    const top = this.tops[Number(row.dataset.line) - 1] ?? 0;
     const margin = again ? 4 : this.height / 4;
     if (top > this.top + margin && top < this.top + this.height - margin - this.rowHeight) return null;
     return Math.max(0, top - this.height / 2.5);
