@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html"
 	"io/fs"
 	"strings"
 
@@ -35,24 +34,44 @@ type Server struct {
 	Title string   `json:"title"`
 	Files []string `json:"files"` // its source, as steps name it
 	Run   string   `json:"run"`   // the command that runs it on Linux
+	Page  string   `json:"page"`  // of the chapters: the one about it
 }
 
 // Servers are those of the page, in the order of its list.
 var Servers = []Server{
 	{"blocking", "one blocking accept: one client, then done", []string{"blocking/once.go"},
-		"lesson blocking --trace"},
+		"lesson blocking --trace", "01-one-client"},
 	{"loop", "the accept loop: one client at a time", []string{"blocking/loop.go", "blocking/once.go"},
-		"lesson loop --trace"},
+		"lesson loop --trace", "02-a-loop"},
 	{"threaded", "a goroutine, and an OS thread, per connection",
-		[]string{"threaded/threaded.go", "blocking/once.go"}, "lesson threaded --trace"},
+		[]string{"threaded/threaded.go", "blocking/once.go"}, "lesson threaded --trace", "03-a-goroutine-each"},
 	{"epoll", "one event loop, level-triggered epoll", []string{"epoll/eventloop.go"},
-		"lesson epoll --trace"},
+		"lesson epoll --trace", "04-level-triggered"},
 	{"edgetriggered", "one event loop, edge-triggered epoll", []string{"edgetriggered/eventloop.go"},
-		"lesson edgetriggered --trace"},
+		"lesson edgetriggered --trace", "05-edge-triggered"},
 	{"06-one-read-per-edge", "broken: edge-triggered, one read for each edge",
-		[]string{"06-one-read-per-edge/main.go"}, "lesson exercise start 6"},
+		[]string{"06-one-read-per-edge/main.go"}, "lesson exercise start 6", "exercises/06-one-read-per-edge"},
 	{"07-one-accept-per-edge", "broken: edge-triggered, one accept for each edge",
-		[]string{"07-one-accept-per-edge/main.go"}, "lesson exercise start 7"},
+		[]string{"07-one-accept-per-edge/main.go"}, "lesson exercise start 7", "exercises/07-one-accept-per-edge"},
+}
+
+// A Scenario is acts that show something, in the words of explore.Perform.
+type Scenario struct {
+	Title string `json:"title"`
+	Acts  string `json:"acts"`
+}
+
+// Scenarios are those of the page. Each can be played to every server.
+var Scenarios = []Scenario{
+	{"a request in two pieces", "ac-ah-ar"},
+	{"a client that never finishes its request", "ac-ah-m"},
+	{"one waits, and another asks", "ac-ah-bc-bw"},
+	{"two connect at the same moment, and ask", "abc-abw"},
+	{"a long request", "ac-al"},
+	{"a half-close after the request", "ac-aw-ae"},
+	{"end of file before the request is complete", "ac-ah-ae"},
+	{"a reset in the middle of a request", "ac-ah-ax-bc-bw"},
+	{"a client that stays after its answer", "ac-aw-t"},
 }
 
 // exercise reports whether the server is one of docs/exercises.
@@ -73,9 +92,11 @@ func (s Server) source(name string) (string, error) {
 // link to the chapters leads; "" for none.
 func Page(ctx context.Context, book string) ([]byte, error) {
 	data := struct {
-		Servers []Server          `json:"servers"`
-		Sources map[string]string `json:"sources"`
-	}{Servers, make(map[string]string)}
+		Servers   []Server          `json:"servers"`
+		Scenarios []Scenario        `json:"scenarios"`
+		Sources   map[string]string `json:"sources"`
+		Book      string            `json:"book"`
+	}{Servers, Scenarios, make(map[string]string), book}
 	for _, s := range Servers {
 		for _, name := range s.Files {
 			text, err := s.source(name)
@@ -97,11 +118,7 @@ func Page(ctx context.Context, book string) ([]byte, error) {
 	script := p.glue + explore.ViewerJS + pageJS
 	policy := fmt.Sprintf("default-src 'none'; img-src data:; style-src %s; script-src 'wasm-unsafe-eval' %s",
 		hash(style), hash(script))
-	if book != "" {
-		book = fmt.Sprintf(`<p><a href="%s">The chapters, with recordings of the servers on Linux</a></p>`,
-			html.EscapeString(book))
-	}
-	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "BOOK", book, "DATA", string(text),
+	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "DATA", string(text),
 		"WASM", base64.StdEncoding.EncodeToString(p.wasm), "SCRIPT", script).Replace(pageHTML)
 	return []byte(page), nil
 }

@@ -10,7 +10,7 @@ const verbs = {
 const atFirst = ["a", "b"]; // the others are shown when both are connected
 let server = "loop";
 let acts = [];
-const startable = ".play button, [data-act], #server"; // what waits for the module
+const startable = ".play button, [data-act], #server, #scenario"; // what waits for the module
 let ready = false;
 
 for (const s of data.servers) {
@@ -18,6 +18,22 @@ for (const s of data.servers) {
   option.value = s.name;
   by("server").append(option);
 }
+
+for (const s of data.scenarios) {
+  const option = element("option", "", s.title);
+  option.value = s.acts;
+  by("scenario").append(option);
+}
+
+// The chapters are a page that a browser does not open from a folder.
+const book = location.protocol === "file:" ? "" : data.book;
+const bookLink = page => `${book}#${page}`;
+if (book) {
+  by("book").hidden = false;
+  by("book").firstElementChild.href = book;
+  document.querySelectorAll("a[data-page]").forEach(a => { a.href = bookLink(a.dataset.page); });
+}
+by("chapter").hidden = !book;
 
 /** run runs the server with the acts, and shows the last step, or the one that is asked for. */
 function run(step) {
@@ -28,8 +44,11 @@ function run(step) {
   }
   const waits = result.waits ?? [];
   const at = result.steps.findLastIndex(s => s.number <= step);
+  const about = data.servers.find(s => s.name === server);
   by("server").value = server;
-  by("real").textContent = data.servers.find(s => s.name === server).run;
+  by("scenario").value = data.scenarios.find(s => s.acts === acts.join("-"))?.acts ?? "";
+  if (book) by("chapter").href = bookLink(about.page);
+  by("real").textContent = about.run;
   by("undo").disabled = by("restart").disabled = acts.length === 0;
   by("clients").replaceChildren(...result.clients?.filter(shownClient).map(card) ?? []);
   by("outcome").textContent = [result.ended, ...waits].filter(Boolean).map(text => `${text}.`).join(" ");
@@ -126,10 +145,7 @@ document.querySelectorAll(".play").forEach(one => {
     run();
     setHash();
   }));
-  one.querySelector("[data-back]").addEventListener("click", () => {
-    play = one;
-    viewer.show(viewer.at - 1);
-  });
+  one.querySelector("[data-back]").addEventListener("click", () => viewer.show(viewer.at - 1));
   one.querySelectorAll("input").forEach(choice => choice.addEventListener("change", () => {
     one.querySelector(".says").textContent = choice.dataset.says;
     if ("right" in choice.dataset) one.querySelector(".after").hidden = false;
@@ -139,6 +155,12 @@ document.querySelectorAll(".play").forEach(one => {
 document.querySelectorAll("[data-act]").forEach(b => b.addEventListener("click", () => act(b.dataset.act)));
 by("server").addEventListener("change", () => {
   server = by("server").value;
+  shownBefore = 0;
+  run();
+  setHash();
+});
+by("scenario").addEventListener("change", () => {
+  acts = by("scenario").value.split("-").filter(Boolean);
   shownBefore = 0;
   run();
   setHash();

@@ -83,6 +83,12 @@ const (
 	static = `<meta name="tour" content="static">`
 )
 
+// brand is the name on the page, beside which an export puts a link to its first page.
+const (
+	brand  = `lesson <strong>tour</strong>`
+	toLive = ` <a href="index.html" aria-label="run the servers in the browser">live</a>`
+)
+
 // foreign reports whether the folder has a page that no export has written.
 func (s site) foreign() bool {
 	text, err := s.ReadFile("index.html")
@@ -136,7 +142,9 @@ func (t *Tour) exportPage(to site, index string) error {
 				return fmt.Errorf("index.html has no %s", live)
 			}
 			text = bytes.Replace(text, []byte(live), []byte(policy+"\n"+static), 1)
-			path = index
+			if path = index; path != "index.html" {
+				text = bytes.Replace(text, []byte(brand), []byte(brand+toLive), 1)
+			}
 		}
 		return to.write(path, text)
 	})
