@@ -38,9 +38,11 @@ by("chapter").hidden = !book;
 /** run runs the server with the acts, and shows the last step, or the one that is asked for. */
 function run(step) {
   const result = JSON.parse(perform(server, acts.join("-")));
-  if (result.error) {
-    acts = [];
-    return run();
+  if (result.error) { // of the last act, or of a link: without it
+    acts.pop();
+    run(step);
+    by("outcome").textContent = `${result.error}.`;
+    return;
   }
   const waits = result.waits ?? [];
   const at = result.steps.findLastIndex(s => s.number <= step);

@@ -81,12 +81,13 @@ func parseActs(text string) ([]anAct, error) {
 		acts = append(acts, anAct{found[1], found[2] + found[3]})
 	}
 	if len(acts) > mostActs {
-		return nil, fmt.Errorf("%d acts; at most %d are performed", len(acts), mostActs)
+		return nil, fmt.Errorf("%d acts; at most %d are performed: begin again", len(acts), mostActs)
 	}
 	return acts, nil
 }
 
-// Perform runs a server on the simulated kernel, and does the acts in order.
+// Perform runs a server on the simulated kernel, and does the acts in order. It returns an
+// error for acts that are none, or too many.
 func Perform(p Program, acts string) (*Performance, error) {
 	parsed, err := parseActs(acts)
 	if err != nil {
@@ -113,6 +114,9 @@ func Perform(p Program, acts string) (*Performance, error) {
 		w.finish()
 	case w.failure != nil: // a call was its last: it spins, say
 		w.result.Ended = w.failure.Text
+	}
+	if w.story.full() && w.failure == nil {
+		return nil, fmt.Errorf("a story has at most %d steps: begin again", maxSteps)
 	}
 	w.story.fold()
 	w.result.Steps = w.story.Steps
