@@ -23,8 +23,8 @@ func TestEventNames(t *testing.T) {
 		{unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, "EPOLLIN|EPOLLOUT|EPOLLET"},
 		{unix.EPOLLIN | unix.EPOLLONESHOT, "EPOLLIN|EPOLLONESHOT"},
 		{unix.EPOLLIN | unix.EPOLLEXCLUSIVE, "EPOLLIN|EPOLLEXCLUSIVE"},
-		{unix.EPOLLPRI, "0x2"},
-		{unix.EPOLLIN | unix.EPOLLPRI, "EPOLLIN|0x2"},
+		{unix.EPOLLRDBAND, "0x80"},
+		{unix.EPOLLIN | unix.EPOLLRDBAND, "EPOLLIN|0x80"},
 	}
 	for _, test := range tests {
 		if got := kernel.EventNames(test.mask); got != test.want {
