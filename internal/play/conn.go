@@ -93,8 +93,11 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 
 // Send sends all of p. It blocks while the server does not read and all buffers are
 // full, and returns ErrTimeout when that lasts longer than Patience.
-func (c *Conn) Send(p []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+func (c *Conn) Send(p []byte) error { return c.SendWithin(p, Patience) }
+
+// SendWithin does what Send does, for at most that time.
+func (c *Conn) SendWithin(p []byte, within time.Duration) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(within)); err != nil {
 		return err
 	}
 	_, err := c.conn.Write(p)

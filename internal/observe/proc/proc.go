@@ -257,6 +257,16 @@ func all(pid int, such func(state byte) bool) (bool, error) {
 	return true, nil
 }
 
+// Mapped returns how much memory a process has mapped, in bytes, whether or not it is used:
+// what RLIMIT_AS of setrlimit(2) bounds. ErrGone when it has ended.
+func Mapped(pid int) (int64, error) {
+	kilobytes, err := numbers(fmt.Sprintf("/proc/%d/status", pid), "VmSize:")
+	if err != nil {
+		return 0, err
+	}
+	return kilobytes[0] << 10, nil
+}
+
 // Mappings returns how many mappings of memory a process has: the lines of /proc/PID/maps.
 // ErrGone when it has ended.
 func Mappings(pid int) (int, error) {

@@ -4,7 +4,9 @@ package check
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"lesson/internal/protocol"
 )
@@ -85,5 +87,25 @@ func TestWhatIsARefusal(t *testing.T) {
 	}
 	if isRefusal([]byte("SSH-2.0 400\r\n")) {
 		t.Error("another protocol's status is a refusal")
+	}
+}
+
+// HTTP lets a server wait for CR LF. The lessons' protocol does not, nor may a server wait when
+// CR LF has come.
+func TestWhoMayWaitForCRLF(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[string]Verdict{
+		"CR LF only": Fails, crlfInOwnWords: NotJudged, deafInOwnWords: Fails, "own words": Holds,
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			report, err := Run(t.Context(), Target{Command: command(serveWrong, fault)},
+				Options{Model: EventLoop, Only: []string{"requests/bare-newlines"}, Patience: 2 * time.Second})
+			must(t, err)
+			r := report.Results[0]
+			if r.Verdict != want || want == NotJudged && !strings.Contains(r.Reason, "as HTTP allows") {
+				t.Errorf("%s %s, got %s, want %s", r.Verdict, r.Reason, r.Got, want)
+			}
+		})
 	}
 }

@@ -35,7 +35,7 @@ const (
 // Cases is all cases, group by group.
 func Cases() []Case {
 	return slices.Concat(
-		requests, disconnects, slow, timers, crowds, limits, signals, resources, idles, children,
+		requests, disconnects, slow, timers, crowds, limits, []Case{noThread}, signals, resources, idles, children,
 		fairness)
 }
 

@@ -26,7 +26,7 @@ var children = []Case{
 		Cause: "The server does not wait for processes that have ended: call waitpid with WNOHANG, or ignore" +
 			" SIGCHLD.",
 		script: []step{
-			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),
+			servesAFew(),
 			own("the server's processes that have ended, and its mappings of memory, are counted",
 				(*trial).countRemains),
 			own(fmt.Sprintf("%d more clients are served", rounds), func(t *trial) error {
@@ -47,7 +47,7 @@ var children = []Case{
 			" accept4 with SOCK_CLOEXEC.",
 		script: append(given(
 			connect("a"), send("a", half), taken("a"), noteSocket("a"),
-			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),
+			servesAFew(),
 			send("a", rest), answered("a"),
 		), own("no process must have that socket any more", socketGone)),
 	},

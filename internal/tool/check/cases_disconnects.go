@@ -30,9 +30,8 @@ var disconnects = []Case{
 		NoExercise: "The usual cause is EPOLLRDHUP, which no exercise asks for.",
 		Must:       "A client that half-closes after its request is answered.",
 		Why:        "It has sent its whole request, and still reads the answer: nc -N does that.",
-		Cause: "The server treats end of file as \"the client is gone\", although a whole request" +
-			" came before it.",
-		script: []step{connect("a"), send("a", whole), halfClose("a"), answered("a"), next()},
+		Cause:      endHidesRequest,
+		script:     []step{connect("a"), send("a", whole), halfClose("a"), answered("a"), next()},
 	},
 	{
 		Address: "disconnects/request-and-end-together", Severity: Must, Models: everyone,
@@ -40,8 +39,8 @@ var disconnects = []Case{
 		needs: toStart,
 		Must:  "A request and an end of file that come in one event are both handled.",
 		Why:   "There is one event for the two, and edge-triggered epoll does not repeat it.",
-		Cause: "A loop that reads \"until EAGAIN\" gets 0 at end of file instead, and never ends;" +
-			" or end of file hides the request that came before it.",
+		when:  endedWithout,
+		Cause: endHidesRequest,
 		script: []step{
 			connect("a"), accepted("a"), stop(), send("a", whole), halfClose("a"), goOn(),
 			answered("a"), next(),

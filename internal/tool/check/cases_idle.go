@@ -23,7 +23,7 @@ var idles = []Case{
 			" the interest is 0.",
 		Cause: "The connection is kept until a timer ends it, with an interest of 0, or with events" +
 			" that the server ignores. Close it when EPOLLHUP comes, or remove it from the interest list.",
-		script: []step{connect("a"), send("a", whole), answered("a"), calm(), next()},
+		script: []step{connect("a"), send("a", whole), preparing(answered("a")), calm(), next()},
 	},
 	{
 		Address: "resources/idle-reset-after-answer", Severity: Must, Models: goingOn,
@@ -34,7 +34,9 @@ var idles = []Case{
 			" is 0.",
 		Cause: "The connection is kept until a timer ends it, with an interest of 0, or with events" +
 			" that the server ignores. Close it when EPOLLERR or EPOLLHUP comes.",
-		script: []step{connect("a"), send("a", whole), reads("a"), resets("a"), calm(), next()},
+		script: []step{
+			connect("a"), send("a", whole), preparing(reads("a")), resets("a"), calm(), next(),
+		},
 	},
 	{
 		Address: "resources/idle-unread-answer", Severity: Must, Models: goingOn,
@@ -63,7 +65,7 @@ var idles = []Case{
 		Cause: "The time that is left is rounded down to whole seconds, so that the timeout of epoll_wait" +
 			" is 0 in the last one. Round up.",
 		script: []step{
-			connect("a"), send("a", whole), reads("a"), later("a"),
+			connect("a"), send("a", whole), preparing(reads("a")), later("a"),
 			own(fmt.Sprintf("a does not close; the server must sleep until it does, watched for at most %v",
 				watchFor), func(t *trial) error { return t.sleepsUntil(watchFor, t.gaveUp("a")) }),
 			calm(),
@@ -97,7 +99,7 @@ var idles = []Case{
 		Cause: "A deadline that has passed is never removed: the timeout of epoll_wait is 0 from then" +
 			" on.",
 		script: []step{
-			own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error { return t.serveMany(aFew) }),
+			servesAFew(),
 			own(fmt.Sprintf("no client comes; after %v, the server must sleep for %v", settling,
 				watchFor), func(t *trial) error {
 				if err := t.pause(settling); err != nil {

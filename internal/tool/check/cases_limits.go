@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
@@ -286,6 +287,8 @@ func newAnswered() step {
 const (
 	endless    = 64 << 20
 	mostGrowth = 8 << 20
+	// leastSlow is more than most servers take by default: Go takes a header section of 1 MiB.
+	leastSlow = 5 << 18
 )
 
 // look remembers what the server has used so far.
@@ -309,16 +312,30 @@ const longestRequest = 2 << 20
 // until something comes back, and notes how long the request was then.
 func sendsUntilRefused(t *trial) error {
 	const least, share = 1 << 10, 8
+	const exact = 128 << 10 // beyond that, the bound is found more roughly
 	c := t.clients["a"]
-	piece := []byte(endlessRequest)
+	piece, began := []byte(endlessRequest), time.Now()
 	for sent := 0; sent < longestRequest; sent += len(piece) {
-		if sent > 0 {
+		switch {
+		case sent >= exact:
+			piece = bytes.Repeat([]byte("x"), sent)
+		case sent > 0:
 			piece = bytes.Repeat([]byte("x"), max(least, sent/share))
+		}
+		if time.Since(began) > t.patience && sent < leastSlow {
+			return soSlowly(sent)
 		}
 		over := c.Send(piece) != nil // closed: what came before that is read in the next step
 		if !over {
 			if err := taken("a").do(t); err != nil {
-				return err
+				read, continues, _ := t.readsOn(sent + len(piece))
+				switch {
+				case !continues:
+					return err
+				case read < leastSlow:
+					return soSlowly(read)
+				}
+				return unrefused(read)
 			}
 			var err error
 			if over, err = t.hasAnswered(c); err != nil {
@@ -330,7 +347,12 @@ func sendsUntilRefused(t *trial) error {
 			return nil
 		}
 	}
-	return fails(fmt.Sprintf("%d MiB were read, and nothing came back", longestRequest>>20),
+	return unrefused(longestRequest)
+}
+
+// unrefused is the failure of a server that has read so much of a request without an end.
+func unrefused(read int) *failure {
+	return fails(fmt.Sprintf("%d KiB were read, and nothing came back", read>>10),
 		"a refusal, such as 431, or just the end of the connection")
 }
 
@@ -350,15 +372,24 @@ func sendsEndlessly(t *trial) error {
 	if err := t.clients["a"].Send([]byte(endlessRequest)); err != nil {
 		return sending(err)
 	}
-	for sent < endless {
-		err := t.clients["a"].Send(block)
-		if errors.Is(err, play.ErrReset) || errors.Is(err, play.ErrTimeout) {
+	for deadline := time.Now().Add(t.patience); sent < endless; sent += len(block) {
+		err := t.clients["a"].SendWithin(block, time.Until(deadline))
+		if errors.Is(err, play.ErrTimeout) {
+			read, continues, err := t.readsOn(sent)
+			if err != nil {
+				return err
+			}
+			if continues {
+				t.slow = read
+			}
+			break
+		}
+		if errors.Is(err, play.ErrReset) {
 			break // it does not take more, which is good
 		}
 		if err != nil {
 			return err
 		}
-		sent += len(block)
 		// It fails then; the rest would only take time.
 		if now, err := t.server.Used(); err == nil && now.Resident-t.before.Resident > 2*mostGrowth {
 			break
@@ -366,6 +397,41 @@ func sendsEndlessly(t *trial) error {
 	}
 	t.note("%d MiB sent", sent>>20)
 	return nil
+}
+
+// readsOn returns how much of what a sent the server has read, and whether it continues to
+// read.
+func (t *trial) readsOn(sent int) (read int, continues bool, err error) {
+	count := func() (int, error) {
+		c := t.clients["a"]
+		ours, err := sockets.Connection(c.LocalAddr(), t.server.Addr)
+		if err != nil {
+			return 0, ignoreNone(err)
+		}
+		theirs, err := t.theirs(c)
+		return sent - int(ours.Unsent) - int(theirs.Unread), ignoreNone(err)
+	}
+	before, err := count()
+	if err != nil {
+		return 0, false, err
+	}
+	continues, err = until(t.ctx, time.Second, func() (bool, error) {
+		read, err = count()
+		return read > before, err
+	})
+	return read, continues, err
+}
+
+// soSlowly is why a request without an end cannot be judged.
+func soSlowly(read int) error {
+	return unable{fmt.Sprintf("the server reads so slowly that it has read only %d KiB", read>>10)}
+}
+
+func ignoreNone(err error) error {
+	if errors.Is(err, sockets.ErrNone) {
+		return nil
+	}
+	return err
 }
 
 func grownLittle(t *trial) error {
@@ -378,11 +444,16 @@ func grownLittle(t *trial) error {
 	}
 	growth := after.Resident - t.before.Resident
 	t.note("resident memory %d KiB before, %d KiB after", t.before.Resident>>10, after.Resident>>10)
+	const bound = "a bound that does not depend on what clients send"
 	if growth > mostGrowth {
-		return fails(
-			fmt.Sprintf("it has grown by %d MiB", growth>>20),
-			"a bound that does not depend on what clients send",
-		)
+		return fails(fmt.Sprintf("it has grown by %d MiB", growth>>20), bound)
+	}
+	if t.slow > 0 && t.slow < leastSlow {
+		return soSlowly(t.slow)
+	}
+	if growth > int64(t.slow)/2 && t.slow > 0 {
+		return fails(fmt.Sprintf("it has grown by %d KiB for the %d KiB that it has read, and continues to"+
+			" read", growth>>10, t.slow>>10), bound)
 	}
 	return nil
 }

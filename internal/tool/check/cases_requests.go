@@ -40,7 +40,7 @@ var requests = []Case{
 		Must:       `Two line feeds ("\n\n") end a request.`,
 		Why:        "Lines typed into nc end in a bare line feed; such a client would otherwise wait forever.",
 		Cause:      `The server looks only for "\r\n\r\n".`,
-		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answeredOrRefused("a"), next()},
+		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\n"), answeredAtLineFeeds("a"), next()},
 	},
 	{
 		Address: "requests/mixed-newlines", Severity: Must, Models: everyone,
@@ -49,7 +49,7 @@ var requests = []Case{
 		Must:       `"\n\r\n" ends a request, with or without a "\r" before it.`,
 		Why:        "Lines end in LF or in CR LF, and one request may mix the two.",
 		Cause:      `The server looks only for "\r\n\r\n".`,
-		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\r\n"), answeredOrRefused("a"), next()},
+		script:     []step{connect("a"), send("a", "GET / HTTP/1.0\n\r\n"), answeredAtLineFeeds("a"), next()},
 	},
 	{
 		Address: "requests/split-terminator", Severity: Must, Models: everyone,
@@ -70,7 +70,7 @@ var requests = []Case{
 		Cause: `The server searches only the bytes of the last read, or looks only for "\r\n\r\n".`,
 		script: []step{
 			connect("a"), send("a", "GET / HTTP/1.0\n"), taken("a"), maySend("a", "\n"),
-			answeredOrRefused("a"), next(),
+			answeredAtLineFeeds("a"), next(),
 		},
 	},
 	{
@@ -101,7 +101,7 @@ var requests = []Case{
 		Why:  "It is longer than a typical buffer, so the server must read more than once.",
 		Cause: "The server reads once for each event. Edge-triggered epoll does not repeat the event" +
 			" for what is left in the receive buffer: read until EAGAIN.",
-		script: []step{connect("a"), send("a", largeRequest(7000)), answered("a"), next()},
+		script: []step{connect("a"), send("a", largeRequest(7000)), answeredOrRefused("a"), next()},
 	},
 	{
 		Address: "requests/large-in-two", Severity: Must, Models: everyone,
@@ -112,7 +112,7 @@ var requests = []Case{
 		Cause: "The server forgets what a read has left in the receive buffer.",
 		script: []step{
 			connect("a"), send("a", largeRequest(7000)[:6<<10]), taken("a"),
-			send("a", largeRequest(7000)[6<<10:]), answered("a"), next(),
+			maySend("a", largeRequest(7000)[6<<10:]), answeredOrRefused("a"), next(),
 		},
 	},
 	{
@@ -158,7 +158,7 @@ var requests = []Case{
 		Cause: printsRaw,
 		script: []step{
 			connect("a"), send("a", "GET /\x1b[31mred\x1b]0;title\x07 HTTP/1.0\r\n\r\n"),
-			answeredOrRefused("a"),
+			preparing(answeredOrRefused("a")),
 			preparing(own("the server is ended (SIGTERM), so that it has written all", endsToWrite)),
 			own("no escape character must be in its output", noEscapes),
 		},

@@ -38,6 +38,11 @@ const (
 	writeBlocks   = "A write that blocks: the server waits for a client that does not read, and serves" +
 		" no other client meanwhile."
 
+	threadFailed = "A failure to create a thread (EAGAIN from pthread_create) is not handled, and ends the" +
+		" server. Close that client's connection, or wait until another thread has ended."
+	threadForgotten = "After a failure to create a thread, the connection is neither served nor closed:" +
+		" its descriptor is lost."
+
 	// The listener.
 	oneAccept = "One accept for each event of an edge-triggered listener: the other clients wait until" +
 		" one more connects. Accept until EAGAIN."
@@ -51,6 +56,8 @@ const (
 		" behind it has no edge of its own: read until EAGAIN or 0."
 	unwatched = "The connection is not in the interest list, or its entry does not ask for EPOLLIN: its" +
 		" bytes are not reported."
+	endHidesRequest = "The server treats end of file as \"the client is gone\", although a whole request" +
+		" came before it."
 	keptAtEnd = "The server never reads end of file, or does not check for it, and keeps the connection."
 
 	// The end of the server.
@@ -75,7 +82,7 @@ type heard uint8
 
 const (
 	heardNothing heard = iota // it still waits, or was not the one to ask
-	heardAnswer               // the answer, and then something else than end of file
+	heardAnswer               // the answer or a refusal, and then something else than end of file
 	heardReset                // a reset, and not all of the answer
 	heardEnd                  // end of file, and not all of the answer
 	heardOther                // anything else
@@ -86,7 +93,7 @@ func (t *trial) hearing(got []byte, end error) heard {
 	switch {
 	case errors.Is(end, play.ErrTimeout) && len(got) == 0:
 		return heardNothing
-	case errors.Is(end, play.ErrReset) && whole:
+	case errors.Is(end, play.ErrReset) && (whole || isRefusal(got)):
 		return heardAnswer
 	case errors.Is(end, play.ErrReset):
 		return heardReset
@@ -163,6 +170,12 @@ func readInVain(f *failure) bool { return inVain(f) && (f.seen == nil || f.seen.
 
 // byReset is a client that received a reset, with or without the answer before it.
 func byReset(f *failure) bool { return f.heard == heardAnswer || f.heard == heardReset }
+
+// keptOpen is a client whose connection has not ended.
+func keptOpen(f *failure) bool { return !endedWithout(f) && f.heard != heardAnswer }
+
+// endedWithout is a client whose connection has ended without the answer.
+func endedWithout(f *failure) bool { return f.heard == heardEnd || f.heard == heardReset }
 
 // queueBehindEdge is an accept queue that an edge-triggered server does not empty.
 func (s *sight) queueBehindEdge() bool {
@@ -301,13 +314,22 @@ var telltales = []struct{ words, cause string }{
 	{"signal: segmentation fault", wrongMemory},
 }
 
+// withoutThread are the words for a thread that could not be created.
+var withoutThread = []string{
+	"pthread_create", "start new thread", "spawn thread", "create native thread",
+}
+
 // again are the words for EAGAIN.
 var again = []string{"BlockingIOError", "EAGAIN", "esource temporarily unavailable"}
 
 // telling is the cause that the end of a server tells, "" if it does not.
 func telling(process []string) string {
 	text := strings.Join(process, "\n")
-	if slices.ContainsFunc(again, func(words string) bool { return strings.Contains(text, words) }) {
+	contains := func(words string) bool { return strings.Contains(text, words) }
+	if slices.ContainsFunc(withoutThread, contains) {
+		return threadFailed
+	}
+	if slices.ContainsFunc(again, contains) {
 		return endedByAgain(text)
 	}
 	for _, t := range telltales {

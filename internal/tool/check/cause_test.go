@@ -185,6 +185,11 @@ func TestSpins(t *testing.T) {
 			{Call: "poll", FD: -1195020624, Result: 1}:            100,
 			{Call: "accept4", FD: 3, Result: -int64(unix.EMFILE)}: 100,
 		}, spinsAccepting},
+		{"accept without descriptors, and a report about each failure", outcomes{
+			{Call: "openat", FD: -100, Result: -int64(unix.EMFILE)}:      200,
+			{Call: "epoll_wait", FD: 4, Result: 1, Events: unix.EPOLLIN}: 10,
+			{Call: "accept4", FD: 3, Result: -int64(unix.EMFILE)}:        10,
+		}, spinsAccepting},
 		{"EPOLLHUP", outcomes{
 			{Call: "epoll_wait", FD: 4, Result: 1, Events: unix.EPOLLHUP | unix.EPOLLOUT}: 100,
 		}, spinsOnHangUp},

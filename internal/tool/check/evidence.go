@@ -359,7 +359,7 @@ type spin struct {
 const (
 	spinLook  = 50 * time.Millisecond
 	spinMost  = 500 * time.Millisecond
-	spinCalls = 100 // are enough
+	spinCalls = 50 // are enough
 	// spinAlone is the processor time after which a server that makes no calls makes none.
 	spinAlone = 100 * time.Millisecond
 )
@@ -396,12 +396,13 @@ func (s *server) spinning(ctx context.Context) *spin {
 	}
 	began, before := time.Now(), s.ran()
 	found := &spin{}
-	for ctx.Err() == nil && found.times < spinCalls && time.Since(began) < spinMost {
+	for ctx.Err() == nil && (found.times < spinCalls || found.kind == spinsUnknown) &&
+		time.Since(began) < spinMost {
 		select {
 		case <-time.After(spinLook):
 		case <-ctx.Done():
 		}
-		found = spinOf(counter.Outcomes())
+		found = spinOf(s.withoutOutput(counter.Outcomes()))
 		if found.kind == spinsUnknown && found.times < fewSpins && s.ran()-before > spinAlone {
 			found.kind = spinsWithoutCalls
 			break
@@ -412,6 +413,33 @@ func (s *server) spinning(ctx context.Context) *spin {
 		return &spin{err: err}
 	}
 	return found
+}
+
+// withoutOutput leaves out what a server has written to or read from something that is no
+// socket, such as a line in its log or the source that a traceback quotes: that is no work for
+// a client. End of file remains, except that of a file.
+func (s *server) withoutOutput(outcomes map[ptrace.Outcome]int64) map[ptrace.Outcome]int64 {
+	sockets, others := map[int]bool{}, map[int]string{}
+	for _, pid := range s.Pids() {
+		descriptors, err := proc.Descriptors(pid)
+		if err != nil {
+			continue // it has just ended
+		}
+		for fd, link := range descriptors {
+			if others[fd] = link; strings.HasPrefix(link, "socket:") {
+				sockets[fd] = true
+			}
+		}
+	}
+	maps.DeleteFunc(outcomes, func(o ptrace.Outcome, _ int64) bool {
+		if !slices.Contains(readCalls, o.Call) && !slices.Contains(writeCalls, o.Call) ||
+			sockets[o.FD] {
+			return false
+		}
+		link := others[o.FD] // "" if it is not open any more
+		return link != "" && o.Result > 0 || o.Result == 0 && strings.HasPrefix(link, "/")
+	})
+	return outcomes
 }
 
 // ran returns the processor time of the server so far, 0 when it has ended.

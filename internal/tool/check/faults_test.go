@@ -90,7 +90,7 @@ var knownFaults = []knownFault{
 	},
 	{
 		"closes at end of file first", "loop.c", "EDGE END_OF_FILE_COMES_FIRST", "",
-		"disconnects/request-and-end-together", "",
+		"disconnects/request-and-end-together", "the client is gone",
 	},
 	{
 		"takes one completion for each wake-up", "loop.c", "ONE_COMPLETION_FOR_EACH_WAKEUP", "",
@@ -117,6 +117,15 @@ var knownFaults = []knownFault{
 	{
 		"does not join its threads", "threads.c", "THREADS_NOT_JOINED", "",
 		"resources/zombies", "neither joined nor detached",
+	},
+	{
+		"ends without a thread", "threads.c", "THREAD_FAILURE_ENDS",
+		"ssh-mitm/ssh-mitm#171, perfsonar/pscheduler#1131",
+		"limits/no-thread", "pthread_create",
+	},
+	{
+		"keeps a client without a thread", "threads.c", "THREAD_FAILURE_PASSED_OVER",
+		"rofl0r/microsocks#103", "limits/no-thread", "neither served nor closed",
 	},
 	{
 		"never sleeps, in a worker", "loop.c", "WORKERS=2 NEVER_SLEEPS", "",

@@ -240,17 +240,21 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 		return model, words, nil
 	}
 
-	if how := t.watched(); how != "" {
+	how, missing := t.watched(), rest // of the request
+	if held == "" {
+		missing = whole
+	}
+	if err := first.Send([]byte(missing)); err == nil {
+		if got, _ := t.readAll(first); len(got) > 0 {
+			p.answer.bytes = got
+		}
+	}
+	if how != "" {
 		return EventLoop, []string{"event loop, " + how + ", that a slow client blocks"}, nil
 	}
 
 	// One at a time. Is the first the only one?
 	model, words := Loop, []string{"one client at a time"}
-	if err := first.Send([]byte(rest)); err == nil {
-		if got, _ := t.readAll(first); len(got) > 0 {
-			p.answer.bytes = got
-		}
-	}
 	if err := first.Close(); err != nil {
 		return "", nil, err
 	}

@@ -175,10 +175,6 @@ var RealServers = []RealServer{
 		Name: "gunicorn", Run: "1 sync worker", Excuse: []Excuse{
 			ownWords, noLingering,
 			{
-				Cases: []string{"requests/bare-newlines", "requests/split-newlines"},
-				Why:   "It waits for CR LF, as HTTP allows: a server may take a line feed alone, but need not.",
-			},
-			{
 				Cases: []string{"disconnects/body-with-request"},
 				Why: "A bug: when the application has not read the body, the connection is closed with the" +
 					" body unread, and the reset may destroy the answer.",

@@ -15,6 +15,7 @@ import (
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
 	"lesson/internal/progress"
+	"lesson/internal/proof"
 	"lesson/internal/protocol"
 )
 
@@ -175,6 +176,31 @@ func TestTheLastRunIsRemembered(t *testing.T) {
 	damaged.Results[0].Verdict = Holds
 	if err := damaged.Remember(file); err == nil || !strings.Contains(err.Error(), "kept as") {
 		t.Errorf("a damaged file: %v", err)
+	}
+}
+
+// A server that reads an endless request slowly keeps it all the same.
+func TestASlowReaderThatKeepsEverything(t *testing.T) {
+	proof.OnlyExhaustive(t, "a server that is slow on purpose; 7 s")
+	const source = `
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listener.accept()
+    request = bytearray()
+    while b"\r\n\r\n" not in request[-2000:]:
+        request += connection.recv(1024)
+        time.sleep(0.001)
+    connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nHello, world!")
+    connection.close()
+`
+	file := filepath.Join(t.TempDir(), "slow.py")
+	must(t, os.WriteFile(file, []byte(source), 0o644))
+	report, err := Run(t.Context(), Target{Command: []string{available(t, "python3"), file, "{port}"}},
+		Options{Only: []string{"limits/endless"}})
+	must(t, err)
+	if r := report.Results[0]; r.Verdict != Fails || !strings.Contains(r.Got, "continues to read") {
+		t.Errorf("%s %v %s, got %s", r.Verdict, r.Notes, r.Reason, r.Got)
 	}
 }
 

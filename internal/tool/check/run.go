@@ -265,7 +265,7 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	case errors.As(err, &failed):
 		result.Verdict, result.Step = Fails, step
 		result.Got, result.Want = failed.got, failed.want
-		if result.Process, err = t.server.obituary(ctx); err != nil {
+		if result.Process, err = t.server.obituary(ctx, failed.inSight()); err != nil {
 			break
 		}
 		result.Cause = t.because(c, step, failed, result.Process)
@@ -391,9 +391,10 @@ const (
 	dyingMost   = 3 * time.Second
 )
 
-// obituary says how a server of ours has ended, if it has, and what it wrote.
-func (s *server) obituary(ctx context.Context) ([]string, error) {
-	if s.Proc == nil {
+// obituary says how a server of ours has ended, if it has, and what it wrote. One that has
+// just been seen waiting or spinning is not about to end.
+func (s *server) obituary(ctx context.Context, inSight bool) ([]string, error) {
+	if s.Proc == nil || inSight && !s.Ended() {
 		return nil, nil
 	}
 	within := dyingWithin

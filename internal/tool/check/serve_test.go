@@ -101,6 +101,13 @@ func command(key, value string) []string {
 // fillsACache is a server that keeps what it needs for a while, and no more: no fault.
 const fillsACache = "fills a cache"
 
+// Servers that answer in their own words: one waits for CR LF, which is no fault then, and
+// one never answers what has come without CR.
+const (
+	crlfInOwnWords = "CR LF only, in its own words"
+	deafInOwnWords = "never answers, in its own words"
+)
+
 // wrong is a server with one fault: a goroutine for each connection through
 // package net, and right in all but that.
 type wrong struct {
@@ -321,7 +328,7 @@ func (w *wrong) peek(c *net.TCPConn) {
 
 func (w *wrong) whole(request []byte) bool {
 	switch {
-	case w.is("CR LF only"):
+	case w.is("CR LF only"), w.is(crlfInOwnWords):
 		return bytes.Contains(request, []byte("\r\n\r\n"))
 	case w.is("first read"):
 		return len(request) > 0
@@ -346,7 +353,7 @@ func (w *wrong) answer(c *net.TCPConn, request []byte) {
 		if !utf8.Valid(request) {
 			log.Fatal("that is not UTF-8")
 		}
-	case "own words":
+	case "own words", crlfInOwnWords, deafInOwnWords:
 		response = []byte("HTTP/1.0 200 OK\r\n\r\nHello, you!")
 	case "answers nothing":
 		response = nil
@@ -390,7 +397,7 @@ const late = time.Second
 func (w *wrong) bide() {
 	other, asks := strings.CutPrefix(w.fault, "asks ")
 	switch {
-	case w.is("never answers"):
+	case w.is("never answers"), w.is(deafInOwnWords):
 		select {}
 	case w.is("waits for a time"):
 		time.Sleep(late)

@@ -47,8 +47,22 @@ var spinCauses = map[spinKind]string{
 	spinsWithoutCalls: "A loop that makes no system call: it computes, or polls a variable.",
 }
 
-// fewSpins is how many calls are too few to conclude anything from.
-const fewSpins = 20
+// fewSpins is how many calls are too few to conclude anything from. Fewer do where accept
+// fails for want of a descriptor: a server may write a report about each failure, which takes
+// many calls that fail for the same reason.
+const (
+	fewSpins   = 20
+	fewAccepts = 5
+)
+
+// enough reports whether a call was made often enough to be why the server spins, when the
+// most frequent one was made most times.
+func (k spinKind) enough(times, most int64) bool {
+	if k == spinsAccepting {
+		return times >= fewAccepts
+	}
+	return times >= max(fewSpins, most/3)
+}
 
 // spinOf finds what explains that a server spins among the outcomes of its calls.
 func spinOf(outcomes map[ptrace.Outcome]int64) *spin {
@@ -71,7 +85,7 @@ func spinOf(outcomes map[ptrace.Outcome]int64) *spin {
 	for o, n := range outcomes {
 		kind := kindOf(o)
 		// What is done about an event explains more than the event.
-		if kind == spinsUnknown || n < max(fewSpins, most/3) || useful > n/3 {
+		if kind == spinsUnknown || !kind.enough(n, most) || useful > n/3 {
 			continue // or it works, and ends one client after the other
 		}
 		if found.kind == spinsUnknown || kind < found.kind || kind == found.kind && n > found.times {

@@ -192,7 +192,7 @@ var stages = []Stage{
 		Chapter: runsOut, Model: Threaded,
 		Cases: []string{
 			"limits/descriptors-survives", "limits/descriptors-calm", "limits/descriptors-recovers",
-			"limits/descriptors-raised", "limits/stale-event",
+			"limits/descriptors-raised", "limits/stale-event", "limits/no-thread",
 		},
 	},
 	{

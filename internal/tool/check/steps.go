@@ -266,14 +266,43 @@ func answeredOrRefused(name string) step {
 		" refuse (4xx, or end of file)"
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
-		orderly := end == nil && (len(got) == 0 || isRefusal(got))
-		if !t.answer.lessons() && orderly {
-			t.note("%s: refused with %s", name, t.words(got, end))
-		} else if err := t.judgeAnswer(t.clients[name], got, end); err != nil {
-			return err
+		return t.judgeOrRefused(name, got, end)
+	}}
+}
+
+// judgeOrRefused judges what answeredOrRefused has read.
+func (t *trial) judgeOrRefused(name string, got []byte, end error) error {
+	orderly := end == nil && (len(got) == 0 || isRefusal(got))
+	if !t.answer.lessons() && orderly {
+		t.note("%s: refused with %s", name, t.words(got, end))
+	} else if err := t.judgeAnswer(t.clients[name], got, end); err != nil {
+		return err
+	}
+	_ = t.clients[name].Close()
+	return nil
+}
+
+// answeredAtLineFeeds demands what answeredOrRefused does of a server that takes a lone line
+// feed for the end of a line. RFC 9112, section 2.2, lets it do so, and does not demand it: a
+// server that answers in its own words may wait for CR LF.
+func answeredAtLineFeeds(name string) step {
+	demand := answeredOrRefused(name)
+	text := demand.text + ", or wait for CR LF"
+	return step{text: text, do: func(t *trial) error {
+		got, end := t.read(name)
+		waits := len(got) == 0 && errors.Is(end, play.ErrTimeout)
+		if !waits || t.answer.lessons() {
+			return t.judgeOrRefused(name, got, end)
 		}
-		_ = t.clients[name].Close()
-		return nil
+		failed := t.hears(t.clients[name], got, end, fmt.Sprintf("%v, then end of file", t.answer))
+		if t.clients[name].Send([]byte("\r\n\r\n")) != nil {
+			return failed
+		}
+		got, end = t.read(name)
+		if end == nil && (t.answer.equal(got) || isRefusal(got)) {
+			return unable{"the server waits for CR LF, as HTTP allows"}
+		}
+		return failed
 	}}
 }
 
@@ -637,6 +666,13 @@ func (t *trial) converse(request string) error {
 		return f
 	}
 	return nil
+}
+
+// servesAFew lets the server set up what it sets up once.
+func servesAFew() step {
+	return preparing(own(fmt.Sprintf("%d clients are served", aFew), func(t *trial) error {
+		return t.serveMany(aFew)
+	}))
 }
 
 // own wraps what only one case does.

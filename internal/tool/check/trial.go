@@ -58,6 +58,9 @@ func (f *failure) seeing(t *trial, c *play.Conn) *failure {
 	return f
 }
 
+// inSight reports whether the server was seen at work, or waiting, after the step had failed.
+func (f *failure) inSight() bool { return f.seen != nil && f.seen.looked }
+
 func fails(got, want string) *failure { return &failure{got: got, want: want} }
 
 func (f *failure) Error() string { return fmt.Sprintf("got %s, want %s", f.got, f.want) }
@@ -102,6 +105,7 @@ type trial struct {
 	answersEarly bool              // the server is known to answer half a request
 	filled       map[string]int    // bytes that were put before a client's answer
 	fits         int               // bytes that fit into a send buffer
+	slow         int               // bytes of an endless request that it has read, if it reads on slowly
 	crowd        []*play.Conn
 	flood        *flood
 	before       proc.Usage      // what the server had used when it was last looked at

@@ -37,7 +37,7 @@ const DefaultPatience = 5 * time.Second
 const (
 	lookEvery = 100 * time.Millisecond // how often the server's threads are looked at
 	stillFor  = 300 * time.Millisecond // how long they must not have moved
-	spunFor   = time.Second            // how long one of them must not have slept
+	spunFor   = 400 * time.Millisecond // how long one of them must not have slept
 	lastRead  = 10 * time.Millisecond  // for what came while the checker itself did not run
 	forever   = time.Duration(math.MaxInt64)
 )

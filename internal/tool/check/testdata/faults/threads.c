@@ -137,8 +137,15 @@ static void hand_over(int fd) {
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 #endif
     count(1);
-    if (pthread_create(&thread, &attr, run, (void *)(intptr_t)fd) != 0) {
+    int failed = pthread_create(&thread, &attr, run, (void *)(intptr_t)fd);
+    if (failed) {
+#ifdef THREAD_FAILURE_ENDS
+        fprintf(stderr, "pthread_create: %s\n", strerror(failed));
+        exit(1);
+#endif
+#ifndef THREAD_FAILURE_PASSED_OVER
         close(fd);
+#endif
         count(-1);
     }
     pthread_attr_destroy(&attr);
