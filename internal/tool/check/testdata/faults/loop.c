@@ -225,9 +225,7 @@ static void drain(struct conn *c) {
         ssize_t r = recv(c->fd, rest, sizeof rest, 0);
         if (r < 0 && errno == EINTR) continue;
         if (r < 0 && errno == EAGAIN) {
-#ifndef ONESHOT_NOT_ARMED_TO_LINGER
             if (c->state == LINGERING) watch(c, EPOLLIN);
-#endif
             return;
         }
         if (r == 0 && c->state != LINGERING) return;
@@ -263,7 +261,8 @@ static void on_event(struct conn *c, uint32_t events) {
 #endif
         send_answer(c);
     }
-#ifndef HUP_WITH_INTEREST_0
+// Whether the client's end of file has come already depends on which side is faster.
+#if !defined HUP_WITH_INTEREST_0 && !defined ONESHOT_NOT_ARMED_TO_LINGER
     if (c->alive && c->state == LINGERING) drain(c);
 #endif
 }
