@@ -190,6 +190,11 @@ func TestSpins(t *testing.T) {
 			{Call: "epoll_wait", FD: 4, Result: 1, Events: unix.EPOLLIN}: 10,
 			{Call: "accept4", FD: 3, Result: -int64(unix.EMFILE)}:        10,
 		}, spinsAccepting},
+		{"accept without descriptors, and a question about the listener", outcomes{
+			{Call: "pselect6", FD: 8, Result: 1}:                  100,
+			{Call: "fcntl", FD: 6, Result: 1}:                     100,
+			{Call: "accept4", FD: 6, Result: -int64(unix.EMFILE)}: 100,
+		}, spinsAccepting},
 		{"EPOLLHUP", outcomes{
 			{Call: "epoll_wait", FD: 4, Result: 1, Events: unix.EPOLLHUP | unix.EPOLLOUT}: 100,
 		}, spinsOnHangUp},

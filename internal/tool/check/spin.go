@@ -72,7 +72,7 @@ func spinOf(outcomes map[ptrace.Outcome]int64) *spin {
 			continue
 		}
 		most = max(most, n)
-		if o.Result > 0 && !slices.Contains(waitCalls, o.Call) && o.Call != "epoll_ctl" {
+		if o.Result > 0 && worksForAClient(o.Call) {
 			useful = max(useful, n)
 		}
 	}
@@ -93,6 +93,12 @@ func spinOf(outcomes map[ptrace.Outcome]int64) *spin {
 		}
 	}
 	return found
+}
+
+// worksForAClient reports whether a call that succeeds serves a client.
+func worksForAClient(call string) bool {
+	return call == "accept" || call == "accept4" ||
+		slices.Contains(readCalls, call) || slices.Contains(writeCalls, call)
 }
 
 func kindOf(o ptrace.Outcome) spinKind {
