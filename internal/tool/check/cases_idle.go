@@ -34,9 +34,9 @@ var idles = []Case{
 			" is 0.",
 		Cause: "The connection is kept until a timer ends it, with an interest of 0, or with events" +
 			" that the server ignores. Close it when EPOLLERR or EPOLLHUP comes.",
-		script: []step{
-			connect("a"), send("a", whole), preparing(reads("a")), resets("a"), calm(), next(),
-		},
+		// A reset before the server has shut down fails the shutdown: that is another case.
+		script: append(given(connect("a"), send("a", whole), reads("a"), readToEnd("a")),
+			resets("a"), calm(), next()),
 	},
 	{
 		Address: "resources/idle-unread-answer", Severity: Must, Models: goingOn,

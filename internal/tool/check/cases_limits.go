@@ -312,17 +312,19 @@ const longestRequest = 2 << 20
 // until something comes back, and notes how long the request was then.
 func sendsUntilRefused(t *trial) error {
 	const least, share = 1 << 10, 8
-	const exact = 128 << 10 // beyond that, the bound is found more roughly
+	// Most servers have their bound between these two: it is found exactly, others roughly.
+	const exactFrom, exactTo = 4 << 10, 16 << 10
+	const longEnough = 10 * time.Second
 	c := t.clients["a"]
 	piece, began := []byte(endlessRequest), time.Now()
 	for sent := 0; sent < longestRequest; sent += len(piece) {
 		switch {
-		case sent >= exact:
-			piece = bytes.Repeat([]byte("x"), sent)
+		case sent > exactTo || sent > 0 && sent < exactFrom:
+			piece = bytes.Repeat([]byte("x"), max(least, sent))
 		case sent > 0:
 			piece = bytes.Repeat([]byte("x"), max(least, sent/share))
 		}
-		if time.Since(began) > t.patience && sent < leastSlow {
+		if time.Since(began) > longEnough && sent < leastSlow {
 			return soSlowly(sent)
 		}
 		over := c.Send(piece) != nil // closed: what came before that is read in the next step

@@ -22,6 +22,10 @@ const (
 	mostThreads = 64
 )
 
+// endedByRuntime is why a program in Go is not judged.
+const endedByRuntime = "the runtime of Go ends a program that cannot create a thread: bound the number of" +
+	" threads instead"
+
 // noThread is about a shortage that ends many a server with a thread for each connection.
 var noThread = Case{
 	Address: "limits/no-thread", Severity: Must, Models: []Model{Threaded},
@@ -61,8 +65,7 @@ func (t *trial) limitMemory() error {
 	}
 	for _, pid := range t.server.Pids() {
 		if isGo(pid) {
-			return unable{"the runtime of Go ends a program that cannot create a thread: bound the" +
-				" number of threads instead"}
+			return unable{endedByRuntime}
 		}
 		mapped, err := proc.Mapped(pid)
 		if err != nil {
