@@ -166,8 +166,8 @@ const rawWait = 4
 // and handing the processor over and back costs more than such a short wait: so
 // EpollWait first waits raw, for at most rawWait. Only if no event has come by
 // then does it make a second call, through the scheduler, for the rest of the
-// time. It also does so if the raw wait is interrupted: the Go runtime interrupts a
-// raw call, like a goroutine that has run too long, when it needs the processor.
+// time. It also does so if a signal interrupts the raw wait: the Go runtime sends one
+// when it needs the processor, as it does to a goroutine that has run too long.
 // strace(1) shows both calls.
 func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	first := milliseconds

@@ -92,7 +92,7 @@ var RealServers = []RealServer{
 			},
 			{
 				Cases: []string{"limits/descriptors-survives", "limits/stale-event"},
-				Why:   "It opens the file of the answer, for which there is no descriptor: it answers 403.",
+				Why:   "It needs a descriptor to open the file with the answer. There is none, so it answers 403.",
 			},
 			{
 				Cases: []string{"limits/descriptors-recovers"}, Sometimes: true,
@@ -159,7 +159,7 @@ var RealServers = []RealServer{
 			},
 			{
 				Cases: []string{"limits/descriptors-survives", "limits/stale-event"},
-				Why:   "It opens the file of the answer, for which there is no descriptor.",
+				Why:   "It needs a descriptor to open the file with the answer, and there is none.",
 			},
 			{
 				Cases: []string{"limits/descriptors-calm"},

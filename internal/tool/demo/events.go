@@ -21,15 +21,15 @@ var events = Demo{
 	Run:     runEvents,
 }
 
-// A happening is something that becomes of a connection, and what the kernel then
-// tells its server.
+// A happening is something that happens to a connection, and what the kernel then
+// reports to its server.
 type happening struct {
 	What string `json:"what"`
 	// Level and Edge are what epoll_wait reports in three calls, one after the
 	// other, without anything being read in between.
 	Level []string `json:"level"`
 	Edge  []string `json:"edge"`
-	Read  []string `json:"read"` // what read then says, until end of file or an error
+	Read  []string `json:"read"` // what read then returns, until end of file or an error
 
 	do func(p *pair) error // makes it so, and returns when the kernel has seen it
 }

@@ -72,9 +72,9 @@ var inTheTour = map[string]look{
 	"07-when-clients-misbehave.md": {"loop,threaded,epoll",
 		"Let a client reset its connection in the middle of a request: what does each server do?"},
 	"10-go-already-does-this.md": {"threaded,netpoll",
-		"Let three clients send half a request: how many threads does each server block?"},
+		"Let three clients send half a request: how many threads are blocked in each server?"},
 	"13-write-your-own.md": {"",
-		"Let your clients do what the stages are about: which call is yours blocked in?"},
+		"Let your clients do what the stages are about: in which call is your server blocked?"},
 }
 
 // command returns what to type for a look.
