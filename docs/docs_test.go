@@ -368,7 +368,7 @@ type prompt struct {
 	answer []string
 }
 
-// prompts are the commands of a block. Each begins with "$ "; it goes on in the next
+// prompts are the commands of a block. Each begins with "$ "; it continues in the next
 // line after a backslash, within quotes, and in lines that begin with "> ".
 func prompts(b block) []prompt {
 	var found []prompt

@@ -128,7 +128,7 @@ its standard input ends: Ctrl-D. Type a larger number in a line to connect more.
 end it resets all of them, so that no port is left in TIME_WAIT.
 
 To a server on loopback, the clients connect from 127.1.0.1, 127.1.0.2 and so on, 10000
-from each, because one address has only some 28,000 ephemeral ports for one server.`,
+from each, because one address has only about 28,000 ephemeral ports for one server.`,
 		Example: "  lesson crowd hold 127.0.0.1:8080 900",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -144,7 +144,7 @@ func (f *serveFlags) serve(cmd *cobra.Command, l lesson.Lesson) error {
 	if f.events != "" {
 		file, err := os.Create(f.events)
 		if err != nil {
-			return err
+			return report.WithHint(f.events, err)
 		}
 		defer file.Close() // each line is written as it comes
 		emit = append(emit, trace.JSON(file))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,7 @@ func newRoot() *cobra.Command {
 		Use:   "lesson",
 		Short: "How a server waits for many clients: one tiny server, five ways",
 		Long: `lesson runs the same tiny server in five ways. The server reads a request up to an empty
-line, answers "Hello, world!", and closes. The five differ in how they wait for clients.
+line, answers "Hello, world!", and closes the connection. The five differ in how they wait.
 
 lesson next shows where to begin, and what comes after that.`,
 		Example: `  lesson next                       the one thing to do now
@@ -79,22 +80,39 @@ lesson next shows where to begin, and what comes after that.`,
 	return root
 }
 
+// plainFlagError replaces the words of Go's parsers by what to write instead.
+func plainFlagError(err error) error {
+	if flag, _, found := strings.Cut(err.Error(), ": time: "); found {
+		return errors.New(flag + ": give a time with its unit, as in 500ms or 10s")
+	}
+	if flag, _, found := strings.Cut(err.Error(), ": strconv."); found {
+		return errors.New(flag + ": give a number")
+	}
+	return err
+}
+
 // markUsageErrors makes every error about flags and arguments a usageError
 // that ends with where to find help.
 func markUsageErrors(cmd *cobra.Command) {
 	mark := func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
 	}
-	cmd.SetFlagErrorFunc(mark)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return mark(cmd, plainFlagError(err))
+	})
 	if !cmd.Runnable() { // otherwise cobra does not check the arguments
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			if err := args(cmd, given); err != nil {
-				return mark(cmd, err)
+			err := args(cmd, given)
+			if err == nil {
+				return nil
 			}
-			return nil
+			if !cmd.HasSubCommands() { // cobra does not name the arguments
+				err = fmt.Errorf("wrong number of arguments: %d; usage: %s", len(given), cmd.UseLine())
+			}
+			return mark(cmd, err)
 		}
 	}
 	for _, child := range cmd.Commands() {

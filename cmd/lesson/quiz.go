@@ -71,5 +71,5 @@ A CHAPTER is a number or a file. The default is all chapters.`,
 // addLanguage adds a flag for the language in which a page is quoted.
 func addLanguage(cmd *cobra.Command, lang *string) {
 	cmd.Flags().StringVar(lang, "lang", "", "the `language` of what is quoted from the pages: "+docs.English+
-		" or "+docs.Chinese+" (default: what LC_ALL or LANG says, if it is one of these)")
+		" or "+docs.Chinese+" (default: that of LC_ALL or LANG, if it is one of these)")
 }

@@ -33,7 +33,7 @@ func newTour() *cobra.Command {
 		Use:   "tour [-- COMMAND…]",
 		Short: "Show the lessons side by side in the browser",
 		Long: `Serves a page and prints its address. The page shows the chapters, and beside them the
-running servers, each with the source line in which it is blocked. One click lets a
+running servers, each with the source line at which it is blocked. One click lets a
 client act on all of them at once. Each page has servers of its own, which end when it
 is closed.
 

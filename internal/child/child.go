@@ -285,7 +285,7 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 	}
 	words := LastWords(s.Proc.Output())
 	if words != "" {
-		words = "\nits last words: " + words
+		words = "\nits last lines: " + words
 	}
 	err = fmt.Errorf("%s: %w; %s%s", text, err, hint, words)
 	if !anyPort && taken(s.Addr.Port(), s.Proc.Output()) {

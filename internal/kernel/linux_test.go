@@ -51,7 +51,7 @@ func finished(t *testing.T, done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-time.After(proof.Patience):
-		t.Fatalf("still going on after %v", proof.Patience)
+		t.Fatalf("still waiting after %v", proof.Patience)
 	}
 }
 

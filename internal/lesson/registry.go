@@ -26,8 +26,8 @@ var lessons = []Lesson{
 			s, err := blocking.New(k, o)
 			return once{s}, err
 		},
-		About: `Accepts one connection, reads its request, answers it, closes, and exits with
-status 0. It blocks in three of its system calls: --trace shows where.`,
+		About: `Accepts one connection, reads its request, sends an answer, closes the connection,
+and exits with status 0. It blocks in three of its system calls: --trace shows where.`,
 		Examples: `  lesson blocking
   lesson blocking --trace                 see it block in accept4
   lesson blocking --addr '[::1]:9000'     listen on IPv6

@@ -127,7 +127,7 @@ func (r Run) wait(
 			}
 		case <-signals:
 			signal.Stop(signals) // the next one has its usual effect
-			fmt.Fprintln(r.Log, "\nstopping: answering what is complete (once more to end at once)")
+			fmt.Fprintln(r.Log, "\nstopping: answering complete requests (a second signal ends the server at once)")
 			stop()
 			go func() { late <- k.Nanosleep(stopWithin) }() // no timer: see Nanosleep
 		case <-late:
@@ -210,6 +210,11 @@ func parseAddr(text string) (netip.AddrPort, error) {
 	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080," +
 		" with a port up to 65535"
 	tcp, err := net.ResolveTCPAddr("tcp", text)
+	var lookup *net.DNSError
+	if host, _, split := net.SplitHostPort(text); split == nil && errors.As(err, &lookup) && lookup.Name == host {
+		return netip.AddrPort{}, fmt.Errorf("bad address %q; no address is known for the host name %s:"+
+			" give --addr an IP address", text, host)
+	}
 	if err != nil || text == "" { // net takes "" for every address and any port
 		return netip.AddrPort{}, fmt.Errorf("bad address %q; %s", text, hint)
 	}

@@ -71,6 +71,11 @@ func Create(name string) (*File, error) {
 	if err == nil {
 		return &File{file, made}, nil
 	}
+	return nil, WithHint(name, err)
+}
+
+// WithHint adds what to try to the error of opening the file for writing.
+func WithHint(name string, err error) error {
 	hint := "name another file"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -78,7 +83,7 @@ func Create(name string) (*File, error) {
 	case errors.Is(err, syscall.EISDIR):
 		hint = "name a file in that folder"
 	}
-	return nil, fmt.Errorf("%w; %s", err, hint)
+	return fmt.Errorf("%w; %s", err, hint)
 }
 
 // Write writes the file with what write writes.

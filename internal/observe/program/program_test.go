@@ -406,7 +406,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// A server that is not watched any longer goes on.
+// A server that is not watched any longer continues.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	var w *Watcher

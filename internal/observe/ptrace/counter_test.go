@@ -107,7 +107,7 @@ func TestStopAndContinue(t *testing.T) {
 		c.tell("calls 100")
 		c.signal(unix.SIGUSR1) // does not end the stop
 		if after := counter.Counts(); !c.standing() || fmt.Sprint(before) != fmt.Sprint(after) {
-			t.Errorf("the child goes on: %v, %v\n%s", before, after, c.threads())
+			t.Errorf("the child continues: %v, %v\n%s", before, after, c.threads())
 		}
 		c.signal(unix.SIGCONT)
 		c.answer("calls")

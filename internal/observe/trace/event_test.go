@@ -165,7 +165,7 @@ func TestLinesOfJSON(t *testing.T) {
 	c := call(0, "close", 7, "7")
 	r.Enter(c)
 	if n := strings.Count(out.String(), "\n"); n != 1 {
-		t.Errorf("%d lines while the call goes on, want 1", n)
+		t.Errorf("%d lines while the call is open, want 1", n)
 	}
 	r.Leave(left(c, 0, nil))
 	lines := json.NewDecoder(&out)

@@ -269,7 +269,7 @@ func TestTwoThreads(t *testing.T) {
 			accept + "...\n" + read + "...\n" + accept + " = 6\n" + read + " = 9\n",
 		},
 		{
-			"a stays blocked, b goes on", "abBcC",
+			"a stays blocked, b continues", "abBcC",
 			accept + "...\n" + read + " = 9\n" + end + " = 0\n",
 		},
 		{

@@ -352,7 +352,7 @@ func (g *generator) leaveFrom(fd int) error {
 	return nil
 }
 
-// handle goes on with a connection to which something has happened.
+// handle continues with a connection to which something has happened.
 func (g *generator) handle(c *caller, events uint32) error {
 	if !c.connected && events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 		c.connected = true

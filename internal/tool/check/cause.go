@@ -296,7 +296,7 @@ func (s *sight) causeUnread() string {
 	return ""
 }
 
-// telltales are ends and last words of servers that say more about the cause than
+// telltales are ends and last lines of servers that say more about the cause than
 // a case can know. The first that fits counts.
 var telltales = []struct{ words, cause string }{
 	{"nterrupted system call", "A signal interrupted a system call, and the error, EINTR, ended the" +
@@ -340,7 +340,7 @@ func telling(process []string) string {
 	return ""
 }
 
-// endedByAgain is the cause when EAGAIN has ended a server, as its last words tell.
+// endedByAgain is the cause when EAGAIN has ended a server, as its last lines tell.
 func endedByAgain(words string) string {
 	const handled = " was not handled, and ended the server: it means \"not now\". "
 	switch {

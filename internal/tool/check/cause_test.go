@@ -144,11 +144,11 @@ func TestTheCauseOfAnEnd(t *testing.T) {
 		want    string
 	}{
 		{[]string{status}, ""},
-		{[]string{status, "its last words: c.sendall(ANSWER)\nBlockingIOError: [Errno 11]"},
+		{[]string{status, "its last lines: c.sendall(ANSWER)\nBlockingIOError: [Errno 11]"},
 			endedByAgain("send")},
-		{[]string{status, "its last words: c.recv(1024)\nBlockingIOError: [Errno 11]"},
+		{[]string{status, "its last lines: c.recv(1024)\nBlockingIOError: [Errno 11]"},
 			endedByAgain("recv")},
-		{[]string{status, "its last words: l.accept()\nBlockingIOError: [Errno 11]"},
+		{[]string{status, "its last lines: l.accept()\nBlockingIOError: [Errno 11]"},
 			endedByAgain("accept")},
 		{[]string{"the server has ended: signal: aborted"}, abortsItself},
 		{[]string{"the server has ended: signal: segmentation fault"}, wrongMemory},

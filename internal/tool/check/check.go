@@ -132,7 +132,7 @@ type Result struct {
 	Step    int           `json:"step,omitempty"`   // the step that failed, from 1
 	Got     string        `json:"got,omitempty"`
 	Want    string        `json:"want,omitempty"`
-	Process []string      `json:"process,omitempty"` // what became of it, its last words
+	Process []string      `json:"process,omitempty"` // what became of it, its last lines
 	Notes   []string      `json:"notes,omitempty"`   // figures that were taken
 	Took    time.Duration `json:"took_ns"`
 

@@ -147,7 +147,7 @@ func TestWhatCannotRun(t *testing.T) {
 		{"no such program", Target{Command: []string{"/no/such/program"}}, nil, "no such file"},
 		{"it ends at once", Target{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}}, nil,
 			"ended before it listened: exit status 3"},
-		{"its last words", Target{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}}, nil, "bye"},
+		{"its last lines", Target{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}}, nil, "bye"},
 		{"another port", Target{Command: append(command(serveWrong, "none")[:4],
 			netip.AddrPortFrom(loopback, free).String(), "{port}", "127.0.0.1:0")}, nil, "as its command asks"},
 		{"no server there", Target{Addr: netip.AddrPortFrom(loopback, free)}, nil, "no server listens"},

@@ -408,7 +408,7 @@ func (s *server) obituary(ctx context.Context, inSight bool) ([]string, error) {
 	how, _ := s.Proc.Status()
 	lines := []string{"the server has ended: " + how}
 	if words := child.LastWords(s.Proc.Output()); words != "" {
-		lines = append(lines, "its last words: "+words)
+		lines = append(lines, "its last lines: "+words)
 	}
 	return lines, nil
 }

@@ -364,7 +364,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// next demands that the server goes on: with the next client, or, if it serves
+// next demands that the server continues: with the next client, or, if it serves
 // only one, with a good end.
 func next() step {
 	return step{

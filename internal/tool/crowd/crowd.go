@@ -30,7 +30,7 @@ type Options struct {
 	patience time.Duration // 0 is noProgress
 }
 
-// A Step is what goes on, and how far the whole is.
+// A Step reports what is being measured, and how much of the whole is done.
 type Step struct {
 	Done, All int // servers × rounds
 	Server    string

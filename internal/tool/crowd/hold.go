@@ -211,7 +211,7 @@ func Said(out io.Writer) func(Held) error {
 	return func(held Held) error {
 		text := strconv.Itoa(held.Held)
 		if held.Stopped != "" {
-			text += ", and no more: " + held.Stopped
+			text += "; the next failed: " + held.Stopped
 		}
 		_, err := fmt.Fprintln(out, text)
 		return err

@@ -130,7 +130,7 @@ func (m *measurer) measure(ctx context.Context, s *series, sizes []int) (err err
 	if err != nil {
 		return err
 	}
-	// If a program of Go ends for want of something, its last words are to say what,
+	// If a program of Go ends for want of something, its last lines are to say what,
 	// and not where each of its goroutines was.
 	program := s.target.Program
 	program.Env = append(slices.Clip(program.Env), "GOTRACEBACK=none")
@@ -197,7 +197,7 @@ func (c *crowd) orEnded(s *series, err error) error {
 	how, _ := c.server.Proc.Status()
 	text := fmt.Sprintf("It ended with a crowd of %d or a few more: %s.", c.held, how)
 	if words := child.LastWords(c.server.Proc.Output()); words != "" {
-		text += " Its last words: " + words
+		text += " Its last lines: " + words
 	}
 	s.stopsFor([]string{text})
 	return nil

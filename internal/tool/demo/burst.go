@@ -85,7 +85,7 @@ func (b *burst) allAnswered() bool {
 // times of their retries are.
 const step = 2 * time.Millisecond
 
-// run goes on with every client until done says so.
+// run continues with every client until done says so.
 func (b *burst) run(ctx context.Context, done func() bool) error {
 	for !done() {
 		if err := ctx.Err(); err != nil {

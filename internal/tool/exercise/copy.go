@@ -50,11 +50,11 @@ func (e Exercise) task() string {
 
 ## Hints
 
-The server is in main.go. When you think that it is right:
+The server is in main.go. When you think that it is fixed:
 
     lesson exercise check %[6]s
 
-When you do not know how to go on:
+For a hint, or for the solution:
 
     lesson exercise hint %[6]s
     lesson exercise solution %[6]s

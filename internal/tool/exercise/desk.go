@@ -126,9 +126,9 @@ func (d *Desk) Start(name, parent string) error {
 
 Your copy is in %s. Read README.md there first.
 
-  lesson exercise check %[4]s    is it right?
+  lesson exercise check %[4]s    is it fixed?
   lesson exercise watch %[4]s    the same, whenever you save
-  lesson exercise hint %[4]s     how to go on
+  lesson exercise hint %[4]s     the next hint
 `, e.readme.quote, e.about(), shown(dir), e.Name)
 	return err
 }

@@ -124,7 +124,7 @@ func (s *Session) one(in *bufio.Reader, out *bufio.Writer, q Question) (right bo
 	}
 	fmt.Fprintln(out)
 	for {
-		fmt.Fprintf(out, "%s (enter: tell me; q: end) ", strings.Join(letters, ", "))
+		fmt.Fprintf(out, "%s (Enter: show the answer; q: end) ", strings.Join(letters, ", "))
 		if err := out.Flush(); err != nil {
 			return false, err
 		}

@@ -807,10 +807,10 @@ func pausedView(t *testing.T, b *chrome, url string) {
 	// The counters would have gone on three times meanwhile.
 	eval[bool](p, `new Promise(done => setTimeout(() => done(true), 300))`)
 	if after := eval[string](p, badges); after != before {
-		t.Errorf("paused, the page goes on from %q to %q", before, after)
+		t.Errorf("paused, the page continues from %q to %q", before, after)
 	}
 	p.click("#freeze")
-	p.until("it goes on", badges+fmt.Sprintf(" !== %q", before))
+	p.until("it continues", badges+fmt.Sprintf(" !== %q", before))
 	badRecordings(p)
 	badgesTell(p)
 }

@@ -74,7 +74,7 @@ func (r *childRun) end() error {
 		return nil
 	}
 	words := child.LastWords(r.server.Proc.Output())
-	return fmt.Errorf("it ended: %s; its last words: %s", how, words)
+	return fmt.Errorf("it ended: %s; its last lines: %s", how, words)
 }
 
 func (r *childRun) threads() int {

@@ -38,7 +38,7 @@ export class Hint {
     remember(SEEN, "seen");
   }
 
-  /** acted goes on to what comes after an act. */
+  /** acted continues with what comes after an act. */
   acted(act) {
     if (this.root.hidden) return;
     if (act.do === "connect" && act.client === "a") this.done("connect");
