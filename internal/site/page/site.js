@@ -119,13 +119,14 @@ viewer.reveal = button => {
 /** where says in three lines what happens at a step: it stays in view beside the plays. */
 function where(at) {
   const step = viewer.steps[at];
-  const blocked = viewer.blocked(at).at(-1);
-  const line = step.file ? step : blocked;
+  const blocked = viewer.blocked(at);
+  const line = step.file ? step : blocked.at(-1);
   const text = line ? viewer.sources[line.file].split("\n")[line.line - 1].trim() : "";
+  const all = blocked.includes(line) ? `blocked at ${[...new Set(blocked.map(b => b.line))].join(", ")}` : line?.line;
   const held = [["accept queue", step.state.queue], ["ready list", step.state.ready]];
   by("where").replaceChildren(
     element("span", "", `${step.number}: ${step.text}`),
-    element("span", line ? "line" : "", line ? `${line === blocked ? "blocked at " : ""}${line.line}: ${text}` : "no server runs"),
+    element("span", line ? "line" : "", line ? `${all}: ${text}` : "no server runs"),
     element("span", "", held.map(([name, list]) => `${name}: ${list?.join(" ") || "empty"}`).join(", ")));
 }
 

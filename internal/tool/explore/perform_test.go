@@ -48,7 +48,7 @@ func TestPerform(t *testing.T) {
 			states: "not connected, not connected"},
 		{server: "loop", acts: "ac-ah-bc-bw",
 			shows:  []string{"a sends half a request", "read(4, 1024 bytes) waits", "b sends a whole request"},
-			waits:  "b waits for its answer, and the server sleeps: its connection is in the accept queue",
+			waits:  "b waits for its answer, and the server sleeps: the connection is in the accept queue",
 			states: "has sent half a request, waits for its answer"},
 		{server: "loop", acts: "ac-ah-bc-bw-ar-aq-t",
 			shows: []string{"a sends the rest of its request", `a reads 114 bytes: "HTTP/1.0 200 OK"…`, "a reads end of file",
