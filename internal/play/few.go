@@ -11,7 +11,7 @@ import (
 // read whatever comes.
 func Few() Scenarios {
 	return Scenarios{
-		few("one-waits", "a slow client, and one in a hurry",
+		few("one-waits", "docs/02-a-loop.md", "a slow client, and one in a hurry",
 			"a holds half a request. Which server keeps b waiting, and on which line?",
 			connects("a", 0),
 			sends("a", 500*ms, FirstLine),
@@ -21,10 +21,10 @@ func Few() Scenarios {
 			does(Close, "b", 6*time.Second),
 			does(Close, "a", 7*time.Second),
 		),
-		few("twelve-at-once", "twelve clients at once",
+		few("twelve-at-once", "docs/03-a-goroutine-each.md", "twelve clients at once",
 			"How long is each accept queue, and how many connections come with one event?",
 			twelve()...),
-		few("two-pieces", "two writes, one edge",
+		few("two-pieces", "docs/01-one-client.md", "two writes, one edge",
 			"The request comes in two pieces while the server is busy elsewhere. How many events"+
 				" does epoll report?",
 			connects("a", 0),
@@ -32,17 +32,17 @@ func Few() Scenarios {
 			sends("a", 501*ms, emptyLine),
 			does(Close, "a", 1500*ms),
 		),
-		few("long-request", "a request of 2,000 bytes",
+		few("long-request", "docs/05-edge-triggered.md", "a request of 2,000 bytes",
 			"How often is read called, and what would happen to a server that reads once per edge?",
 			connects("a", 0),
 			sends("a", 500*ms, Bytes(FirstLine+"Cookie: "+strings.Repeat("7", 2000)+"\r\n"+emptyLine)),
 			// a stays: if its edge is lost, it is seen to wait.
 		),
-		few("one-byte-at-a-time", "byte by byte",
+		few("one-byte-at-a-time", "docs/04-level-triggered.md", "byte by byte",
 			"A client sends byte by byte. Which servers wake for each byte, and which other client"+
 				" has to wait?",
 			byteByByte()...),
-		few("half-close", "a client that ends its sending side",
+		few("half-close", "docs/07-when-clients-misbehave.md", "a client that ends its sending side",
 			"a sends its request and half-closes. Is it answered all the same? b half-closes in the"+
 				" middle.",
 			connects("a", 0),
@@ -54,7 +54,7 @@ func Few() Scenarios {
 			does(Close, "a", 4500*ms),
 			does(Close, "b", 5*time.Second),
 		),
-		few("reset", "a client that resets",
+		few("reset", "docs/07-when-clients-misbehave.md", "a client that resets",
 			"a resets in the middle of its request. What does read return, and does b notice?",
 			connects("a", 0),
 			sends("a", 500*ms, FirstLine),
@@ -75,8 +75,8 @@ const (
 )
 
 // few returns a scenario with the clients that act in it.
-func few(name, title, question string, acts ...Act) Scenario {
-	s := Scenario{Name: name, Title: title, Question: question, Acts: acts}
+func few(name, chapter, title, question string, acts ...Act) Scenario {
+	s := Scenario{Name: name, Chapter: chapter, Title: title, Question: question, Acts: acts}
 	for _, a := range acts {
 		if _, known := s.Client(a.Client); !known {
 			s.Clients = append(s.Clients, Client{Name: a.Client, Role: Quick})

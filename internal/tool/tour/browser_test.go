@@ -580,6 +580,12 @@ func namedLine(t *testing.T, b *chrome, url string) {
 	p.until("all quoted lines are lit", `(f => document.querySelectorAll(".column[data-lesson=epoll] .src.pointed").length ===
 		f.dataset.to - f.dataset.from + 1)(document.querySelector("#chapter figure.quote"))`)
 
+	// Where its experiment begins, a button plays it.
+	p.click(".play-this")
+	p.until("the race of the chapter plays", `document.querySelector("#scenario").value === "one-byte-at-a-time" &&
+		document.querySelector("#scenario-play").textContent.includes("Pause")`)
+	p.click("#scenario-stop")
+
 	p.do(chromedp.SendKeys(chromedp.CSS("#find"), "interest list"))
 	p.until("the search finds it", `document.querySelector("mark.here")?.textContent.toLowerCase() === "interest list"`)
 }

@@ -351,6 +351,23 @@ function beside(book) {
   };
 }
 
+/** plays is the races of a chapter. To play one shows the chapter's own server, too. */
+function plays(book) {
+  const orders = scenarioOrders(book);
+  const server = beside(book);
+  return (id) => (book.scenarios ?? []).filter((s) => s.chapter === `docs/${id}.md`).map((s) => ({
+    title: s.title,
+    play: async () => {
+      showView("run");
+      await server(id)?.run();
+      document.querySelector("#run-beside")?.remove();
+      views.scenarios.select.value = s.name;
+      views.scenarios.chosen();
+      await orders.play(s.name, 1);
+    },
+  }));
+}
+
 async function begin() {
   views.timeline = new Timeline(model, choose);
   views.timeline.onNeed = changed;
@@ -363,7 +380,7 @@ async function begin() {
   Object.assign(requests, book.requests);
   views.columns.lessons = book.lessons;
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
-  views.book = new Book(book.chapters, beside(book), {
+  views.book = new Book(book.chapters, beside(book), plays(book), {
     point: (file, from, to, open) => {
       if (open) showView("run");
       return views.columns.point(file, from, to, open);

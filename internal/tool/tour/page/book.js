@@ -8,12 +8,14 @@ const PREFIX = "text-"; // of the ids of a chapter's elements
 
 const GROUPS = { chapter: "Chapters", page: "To look up", exercise: "Exercises" };
 
-/** Book shows one page. beside(id): the server a page is about, unless it runs;
+/** Book shows one page. beside(id): the server a page is about, unless it runs; plays(id):
+ * the races that show what it tells of, each with its title and play();
  * pointer: point(file, from, to, open) and unpoint(). */
 export class Book {
-  constructor(pages, beside, pointer) {
+  constructor(pages, beside, plays, pointer) {
     this.pages = pages;
     this.beside = beside;
+    this.plays = plays;
     this.pointer = pointer;
     this.list = byID("chapter-list");
     this.article = byID("chapter");
@@ -107,6 +109,7 @@ export class Book {
       box.append(table);
     }
     this.offer(page.id);
+    this.offerRaces(page.id);
     markSentences(this.article);
     this.names();
     this.search();
@@ -122,6 +125,14 @@ export class Book {
       button.remove();
     } }, icon("running"), h("span", {}, server.words));
     this.article.querySelector("h1")?.after(button);
+  }
+
+  /** offerRaces puts a button for each race of a chapter where its experiment begins. */
+  offerRaces(id) {
+    const races = this.plays(id).map(({ title, play }) =>
+      h("button", { type: "button", class: "play-this", onclick: play }, icon("running"), h("span", {}, `Play this: ${title}`)));
+    const heading = this.article.querySelector(`[id="${PREFIX}run-it"]`) ?? this.article.querySelector("h1");
+    if (races.length > 0) heading?.after(h("p", { class: "plays" }, ...races));
   }
 
   names() {

@@ -70,7 +70,7 @@ function interest(server, k, model) {
       h("ul", {}, ...entries), more > 0 ? h("span", { class: "quiet-text" }, `and ${more} more`) : ""),
     server.untraced && !wait ? "" : h("p", { class: "fact" }, h("b", {}, "epoll_wait"), " ",
       standing ? `is waiting; ${wait ? "last time it returned" : "it has returned"} ` : "returned ",
-      lastReady(server, model), wait?.why ? h("span", { class: "why" }, `because ${wait.why}`) : ""),
+      lastReady(server, model), wait?.why ? h("span", { class: "why" }, ` because ${wait.why}`) : ""),
   ];
 }
 
