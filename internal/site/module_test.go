@@ -1,6 +1,11 @@
 package site
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,4 +74,61 @@ func TestExercisesAreCopied(t *testing.T) {
 			t.Errorf("%s: %d lines are changed, want 3 and %d with a clock", s.Name, changed, clocks)
 		}
 	}
+}
+
+// What the lessons use of golang.org/x/sys/unix is in the package that takes its place.
+func TestNothingIsMissing(t *testing.T) {
+	files, err := module()
+	proof.Must(t, err)
+	here := make(map[string]bool)
+	parsed, err := parser.ParseFile(token.NewFileSet(), "unix.go", unixPackage, 0)
+	proof.Must(t, err)
+	for _, d := range parsed.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			here[d.Name.Name] = true
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch spec := spec.(type) {
+				case *ast.TypeSpec:
+					here[spec.Name.Name] = true
+				case *ast.ValueSpec:
+					here[spec.Names[0].Name] = true
+				}
+			}
+		}
+	}
+	for name, text := range files {
+		if !strings.HasSuffix(name, ".go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, 0)
+		proof.Must(t, err)
+		ast.Inspect(file, func(n ast.Node) bool {
+			used, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if from, ok := used.X.(*ast.Ident); ok && from.Name == "unix" && !here[used.Sel.Name] {
+				t.Errorf("%s uses unix.%s: add it to internal/site/unix/unix.go", name, used.Sel.Name)
+			}
+			return true
+		})
+		for _, i := range file.Imports {
+			imported, _ := strconv.Unquote(i.Path.Value)
+			if folder, ours := strings.CutPrefix(imported, "lesson/"); ours && !holds(files, folder) {
+				t.Errorf("%s imports %s, which the module does not have", name, imported)
+			}
+		}
+	}
+}
+
+// holds reports whether one of the files is in the folder.
+func holds(files map[string]string, folder string) bool {
+	for name := range files {
+		if path.Dir(name) == folder {
+			return true
+		}
+	}
+	return false
 }

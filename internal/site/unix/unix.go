@@ -56,6 +56,7 @@ const (
 	EPOLLIN          = 0x1
 	EPOLLONESHOT     = 0x40000000
 	EPOLLOUT         = 0x4
+	EPOLLPRI         = 0x2
 	EPOLLRDHUP       = 0x2000
 	EPOLLWAKEUP      = 0x20000000
 )

@@ -54,6 +54,7 @@ var constants = []struct {
 	{"EPOLLIN", ours.EPOLLIN == linux.EPOLLIN},
 	{"EPOLLONESHOT", ours.EPOLLONESHOT == linux.EPOLLONESHOT},
 	{"EPOLLOUT", ours.EPOLLOUT == linux.EPOLLOUT},
+	{"EPOLLPRI", ours.EPOLLPRI == linux.EPOLLPRI},
 	{"EPOLLRDHUP", ours.EPOLLRDHUP == linux.EPOLLRDHUP},
 	{"EPOLLWAKEUP", ours.EPOLLWAKEUP == linux.EPOLLWAKEUP},
 	{"EADDRINUSE", int(ours.EADDRINUSE) == int(linux.EADDRINUSE) && ours.ErrnoName(ours.EADDRINUSE) == "EADDRINUSE"},
