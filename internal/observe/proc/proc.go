@@ -267,6 +267,16 @@ func Mapped(pid int) (int64, error) {
 	return kilobytes[0] << 10, nil
 }
 
+// Maps reports whether a process has mapped a file of that name, such as a library. ErrGone
+// when it has ended.
+func Maps(pid int, file string) (bool, error) {
+	text, err := read(fmt.Sprintf("/proc/%d/maps", pid), nil)
+	if err != nil {
+		return false, gone(err)
+	}
+	return bytes.Contains(text, []byte("/"+file+"\n")), nil
+}
+
 // Mappings returns how many mappings of memory a process has: the lines of /proc/PID/maps.
 // ErrGone when it has ended.
 func Mappings(pid int) (int, error) {

@@ -5,7 +5,10 @@ package check
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"lesson/internal/observe/proc"
 )
 
 const (
@@ -232,7 +235,25 @@ func levelsOff(again func(*trial) error) step {
 			}
 			err = grownLittle(t)
 		}
+		var f *failure
+		if errors.As(err, &f) && t.collectsLate() {
+			return unable{"the heap of its runtime grows until it is collected, and so many clients do not" +
+				" cause that: limit the heap (-Xmx of Java)"}
+		}
 		return err
+	})
+}
+
+// collectsLate reports whether the server runs on a virtual machine that collects its heap only
+// when a share of the machine's memory is full: that of Java or of .NET.
+func (t *trial) collectsLate() bool {
+	return slices.ContainsFunc(t.server.Pids(), func(pid int) bool {
+		for _, library := range []string{"libjvm.so", "libcoreclr.so"} {
+			if maps, err := proc.Maps(pid, library); err == nil && maps {
+				return true
+			}
+		}
+		return false
 	})
 }
 

@@ -234,8 +234,10 @@ func timesOutUnderLoad(t *trial) error {
 				fmt.Sprintf("open after %v; %d others have been answered more than %v after its time was over",
 					took.Round(lookEvery), late, grace), fmt.Sprintf("end of file after %v", t.timeout)))
 		case took > t.timeout+grace+t.patience:
-			return fails(fmt.Sprintf("open after %v, and the others are not answered", took.Round(lookEvery)),
+			f := fails(fmt.Sprintf("open after %v, and the others are not answered", took.Round(lookEvery)),
 				fmt.Sprintf("end of file after %v", t.timeout))
+			f.cause = oneAtATime
+			return f
 		}
 		if err := t.pause(lookEvery / 4); err != nil {
 			return err

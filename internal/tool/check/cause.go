@@ -66,6 +66,10 @@ const (
 	wrongMemory = "The server has accessed memory that is not its own (SIGSEGV): an index out of" +
 		" bounds, or a connection that had already been freed."
 
+	endsByNumber = "The status is 128 and the number of the signal: a handler ends the server in this way," +
+		" or its runtime does, as Java's after the shutdown hooks. End with status 0, or tell the service" +
+		" manager that this status is no failure."
+
 	// Descriptors and the accept queue.
 	noneFree = "No descriptor is free: the server does not close those of clients that have gone, or" +
 		" does not try accept again."
@@ -310,6 +314,8 @@ var telltales = []struct{ words, cause string }{
 	{"UnicodeDecodeError", "Bytes that are not text were decoded as text, and the error ended the server."},
 	{"signal: terminated", "There is no handler for SIGTERM: the signal itself ended the process, at once."},
 	{"signal: interrupt", "There is no handler for SIGINT: the signal itself ended the process, at once."},
+	{"exit status 143", endsByNumber},
+	{"exit status 130", endsByNumber},
 	{"signal: aborted", abortsItself},
 	{"signal: segmentation fault", wrongMemory},
 }

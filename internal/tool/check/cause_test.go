@@ -150,6 +150,7 @@ func TestTheCauseOfAnEnd(t *testing.T) {
 			endedByAgain("recv")},
 		{[]string{status, "its last lines: l.accept()\nBlockingIOError: [Errno 11]"},
 			endedByAgain("accept")},
+		{[]string{"the server has ended: exit status 143"}, endsByNumber},
 		{[]string{"the server has ended: signal: aborted"}, abortsItself},
 		{[]string{"the server has ended: signal: segmentation fault"}, wrongMemory},
 	} {

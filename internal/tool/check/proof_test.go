@@ -47,6 +47,7 @@ var causes = map[string][]string{
 	"a small pool":                            {someOnly},
 	"closes at once disconnects/late-body":    {caseCause("disconnects/late-body")},
 	"deaf to SIGTERM":                         {doesNotEnd},
+	"fails on SIGINT":                         {endsByNumber},
 	"dies of SIGPIPE":                         {telling([]string{"write: broken pipe"})},
 	"ends on a reset":                         {telling([]string{"connection reset by peer"})},
 	"ends without descriptors":                {telling([]string{"too many open files"})},
