@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -359,5 +360,14 @@ func TestHasEnv(t *testing.T) {
 	p.kill()
 	if _, err := proc.HasEnv(p.pid, "VARIABLE=ab"); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+func TestMapsAFile(t *testing.T) {
+	own := filepath.Base(os.Args[0])
+	for file, want := range map[string]bool{own: true, own[1:]: false, "libjvm.so": false} {
+		if got, err := proc.Maps(os.Getpid(), file); got != want || err != nil {
+			t.Errorf("%s: %v, %v, want %v", file, got, err, want)
+		}
 	}
 }

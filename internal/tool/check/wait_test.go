@@ -40,6 +40,18 @@ func TestServersThatAnswerLate(t *testing.T) {
 	}
 }
 
+// A server that is busy for a while, and then sleeps, does not spin.
+func TestWorkIsNoSpin(t *testing.T) {
+	t.Parallel()
+	report, err := Run(t.Context(), Target{Command: command(serveWrong, worksForAWhile)},
+		Options{Model: EventLoop, Only: []string{"resources/idle-end-of-file"}})
+	must(t, err)
+	allHold(t, report)
+	if notes := report.Results[0].Notes; len(notes) == 0 || !strings.HasPrefix(notes[0], "calm after") {
+		t.Errorf("it was not busy: %q", notes)
+	}
+}
+
 // The checker does not wait for a server that is blocked for good.
 func TestABlockedServerIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
