@@ -29,6 +29,8 @@ type Stage struct {
 	// one client at a time is judged as if it served several.
 	Model Model    `json:"model"`
 	Cases []string `json:"cases"` // addresses
+	// Timed asks for Options.Timeout: without it, what the stage is about is not judged.
+	Timed bool `json:"timed,omitempty"`
 	// Edge asks for EPOLLET on the connections.
 	Edge bool `json:"edge,omitempty"`
 }
@@ -178,7 +180,7 @@ var stages = []Stage{
 			" of the server.",
 		Hint: "One deadline for the whole request, not for each read. The nearest deadline is the" +
 			" timeout of epoll_wait, rounded up.",
-		Chapter: misbehave, Model: Threaded,
+		Chapter: misbehave, Model: Threaded, Timed: true,
 		Cases: []string{
 			"slow/timeout", "slow/timeout-dripping", "slow/timeout-under-load", "slow/stale-timer",
 			"slow/stale-timeout", "resources/idle-until-timeout",
@@ -228,6 +230,8 @@ type StageReport struct {
 	Reason  string  `json:"reason,omitempty"` // why the next one does not hold, without a case
 	All     int     `json:"all"`              // how many stages there are
 	Before  *int    `json:"before,omitempty"` // Reached of the last run of this command
+
+	timed bool // with Options.Timeout
 }
 
 // RunStages judges the target by the stages from 1 to `to`, and stops at the first
@@ -238,7 +242,7 @@ func RunStages(ctx context.Context, target Target, o Options, to int) (*StageRep
 	if to < 1 || to > len(all) {
 		return nil, fmt.Errorf("no stage %d; there are %d", to, len(all))
 	}
-	r := &StageReport{Stages: all[:to], All: len(all)}
+	r := &StageReport{Stages: all[:to], All: len(all), timed: o.Timeout > 0}
 	var cases []Case
 	stageOf := map[string]Stage{}
 	for _, stage := range r.Stages {
@@ -304,6 +308,9 @@ func (r *StageReport) missing(stage Stage) (first *Result, reason string) {
 	switch {
 	case !judged:
 		return nil, cmp.Or(reason, "nothing was judged")
+	case stage.Timed && !r.timed:
+		return nil, "the server's time limit is not known; add {seconds} to its command, and" +
+			" --timeout 1s to this one"
 	case stage.Edge && !r.Edge:
 		return nil, "no connection of this server is watched with EPOLLET"
 	}

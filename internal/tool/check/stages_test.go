@@ -75,6 +75,20 @@ func TestStagesStopAtTheFirst(t *testing.T) {
 	}
 }
 
+// Stage 9 is about a time limit: one that is not known cannot be judged.
+func TestStageOfDeadlinesNeedsTheTimeout(t *testing.T) {
+	for _, timed := range []bool{true, false} {
+		r := StageReport{Report: &Report{}, Stages: Stages()[:9], timed: timed}
+		for _, c := range Cases() {
+			r.Results = append(r.Results, Result{Case: c, Verdict: Holds})
+		}
+		r.judge()
+		if want := map[bool]int{true: 9, false: 8}[timed]; r.Reached != want {
+			t.Errorf("with --timeout: %v; %d stages hold, %q", timed, r.Reached, r.Reason)
+		}
+	}
+}
+
 // What docs/own says of its servers, and how far the lessons come.
 func TestStagesReached(t *testing.T) {
 	proof.OnlyExhaustive(t, "the stages of the servers in docs/own, and of the lessons")

@@ -166,10 +166,21 @@ func (p past) steps() ([]Step, error) {
 		if n := stagesAfter[file]; n > 0 {
 			add(number+"/own",
 				fmt.Sprintf("Bring your own server to stage %d of docs/13-write-your-own.md.", n),
-				fmt.Sprintf("lesson check --stages --to %d -- YOUR SERVER {port}", n), reached >= n)
+				stagesCommand(n), reached >= n)
 		}
 	}
 	return steps, nil
+}
+
+// stagesCommand returns the command that judges the first n stages.
+func stagesCommand(n int) string {
+	command := fmt.Sprintf("lesson check --stages --to %d", n)
+	for _, stage := range check.Stages()[:n] {
+		if stage.Timed {
+			return command + " --timeout 1s -- YOUR SERVER {port} {seconds}"
+		}
+	}
+	return command + " -- YOUR SERVER {port}"
 }
 
 // Markdown returns what a chapter ends with: what there is to do after reading it.
