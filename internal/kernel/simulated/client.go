@@ -58,6 +58,14 @@ func (c *Client) connect(port uint16, again time.Duration) {
 // Number returns how many clients of the kernel had connected before.
 func (c *Client) Number() int { return c.number }
 
+// EndedIn returns the step in which the server sent its end, 0 if it has not.
+func (c *Client) EndedIn() int {
+	if c.conn == nil {
+		return 0
+	}
+	return c.conn.endedIn
+}
+
 // Connected reports whether the connection is established, which it may be before the
 // server has accepted it.
 func (c *Client) Connected() bool { return c.conn != nil }

@@ -46,6 +46,9 @@ type socket struct {
 	noSpace    bool // a send did not fit, or a poll found no room: SOCK_NOSPACE
 	lowWater   int  // SO_RCVLOWAT
 	rcvTimeout time.Duration
+
+	// Steps, 0 for none: the last send that took less than all; the end of the sending side.
+	short, endedIn int
 }
 
 // poll returns the readiness of the socket: tcp_poll in net/ipv4/tcp.c.
@@ -118,6 +121,9 @@ func (s *socket) send(p []byte) (int, unix.Errno) {
 		return -1, unix.EPIPE
 	}
 	room := s.kernel.options.SendBuffer - len(s.unsent) + s.client.room()
+	if room < len(p) {
+		s.short = s.kernel.stepNow()
+	}
 	if room <= 0 {
 		s.noSpace = true
 		return -1, unix.EAGAIN
@@ -171,6 +177,7 @@ func (s *socket) shutdown(how int) unix.Errno {
 		s.readShut = s.readShut || how != unix.SHUT_WR
 		if how != unix.SHUT_RD && !s.writeShut {
 			s.writeShut = true
+			s.endedIn = s.kernel.stepNow()
 			s.flush()
 		}
 	default: // it fails, and is remembered all the same
@@ -195,6 +202,9 @@ func (s *socket) resetQueue() {
 // into a reset, which drops what is still unsent: tcp_close.
 func (s *socket) close() {
 	s.file = nil
+	if s.endedIn == 0 {
+		s.endedIn = s.kernel.stepNow()
+	}
 	switch {
 	case s.state == listening:
 		s.resetQueue()

@@ -86,7 +86,22 @@ func (k *Kernel) Silence(c *Client) string {
 	case len(s.unsent) > 0:
 		return fmt.Sprintf("%d bytes of the answer are still in the send buffer of %d", len(s.unsent), fd)
 	}
+	if s.short > 0 && !s.writeShut {
+		return fmt.Sprintf("a send to %d fell short in step %d, and the rest was not sent when there was room%s",
+			fd, s.short, k.silenceOf(s))
+	}
 	return fmt.Sprintf("the server has read all that this client sent, from %d%s", fd, k.silenceOf(s))
+}
+
+// Reported names what epoll_wait has returned last, as far as it is still ready: "IN of 5".
+func (k *Kernel) Reported() string {
+	var all []string
+	for _, e := range k.last {
+		if events := e.file.poll() & e.events; events != 0 {
+			all = append(all, fmt.Sprintf("%s of %d", EventNames(events), e.fd))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // silenceOf explains the part of epoll in that.

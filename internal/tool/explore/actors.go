@@ -145,7 +145,8 @@ func (x *execution) send(a *actor, whole []byte) {
 	switch {
 	case wholeRequest(a.sent) || !a.conn.Readable() || x.scenario.Unbounded:
 	case !a.conn.Arrived():
-		x.fail("closed", "the server ends the connection of %s in the middle of its request", a.Name)
+		x.fail("closed", "the server ends the connection of %s in step %d, in the middle of its request",
+			a.Name, a.conn.EndedIn())
 	default:
 		x.fail("early", "%s gets an answer before its request is complete: it has sent %s so far",
 			a.Name, quote(a.sent))

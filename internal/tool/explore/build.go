@@ -62,23 +62,15 @@ func Build(ctx context.Context, folder string) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	pkg, err := inspect(ctx, folder)
-	if err != nil {
-		return nil, err
-	}
-	source, err := readSource(folder)
-	if err == nil {
-		err = opensNoSocket(pkg, source)
-	}
-	if err != nil {
+	if err := findFolder(folder); err != nil {
 		return nil, err
 	}
 	dir, err := child.Temporary("lesson-explore")
 	if err != nil {
 		return nil, err
 	}
-	b := &Built{File: filepath.Join(dir.Path, "program"), Name: filepath.Base(folder), dir: dir, source: source}
-	if err := b.build(ctx, folder, pkg); err != nil {
+	b := &Built{File: filepath.Join(dir.Path, "program"), Name: filepath.Base(folder), dir: dir}
+	if err := b.build(ctx, folder); err != nil {
 		return nil, errors.Join(err, b.Remove())
 	}
 	return b, nil
@@ -123,22 +115,33 @@ type goPackage struct {
 	Name         string
 	TestGoFiles  []string
 	XTestGoFiles []string
-	Module       *struct{ GoMod string }
 	Imports      []string
 	Deps         []string
 }
 
-func inspect(ctx context.Context, folder string) (*goPackage, error) {
+func findFolder(folder string) error {
 	info, err := os.Stat(folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no folder %s; try: lesson explore epoll", folder)
+		return fmt.Errorf("there is no folder %s; try: lesson explore epoll", folder)
 	case err != nil:
-		return nil, err
+		return err
 	case !info.IsDir():
-		return nil, fmt.Errorf("%s is no folder: explore needs the folder of a Go program", folder)
+		return fmt.Errorf("%s is no folder: explore needs the folder of a Go program", folder)
 	}
-	out, err := goCommand(ctx, folder, "list", "-json", ".")
+	return nil
+}
+
+// inspect returns what is in folder, if it can be explored.
+func (g goTool) inspect(ctx context.Context, folder string) (*goPackage, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no Go file is in %s: explore needs the folder of a Go program", folder)
+	}
+	out, err := g.run(ctx, "list", "-e", "-json", ".")
 	if err != nil {
 		return nil, err
 	}
@@ -146,21 +149,72 @@ func inspect(ctx context.Context, folder string) (*goPackage, error) {
 	if err := json.Unmarshal(out, &pkg); err != nil {
 		return nil, err
 	}
+	const see = "explore can only see calls that are made through golang.org/x/sys/unix"
 	switch {
 	case pkg.Name != "main":
 		return nil, fmt.Errorf("%s is package %s; explore runs a program: package main", folder, pkg.Name)
-	case pkg.Module == nil:
-		return nil, fmt.Errorf("%s is in no module; make one with: go mod init server && go mod tidy", folder)
-	case !slices.Contains(pkg.Deps, "golang.org/x/sys/unix"):
-		return nil, fmt.Errorf("%s does not use golang.org/x/sys/unix: explore can only see calls "+
-			"that are made through it", folder)
+	case slices.Contains(pkg.Deps, "golang.org/x/sys/unix"):
+		return &pkg, nil
+	case slices.Contains(pkg.Imports, "syscall"):
+		return nil, fmt.Errorf("%s uses package syscall, and %s; try the import:\n"+
+			"\tsyscall \"golang.org/x/sys/unix\"\nthen: go mod tidy", folder, see)
+	case slices.Contains(pkg.Deps, "net"):
+		return nil, fmt.Errorf("%s uses package net, and %s; for any other server, try: lesson check -- COMMAND",
+			folder, see)
 	}
-	return &pkg, nil
+	return nil, fmt.Errorf("%s does not use golang.org/x/sys/unix, and %s", folder, see)
 }
 
-func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
+// A goTool is the go command, run in a folder with a go.mod of its own: the learner's is
+// not changed.
+type goTool struct{ folder, modfile string }
+
+// newGoTool copies the go.mod and go.sum that folder belongs to into dir.
+func newGoTool(ctx context.Context, folder, dir string) (goTool, error) {
+	g := goTool{folder: folder}
+	out, err := g.run(ctx, "env", "GOMOD")
+	if err != nil {
+		return g, err
+	}
+	theirs := strings.TrimSpace(string(out))
+	if theirs == "" || theirs == os.DevNull {
+		return g, fmt.Errorf("%s is in no module: go.mod is missing; in that folder, "+
+			"run: go mod init server && go mod tidy", folder)
+	}
+	g.modfile = filepath.Join(dir, "go.mod")
+	text, err := os.ReadFile(theirs)
+	if err == nil {
+		err = os.WriteFile(g.modfile, text, 0o600)
+	}
+	if err != nil {
+		return g, err
+	}
+	sums, err := os.ReadFile(strings.TrimSuffix(theirs, ".mod") + ".sum")
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, nil
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600)
+	}
+	return g, err
+}
+
+// replace lets the module of that path be taken from dir.
+func (g goTool) replace(path, dir string) error {
+	text, err := os.ReadFile(g.modfile)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(g.modfile, fmt.Appendf(text, "\nreplace %s => %s\n", path, dir), 0o600)
+}
+
+// run runs one go command and returns its output.
+func (g goTool) run(ctx context.Context, command string, args ...string) ([]byte, error) {
+	if g.modfile != "" {
+		args = append([]string{"-modfile", g.modfile}, args...)
+	}
+	cmd := exec.CommandContext(ctx, "go", append([]string{command}, args...)...)
+	cmd.Dir = g.folder
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -168,15 +222,31 @@ func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) 
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, errors.New("explore builds the program, and there is no go on the PATH")
+	case err != nil && command == "test":
+		return nil, fmt.Errorf("%s does not compile:\n%s", g.folder, bytes.TrimSpace(stderr.Bytes()))
 	case err != nil:
-		return nil, fmt.Errorf("go %s: %w\n%s", args[0], err, stderr.Bytes())
+		return nil, fmt.Errorf("go %s: %w\n%s", command, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
 }
 
 // build writes the module that replaces x/sys, and builds the program with it.
-func (b *Built) build(ctx context.Context, folder string, pkg *goPackage) error {
-	out, err := goCommand(ctx, folder, "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", "golang.org/x/sys")
+func (b *Built) build(ctx context.Context, folder string) error {
+	g, err := newGoTool(ctx, folder, b.dir.Path)
+	if err != nil {
+		return err
+	}
+	pkg, err := g.inspect(ctx, folder)
+	if err != nil {
+		return err
+	}
+	if b.source, err = readSource(folder); err != nil {
+		return err
+	}
+	if err := opensNoSocket(pkg, b.source); err != nil {
+		return err
+	}
+	out, err := g.run(ctx, "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", "golang.org/x/sys")
 	if err != nil {
 		return err
 	}
@@ -185,21 +255,7 @@ func (b *Built) build(ctx context.Context, folder string, pkg *goPackage) error 
 	if err != nil {
 		return err
 	}
-
-	modfile := filepath.Join(b.dir.Path, "go.mod")
-	text, err := os.ReadFile(pkg.Module.GoMod)
-	if err != nil {
-		return err
-	}
-	replace := fmt.Sprintf("\nreplace golang.org/x/sys => %s\n", module)
-	if err := os.WriteFile(modfile, append(text, replace...), 0o600); err != nil {
-		return err
-	}
-	sums, err := os.ReadFile(strings.TrimSuffix(pkg.Module.GoMod, ".mod") + ".sum")
-	if err == nil {
-		err = os.WriteFile(filepath.Join(b.dir.Path, "go.sum"), sums, 0o600)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := g.replace("golang.org/x/sys", module); err != nil {
 		return err
 	}
 
@@ -220,7 +276,7 @@ func (b *Built) build(ctx context.Context, folder string, pkg *goPackage) error 
 	if err := os.WriteFile(filepath.Join(b.dir.Path, "main_test.go"), []byte(testMain), 0o600); err != nil {
 		return err
 	}
-	_, err = goCommand(ctx, folder, "test", "-c", "-vet=off", "-modfile", modfile, "-overlay", overlayFile, "-o", b.File, ".")
+	_, err = g.run(ctx, "test", "-c", "-vet=off", "-overlay", overlayFile, "-o", b.File, ".")
 	return err
 }
 

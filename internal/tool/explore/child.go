@@ -133,5 +133,5 @@ func NotSimulated[F any](function F, call string) F {
 // Unsupported ends the execution: the program makes a call that is not simulated.
 func Unsupported(call string) {
 	running.kernel.Skip(call, -1)
-	running.abort("unsupported", "the server calls %s, which is not simulated", call)
+	running.abort("unsupported", "the server calls %s, which is not simulated: what follows cannot be explored", call)
 }

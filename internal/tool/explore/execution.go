@@ -12,6 +12,8 @@ package explore
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,12 +50,13 @@ type Failure struct {
 
 // Bounds of one execution.
 const (
-	maxCalls   = 3000             // system calls, without a flooder
-	spinCalls  = 40               // calls in a row that neither sleep nor change anything
-	restless   = 20               // calls without a client's act before one is let in
-	starving   = 2 << 20          // bytes read of a flooder while another client waits
-	maxCuts    = 24               // places where a request may be cut
-	maxVirtual = 10 * time.Minute // virtual time
+	maxCalls    = 3000             // system calls, without a flooder
+	spinCalls   = 40               // calls in a row that neither sleep nor change anything
+	restless    = 20               // calls without a client's act before one is let in
+	besideFlood = 3                // the same, while another client floods
+	starving    = 2 << 20          // bytes read of a flooder while another client waits
+	maxCuts     = 24               // places where a request may be cut
+	maxVirtual  = 10 * time.Minute // virtual time
 )
 
 // An execution is one order of events.
@@ -67,11 +70,12 @@ type execution struct {
 	actors   []*actor
 	stop     func()
 	stopping bool
-	base     int // descriptors open when the server first waited
-	idle     int // calls in a row that changed nothing
-	flooded  int // bytes that a flooder has sent
-	since    int // calls since a client has acted or the server slept
-	changed  int // the kernel's count of changes at the last call
+	base     int      // descriptors open when the server first waited
+	idle     int      // calls in a row that changed nothing
+	repeated []string // which calls the last of these were
+	flooded  int      // bytes that a flooder has sent
+	since    int      // calls since a client has acted or the server slept
+	changed  int      // the kernel's count of changes at the last call
 	acting   bool
 	failure  *Failure
 	done     bool   // judged: what is left is to unwind the server
@@ -156,11 +160,11 @@ func (x *execution) Call(name string, fd int) {
 	if x.acting || x.done {
 		return
 	}
-	x.before()
+	x.before(name)
 	x.story.begin(callKey{name, fd})
 }
 
-func (x *execution) before() {
+func (x *execution) before(name string) {
 	if x.failure != nil { // it failed while a client acted
 		x.abort("", "")
 	}
@@ -170,14 +174,19 @@ func (x *execution) before() {
 	}
 	x.idle++
 	x.since++
+	if x.idle <= spinCalls-10 { // the last ten are enough to see what is repeated
+		x.repeated = x.repeated[:0]
+	}
+	if !slices.Contains(x.repeated, name) {
+		x.repeated = append(x.repeated, name)
+	}
 	x.flood()
 	if x.kernel.Calls() > maxCalls && x.flooded == 0 {
 		x.abort("spins", "%d system calls, and no end: the server never rests", maxCalls)
 	}
 	if x.idle > spinCalls {
 		x.shorten(x.idle)
-		x.abort("spins", "the last %d system calls changed nothing, and the server does not sleep: it spins",
-			spinCalls)
+		x.abort("spins", "the last %d system calls changed nothing (%s): it spins", spinCalls, x.again())
 	}
 	for _, a := range x.actors {
 		if a.asked && x.flooded-a.askedFlooded > starving && !a.answered() {
@@ -193,7 +202,11 @@ func (x *execution) before() {
 	able := x.able()
 	// A server that never sleeps because it has work to do must let the others act. One
 	// that changes nothing is left to itself: it spins.
-	if len(able) > 0 && x.since > restless && x.idle < restless/2 {
+	bound := restless
+	if x.flooded > 0 {
+		bound = besideFlood
+	}
+	if len(able) > 0 && x.since > bound && x.idle < restless/2 {
 		x.act(able[0])
 		return
 	}
@@ -256,8 +269,8 @@ func (x *execution) rest() {
 	}
 	if x.stop == nil {
 		if open := x.kernel.Open() - x.held() - x.base; x.base >= 0 && open > 0 {
-			x.fail("leak", "every client has gone, and %s more than at the start: it leaks",
-				plural(open, "descriptor is open", "descriptors are open"))
+			x.fail("leak", "every client has gone, and %s more than at the start%s: it leaks",
+				plural(open, "descriptor is open", "descriptors are open"), x.leaked())
 		}
 		x.end()
 		return
@@ -266,6 +279,28 @@ func (x *execution) rest() {
 	x.begin()
 	x.note("the server is asked to stop")
 	x.stop()
+}
+
+// leaked names the first connection that is open although its client has gone.
+func (x *execution) leaked() string {
+	for _, a := range x.actors {
+		if a.conn != nil && a.gone && a.conn.Descriptor() >= 0 {
+			return fmt.Sprintf(" (%d, of %s: %s)", a.conn.Descriptor(), a.Name, x.kernel.Silence(a.conn))
+		}
+	}
+	return ""
+}
+
+// again names the calls that a server repeats.
+func (x *execution) again() string {
+	calls := strings.Join(x.repeated, " and ") + " again and again"
+	if !slices.Contains(x.repeated, "epoll_wait") {
+		return calls
+	}
+	if events := x.kernel.Reported(); events != "" {
+		return calls + ", which reports " + events
+	}
+	return calls + ", and nothing is ready"
 }
 
 // held returns how many clients are still there: their connections may be open.

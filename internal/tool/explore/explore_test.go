@@ -4,6 +4,8 @@ package explore_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -164,10 +166,11 @@ func unpacked(t *testing.T, name string, repaired bool) *explore.Target {
 
 func TestWhatCannotBeBuilt(t *testing.T) {
 	for folder, want := range map[string]string{
-		"no/such/folder":      "no folder",
-		"explore.go":          "no folder",
-		".":                   "package explore",
-		"../../../docs/trace": "golang.org/x/sys/unix",
+		"no/such/folder":   "there is no folder",
+		"explore_test.go":  "is no folder",
+		".":                "is package explore",
+		"../../../docs":    "is package docs",
+		"../../../scripts": "no Go file is in",
 
 		"../../../docs/exercises/25-taken-from-net": "main.go calls net.Listen(…)",
 		"../../../docs/exercises/27-no-watermark":   "main.go calls net.ListenTCP(…)",
@@ -175,6 +178,45 @@ func TestWhatCannotBeBuilt(t *testing.T) {
 		if _, err := explore.Folder(t.Context(), folder, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", folder, err, want)
 		}
+	}
+}
+
+// What a newcomer's program lacks is said with what to do, and nothing of it is changed.
+func TestWhatAProgramLacks(t *testing.T) {
+	const module = "module server\n\ngo 1.26.0\n"
+	ours, err := os.ReadFile("../../../go.mod")
+	proof.Must(t, err)
+	sums, err := os.ReadFile("../../../go.sum")
+	proof.Must(t, err)
+	for _, c := range []struct{ name, module, source, want string }{
+		{"no module", "", "package main", "run: go mod init server && go mod tidy"},
+		{"package net", module, "package main\nimport \"net\"\nfunc main() { net.Listen(\"\", \"\") }",
+			"uses package net, and explore can only see calls that are made through golang.org/x/sys/unix; " +
+				"for any other server, try: lesson check"},
+		{"package syscall", module, "package main\nimport \"syscall\"\nfunc main() { syscall.Close(3) }",
+			"uses package syscall, and explore can only see calls that are made through " +
+				"golang.org/x/sys/unix; try the import:\n\tsyscall \"golang.org/x/sys/unix\""},
+		{"neither", module, "package main\nfunc main() {}", "does not use golang.org/x/sys/unix"},
+		{"an error", string(ours),
+			"package main\nimport \"golang.org/x/sys/unix\"\nfunc main() { unix.Close(fd) }",
+			"does not compile:\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			proof.Must(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(c.source), 0o644))
+			mod := filepath.Join(dir, "go.mod")
+			if c.module != "" {
+				proof.Must(t, os.WriteFile(mod, []byte(c.module), 0o644))
+				proof.Must(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
+			}
+			_, err := explore.Folder(t.Context(), dir, nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if now, err := os.ReadFile(mod); err == nil && string(now) != c.module {
+				t.Errorf("go.mod has become:\n%s", now)
+			}
+		})
 	}
 }
 

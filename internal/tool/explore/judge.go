@@ -47,7 +47,8 @@ func (x *execution) judgeEnd(a *actor) {
 		x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset", a.Name,
 			len(got), len(answer))
 	case got != answer:
-		x.fail("cut", "%s got only %d of %d bytes of its answer", a.Name, len(got), len(answer))
+		x.fail("cut", "%s got only %d of %d bytes of its answer: the server sends its end in step %d",
+			a.Name, len(got), len(answer), a.conn.EndedIn())
 	}
 }
 

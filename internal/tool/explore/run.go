@@ -79,7 +79,7 @@ func (b *Built) run(ctx context.Context, o order) (*Report, error) {
 	}
 	scenario, replay, found := strings.Cut(strings.SplitN(string(line), "\n", 2)[0], " ")
 	if !found {
-		return nil, fmt.Errorf("the program ended before the first execution: %s\n%s", ended, said)
+		return nil, fmt.Errorf("the program ended before it was run: %s\n%s", ended, said)
 	}
 	return b.run(ctx, order{Scenarios: []string{scenario}, Faults: o.Faults, Replay: replay, Args: o.Args})
 }
@@ -105,10 +105,14 @@ func (b *Built) start(ctx context.Context, order []byte, mark *os.File) (report 
 	if err := cmd.Start(); err != nil {
 		return nil, "", "", errors.Join(err, orderIn.Close(), reportIn.Close())
 	}
+	stalled := watch(cmd.Process, mark)
 	_, err = orderIn.Write(order)
 	err = errors.Join(err, orderIn.Close(), reportIn.Close())
 	text, read := io.ReadAll(reportOut)
 	waited := cmd.Wait()
+	if stalled() {
+		return nil, "", "", errStalled
+	}
 	said = child.LastWords(stderr.Bytes())
 	if err := errors.Join(err, read); err != nil {
 		return nil, said, "", err
@@ -127,11 +131,45 @@ func (b *Built) start(ctx context.Context, order []byte, mark *os.File) (report 
 	return nil, said, "exit status 0", nil
 }
 
+// stallsAfter is how long one execution may take: most take less than a millisecond.
+const stallsAfter = 30 * time.Second
+
+var errStalled = fmt.Errorf("the program has blocked for %v outside of the simulated kernel: does it "+
+	"use package net, standard input, or a lock that nothing releases?", stallsAfter)
+
+// watch kills the process if the mark does not change for so long. The function that it
+// returns ends that, and reports whether the process was killed.
+func watch(process *os.Process, mark *os.File) (stalled func() bool) {
+	over, killed := make(chan struct{}), make(chan bool, 1)
+	go func() {
+		const look = time.Second
+		var before [64]byte
+		for same := time.Duration(0); same < stallsAfter; same += look {
+			select {
+			case <-over:
+				killed <- false
+				return
+			case <-time.After(look):
+			}
+			var now [64]byte
+			if _, err := mark.ReadAt(now[:], 0); err != nil && !errors.Is(err, io.EOF) || now != before {
+				before, same = now, -look
+			}
+		}
+		killed <- process.Kill() == nil
+	}()
+	return func() bool {
+		close(over)
+		return <-killed
+	}
+}
+
 // endedReport is the report of an execution in which the program has ended the process.
 func endedReport(o order, mark *os.File, ended, said string) (*Report, error) {
 	story := &Story{}
 	if err := json.NewDecoder(io.NewSectionReader(mark, 0, 1<<24)).Decode(story); err != nil {
-		return nil, fmt.Errorf("the program ended: %s\n%s", ended, said)
+		return nil, fmt.Errorf("the program ends before its first system call: %s\n%s\n"+
+			"Does it need other arguments? They follow --, as in: lesson explore FOLDER -- {host} {port}", ended, said)
 	}
 	failure := &Failure{Kind: "ended", Text: "the server ends: " + ended}
 	if lines := strings.Split(said, "\n"); said != "" {
