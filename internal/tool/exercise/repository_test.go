@@ -204,33 +204,29 @@ func everything(e Exercise) []string {
 	return asked
 }
 
-// essence is the case that an exercise is about, and those that name it as their proof.
-func essence(e Exercise) []string {
-	addresses := e.Cases[:1:1]
-	for _, c := range check.Cases() {
-		if c.Address != e.Cases[0] && slices.Contains(c.FailedBy, e.Name) {
-			addresses = append(addresses, c.Address)
-		}
-	}
-	return addresses
-}
+// essence is the case that an exercise is about.
+func essence(e Exercise) []string { return e.Cases[:1:1] }
 
-// buildAll builds the suspects in one go, as a learner's copy is built: in a
-// module of its own. It returns the folder of the programs.
+// buildAll builds the suspects and returns the folder of the programs, which are links to
+// one: to link a program takes longer than to compile it.
 func buildAll(t *testing.T, g *Gallery, all []*suspect) string {
 	t.Helper()
 	module, programs := t.TempDir(), t.TempDir()
 	write(t, g.goMod, module, "go.mod")
 	write(t, g.goSum, module, "go.sum")
-	for _, s := range all {
-		if err := os.MkdirAll(filepath.Join(module, s.folder), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		write(t, s.source, module, s.folder, "main.go")
+	asPackage := strings.NewReplacer("\npackage main\n", "\npackage server\n", "\nfunc main() {", "\nfunc Main() {")
+	var imports, table strings.Builder
+	for i, s := range all {
+		proof.Must(t, os.Mkdir(filepath.Join(module, s.folder), 0o755))
+		write(t, asPackage.Replace(s.source), module, s.folder, "server.go")
+		fmt.Fprintf(&imports, "import s%d %q\n", i, "exercise/"+s.folder)
+		fmt.Fprintf(&table, "%q: s%d.Main,\n", s.folder, i)
+		proof.Must(t, os.Symlink("one", filepath.Join(programs, s.folder)))
 	}
-	// To link them takes longer than to compile them, and most of that is for a debugger;
-	// compiled before, in a folder of another name, they need not be compiled again.
-	err := child.Build(t.Context(), module, programs+"/", "-ldflags=-w", "-trimpath", "./...")
+	write(t, "package main\nimport (\"os\"; \"path\")\n"+imports.String()+
+		"var programs = map[string]func(){\n"+table.String()+"}\n"+
+		"func main() { programs[path.Base(os.Args[0])]() }\n", module, "main.go")
+	err := child.Build(t.Context(), module, filepath.Join(programs, "one"), "-trimpath")
 	var broken *child.BuildError
 	if errors.As(err, &broken) {
 		t.Fatal(broken.Output)
