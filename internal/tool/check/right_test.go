@@ -93,27 +93,18 @@ func compiled(source string) func(*testing.T) []string {
 }
 
 // A right server holds every must, whatever its kind, also when both cores are busy with
-// others. Ordinarily one of them is judged, by the cases that need no machine for themselves.
+// others.
 func TestRightServersHold(t *testing.T) {
-	if proof.Detector {
-		t.Skip("judges other programs, which the race detector does not see")
-	}
-	servers := rightServers[:1]
-	if proof.Exhaustive() {
-		servers = rightServers
-		t.Logf("exhaustive: all %d right servers, two at a time", len(servers))
-	} else {
-		t.Parallel()
-	}
+	proof.OnlyExhaustive(t, "right servers of every kind, two at a time; a minute")
 	const atATime = 2
 	places := make(chan struct{}, atATime)
-	for _, s := range servers {
+	for _, s := range rightServers {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			places <- struct{}{}
 			defer func() { <-places }()
 			report, err := Run(t.Context(), Target{Command: s.command(t)}, Options{
-				Timeout: 2 * time.Second, Only: addresses(notAlone),
+				Timeout: 2 * time.Second,
 			})
 			must(t, err)
 			t.Logf("%.1f s", report.Took.Seconds())
