@@ -45,27 +45,35 @@ import (
 const patience = 30 * time.Second
 
 // TestInABrowser runs the tour as a learner does: the command, and its page in a
-// real browser.
+// real browser. A browser takes much processor time: an ordinary run shows that clients,
+// servers, timeline and book work in one, and leaves the rest to the exhaustive run.
 func TestInABrowser(t *testing.T) {
 	t.Parallel()
 	b, url := inABrowser(t)
 	for _, test := range []struct {
-		name string
-		run  func(*testing.T, *chrome, string)
+		name     string
+		run      func(*testing.T, *chrome, string)
+		ordinary bool
 	}{
-		{"a scenario plays act by act", scenarioSteps}, // those that take longest first
-		{"axe-core finds nothing", axeFindsNothing},
-		{"the exported site plays without a server", exportedSite},
-		{"one act gets five reactions, on lines that are lit", fiveReactions},
-		{"the second client waits in loop and not in epoll, and a box of the timeline lights its line", headOfLine},
-		{"an edge that is lost is seen", lostEdge},
-		{"a chapter offers its server, and lights the lines that it names", namedLine},
-		{"the keyboard is enough", keyboardOnly},
-		{"a recording is saved and opened again", saveAndOpen},
-		{"a story of explore is walked in both directions", walkedStory},
-		{"a view that is paused does not change, and a bad recording is refused with the reason", pausedView},
+		{"a scenario plays act by act", scenarioSteps, false}, // those that take longest first
+		{"axe-core finds nothing", axeFindsNothing, false},
+		{"the exported site plays without a server", exportedSite, false},
+		{"one act gets five reactions, on lines that are lit", fiveReactions, true},
+		{
+			"the second client waits in loop and not in epoll, and a box of the timeline lights its line",
+			headOfLine, true,
+		},
+		{"an edge that is lost is seen", lostEdge, false},
+		{"a chapter offers its server, and lights the lines that it names", namedLine, true},
+		{"the keyboard is enough", keyboardOnly, false},
+		{"a recording is saved and opened again", saveAndOpen, false},
+		{"a story of explore is walked in both directions", walkedStory, false},
+		{"a view that is paused does not change, and a bad recording is refused with the reason", pausedView, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if !test.ordinary {
+				proof.OnlyExhaustive(t, "in a browser; some seconds")
+			}
 			t.Parallel()
 			test.run(t, b, url)
 		})
@@ -81,7 +89,9 @@ func inABrowser(t *testing.T) (*chrome, string) {
 	if _, err := exec.LookPath("chromium"); err != nil {
 		skip(t, "no chromium: apt-get install chromium")
 	}
-	go func() { _, _ = axe() }() // its error is for who asks
+	if proof.Exhaustive() {
+		go func() { _, _ = axe() }() // its error is for who asks
+	}
 	go func() { _, _ = sharedBrowser() }()
 	url, err := sharedTour()
 	proof.Must(t, err)
@@ -872,16 +882,9 @@ func axeFindsNothing(t *testing.T, b *chrome, url string) {
 	p.act("b", "connect")
 	p.act("b", "whole")
 	p.until("loop says who waits", column("loop", " .stuck")+`.textContent !== ""`)
-	if !proof.Exhaustive() { // of thousands of rows that are alike, the first with each kind of token
-		eval[bool](p, `(document.querySelectorAll(".src:nth-child(n+60):not(.current, .standing)")
-			.forEach(row => row.remove()), true)`)
-	}
 	eval[bool](p, "("+"() => {"+source+"\nreturn true; })()")
 	for _, width := range []int64{1280, 380} {
 		for _, scheme := range []string{"light", "dark"} {
-			if (width == 380) != (scheme == "dark") && !proof.Exhaustive() {
-				continue // both widths and both schemes are looked at, but not each pair
-			}
 			p.window(width, 900, scheme)
 			p.until("the page is drawn again", `new Promise(done => requestAnimationFrame(() => done(true)))`)
 			p.accessible(fmt.Sprintf("%d %s, run", width, scheme))
@@ -910,11 +913,9 @@ func TestFiveBusyServersLeaveThePageResponsive(t *testing.T) {
 	if proof.Detector {
 		t.Skip("says nothing about speed: the race detector is on")
 	}
+	proof.OnlyExhaustive(t, "a page and five servers that work; 8 s")
 	b, url := inABrowser(t)
-	busy := time.Second
-	if proof.Exhaustive() {
-		busy = 4 * time.Second
-	}
+	busy := 4 * time.Second
 	if seconds, err := strconv.Atoi(os.Getenv("LESSON_TOUR_LOAD_SECONDS")); err == nil {
 		busy = time.Duration(seconds) * time.Second
 	}
@@ -1009,24 +1010,15 @@ func request(ctx context.Context, addr netip.AddrPort, answers *atomic.Int64) er
 }
 
 // exportedSite plays what `lesson tour --export` writes, from a server that knows nothing
-// but files. Only the exhaustive run waits for the command, which plays each scenario at
-// its own speed.
+// but files. It waits for the command, which plays each scenario at its own speed.
 func exportedSite(t *testing.T, b *chrome, _ string) {
-	var dir, index string
-	if proof.Exhaustive() {
-		dir, index = t.TempDir(), "tour.html" // the first page is TestSite's
-		path, err := command()
-		proof.Must(t, err)
-		out, err := exec.Command(path, "tour", "--export", dir).CombinedOutput()
-		if err != nil {
-			t.Fatalf("lesson tour --export: %v\n%s", err, out)
-		}
-		tour.NoVerdicts(t, dir)
-	} else {
-		site, err := tour.ExportedFast()
-		proof.Must(t, err)
-		dir = site.Dir
+	dir := t.TempDir()
+	path, err := command()
+	proof.Must(t, err)
+	if out, err := exec.Command(path, "tour", "--export", dir).CombinedOutput(); err != nil {
+		t.Fatalf("lesson tour --export: %v\n%s", err, out)
 	}
+	tour.NoVerdicts(t, dir)
 	site := http.NewServeMux()
 	site.Handle("/some/where/", http.StripPrefix("/some/where/", http.FileServer(http.Dir(dir))))
 	var asked atomic.Int64
@@ -1036,13 +1028,11 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 	})
 	host := httptest.NewServer(site)
 	defer host.Close()
-	p := b.open(t, host.URL+"/some/where/"+index, 1280, 900, "light")
+	// The first page is TestSite's.
+	p := b.open(t, host.URL+"/some/where/tour.html", 1280, 900, "light")
 	p.until("the first recording is there", `!document.querySelector("#player").hidden`)
 	p.until("its chapter is there", `document.querySelector("#chapter h1") !== null`)
 	scenarios := eval[[]string](p, `[...document.querySelectorAll("#scenario option")].map(o => o.value)`)
-	if !proof.Exhaustive() {
-		scenarios = scenarios[:2] // of each, TestAnExportCanBeReadWithoutAServer reads the recording
-	}
 	for _, name := range scenarios {
 		p.do(chromedp.SetValue(chromedp.CSS("#scenario"), name))
 		// Not with the mouse: the recording before may still move the button.

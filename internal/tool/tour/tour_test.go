@@ -901,9 +901,9 @@ type Site struct {
 	Recorded []string
 }
 
-// ExportedFast returns an export of two servers with fast recordings, made once: a
+// exportedFast returns an export of two servers with fast recordings, made once: a
 // recording should last as long as it says, but a test need not.
-var ExportedFast = sync.OnceValues(func() (site Site, err error) {
+var exportedFast = sync.OnceValues(func() (site Site, err error) {
 	tour, err := New(Options{Columns: []string{"loop", "edgetriggered"}})
 	if err != nil {
 		return site, err
@@ -953,7 +953,7 @@ func TestAnExportOverwritesOnlyItsOwn(t *testing.T) {
 
 func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
 	t.Parallel()
-	site, err := ExportedFast()
+	site, err := exportedFast()
 	proof.Must(t, err)
 	dir, names := site.Dir, site.Recorded
 	read := func(name string, into any) {

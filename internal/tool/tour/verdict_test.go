@@ -210,7 +210,7 @@ func TestVerdictsOfTheExercises(t *testing.T) {
 // the second client waits.
 func TestNoVerdictOnTheLessons(t *testing.T) {
 	t.Parallel()
-	site, err := ExportedFast()
+	site, err := exportedFast()
 	proof.Must(t, err)
 	NoVerdicts(t, site.Dir)
 }
