@@ -183,6 +183,7 @@ func TestServersOfKnownFaultsAreRight(t *testing.T) {
 		{name: "two workers, each with a listener", source: "loop.c", macros: "WORKERS=2 REUSEPORT"},
 	} {
 		t.Run(right.name, func(t *testing.T) {
+			t.Parallel()
 			report, err := Run(t.Context(), Target{Command: right.command(t)}, Options{
 				Timeout: 2 * time.Second, Only: addresses(func(c Case) bool { return !c.alone }),
 			})
