@@ -26,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/proof"
 	"lesson/internal/protocol"
 )
 
@@ -74,6 +75,9 @@ func (a abreast) Run() int {
 // TEXT has the escapes of Go: '\r\n'. $BIG is a request of 8,002 bytes, $HUGE is
 // one that is too large, the file hello is the answer of every lesson.
 func TestScript(t *testing.T) {
+	if proof.Exhaustive() {
+		t.Log("exhaustive: the scripts that keep both processors busy, too")
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -166,6 +170,8 @@ func condition(name string) (bool, error) {
 		return true, l.Close()
 	case "small-pages": // the least that a pipe holds is a page
 		return os.Getpagesize() < 8000, nil
+	case "exhaustive":
+		return proof.Exhaustive(), nil
 	case "hangup": // nohup makes programs ignore it, and these respect that
 		return !signal.Ignored(unix.SIGHUP), nil
 	case "privileged-ports":
