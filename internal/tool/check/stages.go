@@ -339,7 +339,7 @@ func (r *StageReport) Print(w io.Writer, o PrintOptions) {
 	if r.First != nil {
 		p.failed(*r.First)
 	} else {
-		p.labelled(2, "why not", r.Reason)
+		p.labelled(2, "reason", r.Reason)
 	}
 	fmt.Fprintln(w)
 	p.stage(stage)
@@ -399,8 +399,8 @@ func (p printer) arrived(r *StageReport) {
 			len(r.Stages)+1, strings.ToLower(Stages()[len(r.Stages)].Title))
 		return
 	}
-	fmt.Fprintln(p.w, "All stages hold. Judge it once more without --stages; or, if it is in Go, explore"+
-		" it: docs/14-every-order.md.")
+	fmt.Fprintln(p.w, "All stages hold. Judge it once more without --stages.")
+	fmt.Fprintln(p.w, "If it is in Go, you can also explore it: docs/14-every-order.md.")
 }
 
 // stage writes what a stage asks for, and its hint.

@@ -86,6 +86,11 @@ func TestStageOfDeadlinesNeedsTheTimeout(t *testing.T) {
 		if want := map[bool]int{true: 9, false: 8}[timed]; r.Reached != want {
 			t.Errorf("with --timeout: %v; %d stages hold, %q", timed, r.Reached, r.Reason)
 		}
+		var text bytes.Buffer
+		r.Print(&text, PrintOptions{})
+		if want := "  reason the server's time limit"; !timed && !strings.Contains(text.String(), want) {
+			t.Errorf("no sign of %q:\n%s", want, &text)
+		}
 	}
 }
 
