@@ -15,9 +15,11 @@ func epollRules() map[string]string {
 	texts := make(map[string]string)
 	for _, v := range simulated.Vectors() {
 		rule := fmt.Sprintf("**%s**\n\n", v.Rule)
-		if v.Manual != "" {
-			rule += fmt.Sprintf("> %s\n\n", v.Manual)
+		manual := v.Manual
+		if manual == "" {
+			manual = "The manual does not say."
 		}
+		rule += fmt.Sprintf("> %s\n\n", manual)
 		texts[slug(v.Section)] += rule + fmt.Sprintf("```\n%s\n```\n\n", strings.Join(v.Lines, "\n"))
 	}
 	for section, text := range texts {

@@ -15,10 +15,13 @@ var vectors string
 type Vector struct {
 	Section string
 	Rule    string
-	Manual  string   // the sentence of a manual page that states it, after the page; "" if not quoted
+	Manual  string   // the sentence of a manual page that states it, after the page; "" for none
 	Lines   []string // each a call, and what it returns after "="
-	Line    int      // of Rule in vectors.txt
+	Line    int      // of the line before Lines in vectors.txt
 }
+
+// noManual is what a rule has without a line about the manual: a test refuses it.
+const noManual = "no line begins with |"
 
 // Vectors returns all of them, in order.
 func Vectors() []Vector {
@@ -30,9 +33,10 @@ func Vectors() []Vector {
 		case strings.HasPrefix(line, "== "):
 			section = line[3:]
 		case strings.HasPrefix(line, "-- "):
-			all = append(all, Vector{Section: section, Rule: line[3:], Line: i + 1})
-		case strings.HasPrefix(line, "| "):
-			all[len(all)-1].Manual = line[2:]
+			all = append(all, Vector{Section: section, Rule: line[3:], Manual: noManual, Line: i + 1})
+		case strings.HasPrefix(line, "|"):
+			v := &all[len(all)-1]
+			v.Manual, v.Line = strings.TrimSpace(line[1:]), i+1
 		default:
 			v := &all[len(all)-1]
 			v.Lines = append(v.Lines, line)
