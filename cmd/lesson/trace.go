@@ -31,7 +31,8 @@ blocked. {addr}, {host} and {port} in the command are replaced by the parts of -
 In a program built by Go, each call is shown with the line of your source that makes it.
 The calls of the Go runtime are left out, except its epoll_wait, in which one thread
 waits for all goroutines. Build the program with go build: go run leaves out the line
-numbers. For other programs, the calls are shown without lines.`,
+numbers. The calls of a program in C or C++ have lines if it is compiled with -g. For other
+programs, the calls are shown without lines.`,
 		Example: `  lesson trace -- ./server {addr}
   lesson trace -- python3 my_server.py {port}
   lesson trace --json -- ./server {addr} > calls.json`,

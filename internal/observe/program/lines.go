@@ -13,12 +13,15 @@ import (
 	"strings"
 )
 
-// lines finds the source line of an instruction of a program that Go has built. The
-// functions of the program's own module are its own; those of the standard library and
-// of required modules are not.
+// lines finds the source line of an instruction of a program. Of a program that Go has
+// built, the functions of its own module are its own; those of the standard library and
+// of required modules are not. Of another program, such as one in C, all that has
+// debugging information is its own.
 type lines struct {
 	data   *dwarf.Data
 	module string // "" when not known; package main is always its own
+	native bool   // Go has not built it
+	text   [][2]uint64
 	found  map[uint64]position
 	// Of a program that can be loaded anywhere (-buildmode=pie), where its first segment
 	// would be if it were loaded at 0.
@@ -37,12 +40,12 @@ type position struct {
 	line int
 }
 
-// readLines reads the debugging information of a program. It returns nil if Go has not
-// built it, or if it is stripped.
+// readLines reads the debugging information of a program. It returns nil if there is none.
 func readLines(name string) *lines {
-	info, err := buildinfo.ReadFile(name)
-	if err != nil {
-		return nil
+	module := ""
+	info, notGo := buildinfo.ReadFile(name)
+	if notGo == nil {
+		module = info.Main.Path
 	}
 	file, err := elf.Open(name)
 	if err != nil {
@@ -54,12 +57,21 @@ func readLines(name string) *lines {
 		return nil
 	}
 	l := &lines{
-		data: data, module: info.Main.Path, found: map[uint64]position{}, anywhere: file.Type == elf.ET_DYN,
+		data: data, module: module, native: notGo != nil,
+		found: map[uint64]position{}, anywhere: file.Type == elf.ET_DYN,
+	}
+	if unit, err := data.Reader().Next(); err != nil || unit == nil {
+		return nil // it is stripped
 	}
 	for _, segment := range file.Progs {
-		if segment.Type == elf.PT_LOAD {
+		if segment.Type != elf.PT_LOAD {
+			continue
+		}
+		if segment.Flags&elf.PF_X != 0 {
+			l.text = append(l.text, [2]uint64{segment.Vaddr, segment.Vaddr + segment.Memsz})
+		}
+		if segment.Off == 0 {
 			l.first = segment.Vaddr &^ uint64(os.Getpagesize()-1)
-			break
 		}
 	}
 	return l
@@ -99,6 +111,13 @@ func firstMapping(maps, file string) (start uint64, found bool) {
 // line returns the line of the program's own source that returns to this instruction of
 // the process, and no file if another package's does.
 func (l *loaded) line(pc uint64) (string, int) { return l.lines.at(pc - l.at) }
+
+// instruction reports whether an address of the process is one of the program's code.
+func (l *loaded) instruction(address uint64) bool {
+	return slices.ContainsFunc(l.text, func(t [2]uint64) bool {
+		return t[0] <= address-l.at && address-l.at < t[1]
+	})
+}
 
 // at returns the line of the program's own source that returns to this instruction,
 // and no file if another package's does.
@@ -179,7 +198,11 @@ func Sources(program string) []string {
 		if err != nil || table == nil {
 			continue
 		}
+		dir, _ := unit.Val(dwarf.AttrCompDir).(string)
 		for _, file := range table.Files() {
+			if l.native && file != nil && !path.IsAbs(file.Name) { // as it was given to the compiler
+				file.Name = path.Join(dir, file.Name)
+			}
 			switch {
 			case file == nil || !path.IsAbs(file.Name):
 			case pkg == "runtime":
@@ -187,6 +210,7 @@ func Sources(program string) []string {
 					root = before + "/"
 				}
 			// A file of another module has a function that was inlined.
+			case l.native && !isSource(file.Name):
 			case !strings.Contains(file.Name, "@") && !slices.Contains(own, file.Name):
 				own = append(own, file.Name)
 			}
@@ -197,6 +221,13 @@ func Sources(program string) []string {
 	})
 	slices.Sort(own)
 	return own
+}
+
+// isSource reports whether a file that a native program was compiled from is its own, and
+// not a header of the system: it can still be read, and is no header.
+func isSource(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular() && !strings.HasPrefix(path.Ext(file), ".h") && path.Ext(file) != ""
 }
 
 // covers reports whether the instruction is in the function.
@@ -252,6 +283,6 @@ func packageOf(function string) string {
 
 // own reports whether a package is the program's own.
 func (l *lines) own(pkg string) bool {
-	return pkg == "main" || l.module != "" &&
+	return l.native || pkg == "main" || l.module != "" &&
 		(pkg == l.module || strings.HasPrefix(pkg, l.module+"/"))
 }

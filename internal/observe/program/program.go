@@ -5,8 +5,8 @@
 // lesson, each with the line of the program's own source on which it is made.
 //
 // Lines are found in programs that Go has built, and that still have their debugging
-// information (not those of go build -ldflags=-w, nor of go run), wherever they are loaded. The calls of others
-// come without. Calls about sockets are observed, and those that wait for them.
+// information (not those of go build -ldflags=-w, nor of go run), wherever they are loaded; and
+// in others that were compiled with it, such as those of cc -g. The calls of others come without. Calls about sockets are observed, and those that wait for them.
 package program
 
 import (
@@ -178,6 +178,17 @@ func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
 		w.programs[s.Thread] = program
 	}
 	if program == nil {
+		return "", 0, false
+	}
+	if program.native { // the C library keeps no frame pointers
+		for _, word := range s.Top() {
+			if !program.instruction(word) {
+				continue
+			}
+			if file, line := program.line(word); file != "" {
+				return w.name(file), line, true
+			}
+		}
 		return "", 0, false
 	}
 	for _, pc := range s.Stack() {

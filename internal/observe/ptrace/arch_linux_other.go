@@ -8,3 +8,6 @@ const nativeArch = 0
 
 // frameIn returns nothing on this architecture: a stack has one entry.
 func frameIn(*unix.PtraceRegs) uint64 { return 0 }
+
+// stackIn returns nothing either.
+func stackIn(*unix.PtraceRegs) uint64 { return 0 }

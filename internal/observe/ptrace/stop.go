@@ -62,7 +62,7 @@ func (s Stop) Stack() []uint64 {
 	if s.call.arch != nativeArch {
 		return stack
 	}
-	frame, err := framePointer(s.Thread)
+	frame, err := register(s.Thread, frameIn)
 	for err == nil && frame != 0 && len(stack) < deepest {
 		var words [2]uint64
 		if Peek(s.Thread, frame, unsafe.Slice((*byte)(unsafe.Pointer(&words)), unsafe.Sizeof(words))) != nil {
@@ -80,11 +80,30 @@ func (s Stop) Stack() []uint64 {
 	return stack
 }
 
+// topOfStack is how much of a stack Top returns, in words.
+const topOfStack = 128
+
+// Top returns the words at the top of the stack, the innermost first. The addresses to
+// which functions return are among them, also those that no frame pointer leads to. Call
+// it only while the thread is stopped.
+func (s Stop) Top() []uint64 {
+	at, err := register(s.Thread, stackIn)
+	if err != nil || at == 0 || s.call.arch != nativeArch {
+		return nil
+	}
+	words := make([]uint64, topOfStack)
+	size := uintptr(len(words)) * unsafe.Sizeof(words[0])
+	if Peek(s.Thread, at, unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size)) != nil {
+		return nil // the stack is shorter
+	}
+	return words
+}
+
 // ntPRStatus is NT_PRSTATUS of elf.h: the general registers.
 const ntPRStatus = 1
 
-// framePointer reads the register of a stopped thread.
-func framePointer(tid int) (uint64, error) {
+// register reads one register of a stopped thread.
+func register(tid int, in func(*unix.PtraceRegs) uint64) (uint64, error) {
 	var registers unix.PtraceRegs
 	vector := unix.Iovec{Base: (*byte)(unsafe.Pointer(&registers))}
 	vector.SetLen(int(unsafe.Sizeof(registers)))
@@ -93,7 +112,7 @@ func framePointer(tid int) (uint64, error) {
 	if errno != 0 {
 		return 0, errno
 	}
-	return frameIn(&registers), nil
+	return in(&registers), nil
 }
 
 // Peek copies from the memory of a process: process_vm_readv(2). EFAULT when not

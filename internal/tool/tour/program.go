@@ -90,8 +90,8 @@ func (r *childRun) threads() int {
 // machine that a page can read.
 type ownSources map[string]string
 
-// findSources asks the program itself. A program that Go has not built has none; one
-// that is not there is an error.
+// findSources asks the program itself. Of one without debugging information, it takes the
+// scripts that the command names, if any. A program that is not there is an error.
 func findSources(command []string) (ownSources, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
@@ -101,8 +101,35 @@ func findSources(command []string) (ownSources, error) {
 	for _, file := range program.Sources(path) {
 		sources[shownAs(file)] = file
 	}
+	if len(sources) > 0 {
+		return sources, nil
+	}
+	for _, argument := range command {
+		file, err := filepath.Abs(argument)
+		if err == nil && slices.Contains(scripts, filepath.Ext(file)) {
+			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+				sources[shownAs(file)] = file
+			}
+		}
+	}
 	return sources, nil
 }
+
+// noLines says why a program's calls come without lines; "" if they come with them.
+func noLines(sources ownSources) string {
+	for _, file := range sources {
+		if slices.Contains(scripts, path.Ext(file)) {
+			return "Its calls are shown without lines: the interpreter makes them, not a line of the script."
+		}
+	}
+	if len(sources) > 0 {
+		return ""
+	}
+	return "Its calls are shown without lines: it has no debugging information. In C or C++, compile it with -g."
+}
+
+// scripts are the extensions of programs that an interpreter runs.
+var scripts = []string{".py", ".rb", ".pl", ".js", ".lua", ".sh"}
 
 // shownAs is a file with its folder: "server/main.go".
 func shownAs(file string) string {
@@ -114,7 +141,8 @@ func (t *Tour) programColumn(id string, j *journal) *column {
 	command := t.options.Program
 	files := slices.Sorted(maps.Keys(t.sources))
 	c := newColumn(id, ownProgram, strings.Join(command, " "), files, j)
-	c.about.Lines = len(files) > 0
+	c.about.Note = noLines(t.sources)
+	c.about.Lines = c.about.Note == ""
 	c.start = func(c *column) (running, error) {
 		return startProgram(child.Program{Name: ownProgram, Command: command}, c, shownAs)
 	}

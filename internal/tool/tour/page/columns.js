@@ -173,6 +173,7 @@ class Column {
     this.still = model.still;
     const note = stuck(server) || server.note;
     setText(this.note, note);
+    this.note.classList.toggle("calm", !stuck(server));
     this.note.hidden = !note;
     const late = model.still || performance.now() - this.kernelDrawn > KERNEL_EVERY;
     if (server.version !== this.kernelVersion && late) {
