@@ -27,6 +27,7 @@ import (
 // from which a cause may follow.
 type sight struct {
 	looked bool // the server's processes can be seen
+	gone   bool // they have ended while they were looked at
 	link   link
 	unread int  // bytes in the server's receive buffer
 	queue  int  // connections in the accept queue
@@ -177,6 +178,7 @@ func (s *sight) lookInside(t *trial, theirs sockets.Socket) string {
 		const window = 100 * time.Millisecond
 		use, err := t.server.useWithin(t.ctx, window)
 		if err != nil {
+			s.gone = errors.Is(err, proc.ErrGone)
 			return goneWords(err)
 		}
 		if use.ran > window/5 || use.spins(window) {

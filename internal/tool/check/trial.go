@@ -59,7 +59,7 @@ func (f *failure) seeing(t *trial, c *play.Conn) *failure {
 }
 
 // inSight reports whether the server was seen at work, or waiting, after the step had failed.
-func (f *failure) inSight() bool { return f.seen != nil && f.seen.looked }
+func (f *failure) inSight() bool { return f.seen != nil && f.seen.looked && !f.seen.gone }
 
 func fails(got, want string) *failure { return &failure{got: got, want: want} }
 
