@@ -380,7 +380,7 @@ func (k *Kernel) SetsockoptInt(fd, level, name, value int) error {
 // wakeIfReadable does what tcp_set_rcvlowat does: a lower mark may be reached already,
 // and an end of file is below every mark.
 func (s *socket) wakeIfReadable() {
-	if s.state == connected && (s.end || len(s.unread) >= max(1, s.lowWater)) {
+	if s.client != nil && (s.end || len(s.unread) >= max(1, s.lowWater)) {
 		s.wake(unix.EPOLLIN, "SO_RCVLOWAT is reached")
 	}
 }
