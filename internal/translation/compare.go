@@ -171,26 +171,31 @@ var begins = regexp.MustCompile(`^ *(#+ |[-*+?$] |\d+\. |> ?|\||<details><summar
 
 var (
 	han      = `\p{Han}`
+	marked   = regexp.MustCompile(`[，。；：！？、）」》]\*\*[\p{L}\p{N}]`)
 	unspaced = regexp.MustCompile("[" + han + "][A-Za-z0-9`]|[A-Za-z0-9%`][" + han + "]")
 	halfMark = regexp.MustCompile("[" + han + "] ?[,.;:!?](?:[^\\w./-]|$)|[" + han + "]\\(|\\)[" + han + "]")
 	spaced   = regexp.MustCompile("[，。；：！？、）」》] +[" + han + "`A-Za-z0-9]|[" + han + "`A-Za-z0-9] +[，。；：！？、（「《]")
 )
 
 // Style says what is not as Chinese is set beside Latin letters: a space between the two
-// and around code, no space beside a full-width mark, and full-width marks in Chinese.
+// and around code, no space beside a full-width mark, and full-width marks in Chinese. Bold
+// text must not end with a mark: before a letter, CommonMark does not take that for an end.
 func Style(block string) []string {
-	var wrong []string
 	text := link.ReplaceAllString(tag.ReplaceAllString(block, ""), "]")
 	text = codeSpan.ReplaceAllString(text, "`x`")
+	plain := strings.NewReplacer("[", "", "]", "", "*", "").Replace(text)
+	var wrong []string
 	for _, rule := range []struct {
 		what string
 		is   *regexp.Regexp
+		in   string
 	}{
-		{"a space is missing", unspaced},
-		{"a half-width mark", halfMark},
-		{"a space beside a full-width mark", spaced},
+		{"a space is missing", unspaced, plain},
+		{"a half-width mark", halfMark, plain},
+		{"a space beside a full-width mark", spaced, plain},
+		{"a mark at the end of bold", marked, text},
 	} {
-		for _, found := range rule.is.FindAllString(strings.NewReplacer("[", "", "]", "", "*", "").Replace(text), -1) {
+		for _, found := range rule.is.FindAllString(rule.in, -1) {
 			wrong = append(wrong, fmt.Sprintf("%s: %q", rule.what, found))
 		}
 	}

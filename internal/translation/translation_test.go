@@ -163,6 +163,7 @@ func TestDifferences(t *testing.T) {
 		{"调用`read` 2 次，见[第 1 章](01.md)。", "a space is missing"},
 		{"调用 `read` 2 次,见[第 1 章](01.md)。", "a half-width mark"},
 		{"调用 `read` 2 次， 见[第 1 章](01.md)。", "a space beside"},
+		{"**调用 `read` 2 次，**见[第 1 章](01.md)。", "a mark at the end of bold"},
 	} {
 		got := translation.Differences(block, strings.ReplaceAll(test.is, "01.md", "../01.md"),
 			"docs/zh/00.md", func(string) bool { return false })
