@@ -37,6 +37,9 @@ type Page struct {
 	File  string `json:"file"` // in the repository
 	Kind  Kind   `json:"kind"`
 
+	// Chinese is the title in Chinese; "" when the page has not been translated.
+	Chinese string `json:"chinese,omitempty"`
+
 	text []byte
 	from embed.FS // and name in it
 	name string
@@ -96,7 +99,11 @@ func newPage(from embed.FS, name, file, id string) Page {
 		// A page that does not exist is a page that says so.
 		text = fmt.Appendf(nil, "# %s\n\n%v\n", name, err)
 	}
-	return Page{ID: id, Title: title(text), File: file, text: text, from: from, name: name}
+	p := Page{ID: id, Title: title(text), File: file, text: text, from: from, name: name}
+	if translated, err := p.In(docs.Chinese); err == nil && translated.Title != p.Title {
+		p.Chinese = translated.Title
+	}
+	return p
 }
 
 // In returns the page in a language of docs: what has no translation there is English.

@@ -596,6 +596,17 @@ func namedLine(t *testing.T, b *chrome, url string) {
 		document.querySelector("#scenario-play").textContent.includes("Pause")`)
 	p.click("#scenario-stop")
 
+	// The same chapter in Chinese, and back.
+	p.click("#language")
+	p.until("the chapter is Chinese", `document.querySelector("#chapter").lang === "zh-Hans" &&
+		document.querySelector("#chapter h1")?.textContent.includes("水平触发")`)
+	p.until("its quotes still lead to the source", `document.querySelector(
+		'#chapter figure.quote[data-file="epoll/eventloop.go"] figcaption a') !== null`)
+	p.until("so does the list of chapters", `document.querySelector("#chapter-list").selectedOptions[0].text.includes("水平触发")`)
+	p.click("#language")
+	p.until("the chapter is English", `document.querySelector("#chapter").lang === "en" &&
+		document.querySelector("#chapter h1")?.textContent.includes("Level")`)
+
 	p.do(chromedp.SendKeys(chromedp.CSS("#find"), "interest list"))
 	p.until("the search finds it", `document.querySelector("mark.here")?.textContent.toLowerCase() === "interest list"`)
 }

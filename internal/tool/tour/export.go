@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"lesson/docs"
 	"lesson/internal/book"
 	"lesson/internal/play"
 )
@@ -158,13 +159,23 @@ func (t *Tour) exportBook(to site) error {
 		return err
 	}
 	for _, p := range all.Chapters {
-		rendered, err := p.Render()
-		if err != nil {
-			return err
+		languages := []string{docs.English}
+		if p.Chinese != "" {
+			languages = append(languages, docs.Chinese)
 		}
-		name := filepath.Join(data, "chapter", filepath.FromSlash(p.ID)+".json")
-		if err := to.writeJSON(name, rendered); err != nil {
-			return err
+		for _, language := range languages {
+			p, err := p.In(language)
+			if err != nil {
+				return err
+			}
+			rendered, err := p.Render()
+			if err != nil {
+				return err
+			}
+			name := filepath.Join(data, "chapter", language, filepath.FromSlash(p.ID)+".json")
+			if err := to.writeJSON(name, rendered); err != nil {
+				return err
+			}
 		}
 	}
 	for _, file := range book.Files() {

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"lesson/docs"
 	"lesson/internal/book"
 	"lesson/internal/play"
 )
@@ -121,6 +122,11 @@ func getChapter(r *http.Request) (any, error) {
 	p, err := book.Find(r.PathValue("id"))
 	if err != nil {
 		return nil, notFound("%v", err)
+	}
+	if language := r.URL.Query().Get("lang"); language == docs.Chinese {
+		if p, err = p.In(language); err != nil {
+			return nil, err
+		}
 	}
 	return p.Render()
 }

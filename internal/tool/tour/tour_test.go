@@ -977,7 +977,7 @@ func TestAnExportCanBeReadWithoutAServer(t *testing.T) {
 	read("data/book.json", &b)
 	for _, c := range b.Chapters {
 		var chapter struct{ HTML string }
-		read("data/chapter/"+c.ID+".json", &chapter)
+		read("data/chapter/en/"+c.ID+".json", &chapter)
 	}
 	if len(names) != len(b.Scenarios) {
 		t.Errorf("recorded %q", names)

@@ -24,8 +24,9 @@ const encodePath = (path) => path.split("/").map(encodeURIComponent).join("/");
 
 export const book = () => get(live ? "api/book" : "data/book.json");
 
-export const chapter = (id) =>
-  get(live ? `api/chapter/${encodePath(id)}` : `data/chapter/${encodePath(id)}.json`);
+/** chapter is a page in a language: "en" or "zh". */
+export const chapter = (id, language) =>
+  get(live ? `api/chapter/${encodePath(id)}?lang=${language}` : `data/chapter/${language}/${encodePath(id)}.json`);
 
 const sources = new Map();
 const known = new Set(); // the files that can be asked for

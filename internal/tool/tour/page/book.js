@@ -3,8 +3,14 @@
 
 import { chapter } from "./api.js";
 import { byID, h, icon, say, setText, toast } from "./dom.js";
+import { remember, remembered } from "./hint.js";
 
 const PREFIX = "text-"; // of the ids of a chapter's elements
+
+const LANGUAGE = "lesson-tour-language";
+
+/** preferred is the language of the chapters: what was chosen before, or the browser's. */
+const preferred = () => remembered(LANGUAGE) ?? (/^zh/i.test(navigator.languages[0] ?? "") ? "zh" : "en");
 
 const GROUPS = { chapter: "Chapters", page: "To look up", exercise: "Exercises" };
 
@@ -22,18 +28,48 @@ export class Book {
     this.pane = byID("page");
     this.current = -1;
     this.hits = [];
+    this.language = preferred() === "zh" ? "zh" : "en";
     this.build();
   }
 
-  build() {
+  /** title is that of a page in the language, as far as it has been translated. */
+  title(page) {
+    return (this.language === "zh" && page.chinese) || page.title;
+  }
+
+  /** speak shows the book in a language from now on. */
+  speak(language) {
+    remember(LANGUAGE, language);
+    this.language = language;
+    this.buildList();
+    const id = this.pages[this.current].id;
+    this.current = -1;
+    return this.open(id, "");
+  }
+
+  /** offerLanguage names the other language of a page, in that language. */
+  offerLanguage(page) {
+    const button = byID("language");
+    button.hidden = !page.chinese;
+    button.lang = this.language === "zh" ? "en" : "zh-Hans";
+    setText(button, this.language === "zh" ? "English" : "中文");
+    this.article.lang = this.language === "zh" && page.chinese ? "zh-Hans" : "en";
+  }
+
+  buildList() {
     const groups = new Map();
     for (const page of this.pages) {
       const kind = page.kind ?? (/^\d/.test(page.id) ? "chapter" : page.id.startsWith("exercises/") ? "exercise" : "page");
       if (!groups.has(kind)) groups.set(kind, h("optgroup", { label: GROUPS[kind] ?? kind }));
       const number = kind === "chapter" ? page.id.match(/^\d+/)?.[0] : "";
-      groups.get(kind).append(h("option", { value: page.id }, number && !/^\d/.test(page.title) ? `${Number(number)}. ${page.title}` : page.title));
+      groups.get(kind).append(h("option", { value: page.id }, number && !/^\d/.test(page.title) ? `${Number(number)}. ${this.title(page)}` : this.title(page)));
     }
     this.list.replaceChildren(...groups.values());
+  }
+
+  build() {
+    this.buildList();
+    byID("language").addEventListener("click", () => this.speak(this.language === "zh" ? "en" : "zh"));
     this.list.addEventListener("change", () => this.go(this.list.value));
     byID("previous").addEventListener("click", () => this.turn(-1));
     byID("next").addEventListener("click", () => this.turn(1));
@@ -73,7 +109,7 @@ export class Book {
       this.current = index;
       let page;
       try {
-        page = await chapter(id);
+        page = await chapter(id, this.language === "zh" && this.pages[index].chinese ? "zh" : "en");
       } catch (error) {
         toast(`This chapter cannot be shown: ${error.message}`);
         return;
@@ -90,6 +126,7 @@ export class Book {
   }
 
   show(page) {
+    this.offerLanguage(this.pages[this.current]);
     this.article.innerHTML = page.html; // rendered by our program, from its own pages
     // A chapter with a heading "Next" must not get in the way of the page's own ids.
     for (const element of this.article.querySelectorAll("[id]")) element.id = PREFIX + element.id;
@@ -140,8 +177,8 @@ export class Book {
       const page = this.pages[this.current + by];
       const button = byID(id);
       button.disabled = !page;
-      setText(button.querySelector(".turn-title"), page ? page.title : by < 0 ? "Previous" : "Next");
-      button.setAttribute("aria-label", `${by < 0 ? "Previous" : "Next"}${page ? `: ${page.title}` : ""}`);
+      setText(button.querySelector(".turn-title"), page ? this.title(page) : by < 0 ? "Previous" : "Next");
+      button.setAttribute("aria-label", `${by < 0 ? "Previous" : "Next"}${page ? `: ${this.title(page)}` : ""}`);
     }
   }
 
