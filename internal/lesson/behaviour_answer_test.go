@@ -157,7 +157,7 @@ func corked(t *T, l lesson.Lesson) {
 	}
 }
 
-// A reset would destroy what the client has not read yet. It is what close does
+// A reset would destroy what has not been sent yet. It is what close does
 // when something lies unread, or comes later: answered wants no reset.
 func body(t *T, l lesson.Lesson) {
 	r := newRig(t, l)

@@ -7,6 +7,7 @@
 //	<!-- todo 3f2a91c0 -->   the block has no translation yet: it is the English one
 //
 // All else (code, transcripts, generated figures) is not translated, and is copied.
+// Generated sentences are prose.
 package translation
 
 import (
@@ -40,6 +41,8 @@ type Block struct {
 
 var (
 	marker = regexp.MustCompile(`^ *<!-- (en|stale|todo) ([0-9a-f]{8}) -->$`)
+	// What is generated between these markers is prose, and is translated.
+	generatedWords = regexp.MustCompile(`^<!-- figures (now|stage):`)
 	// What is alone on its line and is no prose.
 	kept = regexp.MustCompile(`^ *(<!--.*-->|</details>|\[embedmd\]:# .*)$`)
 )
@@ -83,7 +86,7 @@ func (s *splitter) line(line string) {
 			s.flush()
 		}
 		s.ends = "```"
-	case strings.HasPrefix(text, "<!-- figures "):
+	case strings.HasPrefix(text, "<!-- figures ") && !generatedWords.MatchString(text):
 		s.flush()
 		s.ends = "<!-- /figures -->"
 	}

@@ -119,8 +119,8 @@ var stages = []Stage{
 	{
 		Title: "The whole answer",
 		Must:  "Every byte of the answer arrives, even when the client has sent more than it should.",
-		Why: "The kernel sends a reset when a connection is closed with unread bytes in it, and a" +
-			" reset discards what the client has not read yet.",
+		Why: "The kernel sends a reset when a connection is closed with unread bytes in it, and the" +
+			" client may then lose the answer.",
 		Hint: "Send until nothing is left. Then shutdown(SHUT_WR), and read and discard until end" +
 			" of file, within a bound.",
 		Chapter: oneClient, Model: Loop,
