@@ -137,7 +137,7 @@ const pauseUnseen = 50 * time.Millisecond
 
 func (t *trial) waitTaken(name string) error {
 	c := t.clients[name]
-	read, err := t.until(func() (bool, error) {
+	read, err := t.untilSpun(spunFor, func() (bool, error) {
 		theirs, err := t.theirs(c)
 		if errors.Is(err, sockets.ErrNone) || t.server.Ended() {
 			return true, nil // closed: the next step says what to think of it
@@ -169,7 +169,7 @@ func accepted(names ...string) step {
 }
 
 func (t *trial) waitAccepted(c *play.Conn) error {
-	ok, err := t.until(func() (bool, error) {
+	ok, err := t.untilSpun(spunFor, func() (bool, error) {
 		theirs, err := t.theirs(c)
 		if errors.Is(err, sockets.ErrNone) || t.server.Ended() {
 			return true, nil

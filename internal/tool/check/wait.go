@@ -33,11 +33,13 @@ const DefaultPatience = 5 * time.Second
 //
 // Only a client could wake this server, and none will. However busy the machine is,
 // that stays so. It stops waiting, too, for a server that has made the same call in vain
-// again and again for spunFor, under the same conditions but the first.
+// again and again for spunFor, under the same conditions but the first. Where the server
+// may act because a time limit of its own is over, such as that of lingering, it gets spunOut.
 const (
 	lookEvery = 100 * time.Millisecond // how often the server's threads are looked at
 	stillFor  = 300 * time.Millisecond // how long they must not have moved
 	spunFor   = 400 * time.Millisecond // how long one of them must not have slept
+	spunOut   = 2 * time.Second        // the same, where a time limit may end the spin
 	lastRead  = 10 * time.Millisecond  // for what came while the checker itself did not run
 	forever   = time.Duration(math.MaxInt64)
 )
@@ -50,12 +52,13 @@ type vigil struct {
 	players int          // clients that are played side by side; 0 is one
 	waiting int          // how many of them wait for the server
 
-	looked  time.Time  // when the server's threads were looked at
-	last    proc.Usage // what they had used then
-	still   time.Time  // since when they have not moved; zero if they have
-	awake   time.Time  // since when one of them has not slept; zero if all have
-	spin    *spin      // what it does instead, when the server is blocked for good by that
-	blocked bool       // for good
+	looked  time.Time     // when the server's threads were looked at
+	last    proc.Usage    // what they had used then
+	still   time.Time     // since when they have not moved; zero if they have
+	awake   time.Time     // since when one of them has not slept; zero if all have
+	spun    time.Duration // how long that must last: spunFor or spunOut
+	spin    *spin         // what it does instead, when the server is blocked for good by that
+	blocked bool          // for good
 
 	took time.Duration // the last wait
 }
@@ -67,14 +70,15 @@ type wait struct {
 	deadline time.Time
 }
 
-// wait begins a wait of at most within. Its end must be called.
-func (t *trial) wait(within time.Duration) *wait {
+// wait begins a wait of at most within, or until the server has spun for that long. Its end
+// must be called.
+func (t *trial) wait(within, spun time.Duration) *wait {
 	v := &t.vigil
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
 	if v.waiting++; v.waiting == 1 {
-		v.blocked, v.spin, v.looked = false, nil, now
+		v.blocked, v.spin, v.looked, v.spun = false, nil, now, spun
 	}
 	v.still, v.awake = time.Time{}, time.Time{}
 	return &wait{t, now, now.Add(within)}
@@ -111,7 +115,7 @@ func (t *trial) blocked(now time.Time) bool {
 		if v.awake.IsZero() {
 			v.awake = now
 		}
-		if now.Sub(v.awake) >= spunFor && t.spinsForGood(pids) {
+		if now.Sub(v.awake) >= v.spun && t.spinsForGood(pids) {
 			v.blocked = true
 			return true
 		}
@@ -321,7 +325,12 @@ func (t *trial) onItsWay(c *play.Conn) bool {
 // until waits for a condition, for as long as a client would wait. It is false
 // when that was too long, or is in vain.
 func (t *trial) until(holds func() (bool, error)) (bool, error) {
-	w := t.wait(t.patience)
+	return t.untilSpun(spunOut, holds)
+}
+
+// untilSpun does the same, but gives up when the server has spun for that long.
+func (t *trial) untilSpun(spun time.Duration, holds func() (bool, error)) (bool, error) {
+	w := t.wait(t.patience, spun)
 	defer w.end()
 	return poll(t.ctx, w.over, holds)
 }
@@ -387,7 +396,7 @@ func (t *trial) readAnswer(c *play.Conn) ([]byte, error) {
 func (t *trial) reading(
 	within time.Duration, read func(got int, within time.Duration) ([]byte, error),
 ) ([]byte, error) {
-	w := t.wait(within)
+	w := t.wait(within, spunFor)
 	defer w.end()
 	var got []byte
 	for {
