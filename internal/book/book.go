@@ -18,6 +18,7 @@ import (
 
 	"lesson/docs"
 	"lesson/internal/lesson"
+	"lesson/internal/translation"
 )
 
 // A Kind names the purpose of a Page.
@@ -120,8 +121,7 @@ func (p Page) In(language string) (Page, error) {
 func title(text []byte) string {
 	for line := range bytes.Lines(text) {
 		if rest, ok := bytes.CutPrefix(line, []byte("# ")); ok {
-			text, _, _ := strings.Cut(string(rest), "<a id=") // the anchor of a translated heading
-			return strings.TrimSpace(text)
+			return translation.WithoutAnchor(strings.TrimSpace(string(rest)))
 		}
 	}
 	return ""

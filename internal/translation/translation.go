@@ -289,10 +289,13 @@ var (
 // there in both languages.
 func withAnchor(english string, b Block) Block {
 	if m := heading.FindStringSubmatch(english); m != nil && b.State != Missing {
-		b.Text = fmt.Sprintf("%s <a id=%q></a>", anchored.ReplaceAllString(b.Text, ""), Anchor(m[2]))
+		b.Text = fmt.Sprintf("%s <a id=%q></a>", WithoutAnchor(b.Text), Anchor(m[2]))
 	}
 	return b
 }
+
+// WithoutAnchor returns a heading without the anchor that follows a translated one.
+func WithoutAnchor(heading string) string { return anchored.ReplaceAllString(heading, "") }
 
 // Anchor returns the anchor that GitHub gives to a heading.
 func Anchor(heading string) string {

@@ -41,8 +41,8 @@ type Chapter struct {
 // A chapter whose questions have not all been translated is English.
 func Chapters(language string) ([]Chapter, error) {
 	all, err := load(docs.Chapters, docs.Quiz)
-	if err != nil {
-		return nil, err
+	if err != nil || language == docs.English {
+		return all, err
 	}
 	chapters, kept := docs.In(language, docs.Chapters), docs.In(language, docs.Quiz)
 	for i, c := range all {
@@ -113,12 +113,9 @@ func one(chapters, quiz fs.FS, file string) (c Chapter, asks bool, err error) {
 	return c, true, err
 }
 
-// anchor is what follows a translated heading: the place that links to the English one name.
-var anchor = regexp.MustCompile(` <a id="[^"]*"></a>$`)
-
 func title(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
-	return strings.TrimPrefix(anchor.ReplaceAllString(line, ""), "# ")
+	return strings.TrimPrefix(translation.WithoutAnchor(line), "# ")
 }
 
 // A fold is a question as the chapter has it, with its answer.
