@@ -24,7 +24,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unicode"
 
 	"lesson/docs"
 	"lesson/internal/lesson"
@@ -34,6 +33,7 @@ import (
 	"lesson/internal/tool/demo"
 	"lesson/internal/tool/exercise"
 	"lesson/internal/tool/quiz"
+	"lesson/internal/translation"
 )
 
 // root is the repository, from this folder.
@@ -231,15 +231,7 @@ func anchors(p *page) []string {
 	count := make(map[string]int)
 	for _, h := range p.headings {
 		text := linkText.ReplaceAllString(h.text, "$1")
-		name := strings.Map(func(r rune) rune {
-			switch {
-			case r == ' ':
-				return '-'
-			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
-				return unicode.ToLower(r)
-			}
-			return -1
-		}, text)
+		name := translation.Anchor(text)
 		if n := count[name]; n > 0 {
 			all = append(all, fmt.Sprintf("%s-%d", name, n))
 		} else {
