@@ -175,9 +175,9 @@ func (c *Clients) since() time.Duration { return max(1, now()-c.began()) }
 // has lasted as long as it may, or when ctx is done. Clients that still wait then give
 // up, but stay connected until Close.
 func (c *Clients) Play(ctx context.Context, s Scenario) Record {
+	c.began() // first: the record lasts as long as the clients had
 	ctx, cancel := context.WithTimeout(ctx, s.Lasts)
 	defer cancel()
-	c.began()
 	NewPlayer(s, func(a Act) { _ = c.Queue(a, nil) }).Run(ctx) // errors are recorded
 	ended := make(chan struct{})
 	go func() {

@@ -239,7 +239,7 @@ func (t *Tour) save(w http.ResponseWriter, r *http.Request) {
 	defer page.release()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	if err := s.save(page); err != nil && !page.begun {
-		refuse(w, err) // else the page has gone, or does not read
+		refuse(w, err) // else the page or the session has gone, or the page does not read
 	}
 }
 

@@ -548,12 +548,14 @@ func TestASessionEndsWithItsPage(t *testing.T) {
 			<-p.left
 			r.http.CloseIdleConnections()
 			proof.Eventually(t, "the session is gone", func() bool {
-				status, _ := r.ask("GET", p.base+"/recording", nil)
-				r.http.CloseIdleConnections()
 				r.tour.mu.Lock()
 				defer r.tour.mu.Unlock()
-				return status == http.StatusNotFound && len(r.tour.sessions) == 0
+				return len(r.tour.sessions) == 0
 			})
+			if status, _ := r.ask("GET", p.base+"/recording", nil); status != http.StatusNotFound {
+				t.Errorf("its recording: status %d", status)
+			}
+			r.http.CloseIdleConnections()
 			proof.Eventually(t, "nothing is left of it", func() bool {
 				g, d := runtime.NumGoroutine(), openDescriptors(t)
 				return g <= goroutines && d <= descriptors
