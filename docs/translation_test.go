@@ -36,8 +36,12 @@ func translations(t *testing.T) []*page {
 func TestTranslations(t *testing.T) {
 	terms := terms(t)
 	exists := func(file string) bool {
-		_, err := os.Stat(filepath.Join(root, file))
-		return translation.Holds(file) && err == nil
+		for _, is := range []string{file, filepath.Join(file, "README.md")} { // a page, or a folder
+			if info, err := os.Stat(filepath.Join(root, is)); err == nil && info.Mode().IsRegular() {
+				return translation.Holds(file)
+			}
+		}
+		return false
 	}
 	for _, p := range translations(t) {
 		original := translation.Original(p.file)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -33,17 +34,37 @@ func translated(root string, files map[string][]byte, counts map[string]string) 
 	if err != nil {
 		return nil, err
 	}
+	filled, err := fillTranslated(root, is, nil, files, counts)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(filled)) {
+		translation.Learn(known, string(filled[name]))
+	}
+	return fillTranslated(root, is, known, files, counts)
+}
+
+// fillTranslated fills in the pages that are, with what is known of blocks that lack a
+// translation.
+func fillTranslated(root string, is, known map[string]string, files map[string][]byte,
+	counts map[string]string) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	for name, text := range is {
 		original := translation.Original(name)
 		english, generated := files[original]
 		if !generated {
+			var err error
 			if english, err = os.ReadFile(filepath.Join(root, original)); err != nil {
 				return nil, fmt.Errorf("%s translates a page that does not exist: %w", name, err)
 			}
 		}
-		page := translation.Page{At: name, English: string(english), Translated: text,
-			Exists: func(file string) bool { _, exists := is[file]; return exists }}
+		page := translation.Page{At: name, English: string(english), Translated: text, Known: known,
+			Exists: func(file string) bool {
+				_, page := is[file]
+				_, folder := is[path.Join(file, "README.md")]
+				return page || folder
+			}}
 		filled, err := fillCounts(page.Fill(), counts)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

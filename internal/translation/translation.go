@@ -42,7 +42,7 @@ type Block struct {
 var (
 	marker = regexp.MustCompile(`^ *<!-- (en|stale|todo) ([0-9a-f]{8}) -->$`)
 	// What is generated between these markers is prose, and is translated.
-	generatedWords = regexp.MustCompile(`^<!-- figures (now|stage):`)
+	generatedWords = regexp.MustCompile(`^<!-- figures (epoll|now|stage):`)
 	// What is alone on its line and is no prose.
 	kept = regexp.MustCompile(`^ *(<!--.*-->|</details>|\[embedmd\]:# .*)$`)
 )
@@ -129,6 +129,21 @@ type Page struct {
 	At                  string // the path of the translation in the repository
 	English, Translated string
 	Exists              func(file string) bool // is there a translated page at that path?
+
+	// Known has the translation of a block by the hash of the English one. A block without
+	// a current translation takes it from there, so that a sentence that several pages
+	// have is translated once. It may be nil.
+	Known map[string]string
+}
+
+// Learn adds to known the current translations of a page. Those with a link are left out,
+// because from another folder the link would lead elsewhere.
+func Learn(known map[string]string, translated string) {
+	for _, b := range translations(Split(translated)) {
+		if b.State == Current && !link.MatchString(b.Text) {
+			known[b.Of] = b.Text
+		}
+	}
 }
 
 // Fill returns the translated page with all that follows from the English one: code,
@@ -178,6 +193,10 @@ func (p Page) pairs() [][2]Block {
 	original := Split(p.English)
 	var pairs [][2]Block
 	for i, b := range align(original, translations(Split(p.Translated))) {
+		if known, is := p.Known[b.Of]; is && b.Prose && b.State != Current {
+			b.Text, b.State = known, Current
+			b = withAnchor(original[i].Text, b)
+		}
 		if !strings.Contains(b.Text, "```") {
 			b.Text = Links(original[i].Text, b.Text, p.At, p.Exists)
 		}

@@ -122,6 +122,46 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// A sentence that several pages have is translated once: a block without a current
+// translation takes that of another page, unless it has a link.
+func TestLearn(t *testing.T) {
+	known := map[string]string{}
+	for _, other := range []string{"# Another page\n\n## Run it\n\nThe end.\n\nSee [x](x.md).\n",
+		"# A page that is not translated\n\nIt runs.\n"} {
+		filled := fill(other, "")
+		for from, to := range map[string]string{"## Run it": "## 运行", "The end.": "完。", "See [x]": "见 [x]"} {
+			filled = strings.Replace(filled, from, to, 1)
+		}
+		translation.Learn(known, fill(other, filled))
+	}
+	ends := english + "\nIt runs.\n\nSee [x](x.md).\n"
+	for _, test := range []struct{ what, is, want string }{
+		{"no translation", "", "完。"},
+		{"a stale one", strings.Replace(fill(ends, translated(t)), "The end.", "旧的。", 1), "完。"},
+		{"its own", strings.Replace(fill(ends, translated(t)), "The end.", "到此结束。", 1), "到此结束。"},
+	} {
+		if test.what == "a stale one" {
+			of := translation.Hash("The end.")
+			test.is = strings.Replace(test.is, "todo "+of, "stale 00000000", 1)
+		}
+		p := page(ends, test.is)
+		p.Known = known
+		filled := p.Fill()
+		for _, want := range []string{
+			"\n" + `## 运行 <a id="run-it"></a>` + "\n", " -->\n" + test.want + "\n",
+			"<!-- todo " + translation.Hash("It runs.") + " -->\nIt runs.\n",
+			"<!-- todo " + translation.Hash("See [x](x.md).") + " -->\nSee [x](x.md).\n",
+		} {
+			if !strings.Contains(filled, want) {
+				t.Errorf("%s: %q is not in\n%s", test.what, want, filled)
+			}
+		}
+		if strings.Contains(filled, "旧的") {
+			t.Errorf("%s: the stale one is still there in\n%s", test.what, filled)
+		}
+	}
+}
+
 // A link leads to the translated page where there is one.
 func TestLinks(t *testing.T) {
 	const at = "docs/zh/exercises/06/README.md"

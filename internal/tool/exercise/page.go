@@ -29,22 +29,24 @@ $ go run ./cmd/lesson exercise hint 1          # the next of three hints
 $ go run ./cmd/lesson exercise solution 1      # the change, and why it works
 ` + "```" + `
 
-The names are hints; the symptoms are not.
-
-| | exercise | server | chapter | what its users report |
-|---|---|---|---|---|
+The names are hints; the symptoms are not. After the name stands the kind of server, and the chapter about it.
 `)
 	for _, e := range g.Exercises {
 		chapter, _, _ := strings.Cut(e.Kind.Chapter, "-")
-		fmt.Fprintf(&page, "| %d | [%s](%s/) | %s | [%s](../%s) | %s |\n", e.Number, cell(e.Title),
-			e.Name, e.Kind.Name, strings.TrimLeft(chapter, "0"), e.Kind.Chapter, cell(e.Symptom))
+		fmt.Fprintf(&page, "\n**%d. [%s](%s/)** · %s · [chapter %s](../%s)\n\n", e.Number, e.Title,
+			e.Name, e.Kind.Name, strings.TrimLeft(chapter, "0"), e.Kind.Chapter)
+		// The same block as in the exercise's own page, which is translated once for both.
+		for line := range strings.Lines(e.readme.quote) {
+			fmt.Fprintf(&page, "> %s\n", strings.TrimSpace(line))
+		}
 	}
 	page.WriteString(`
 ## Which case finds which bug
 
 The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that an exercise is
 about, ○ is another case that fails because of the same bug, and ◌ is one that fails only in some runs, depending on
-the order of events. A case with – does not apply to the server. The fixed server fails none. A test runs all of them, and gets exactly this table.
+the order of events. A case with – does not apply to the server. The fixed server fails none. A test runs all of
+them, and gets exactly these tables.
 `)
 	for _, group := range groups(cases) {
 		g.matrix(&page, group)
@@ -74,7 +76,8 @@ func groups(cases []check.Case) []group {
 }
 
 // matrix is the table of one group. It has only the columns and rows that have
-// something in them: all exercises side by side would not fit on a page.
+// something in them: all exercises side by side would not fit on a page. It has no words,
+// and stands between markers, so that a translation copies it.
 func (g *Gallery) matrix(page *strings.Builder, of group) {
 	var columns []Exercise
 	for _, e := range g.Exercises {
@@ -85,7 +88,7 @@ func (g *Gallery) matrix(page *strings.Builder, of group) {
 	if len(columns) == 0 {
 		return
 	}
-	fmt.Fprintf(page, "\n### %s\n\n| case |", of.name)
+	fmt.Fprintf(page, "\n### %s\n\n<!-- figures cases:%s -->\n\n| |", of.name, of.name)
 	for _, e := range columns {
 		fmt.Fprintf(page, " [%d](%s/) |", e.Number, e.Name)
 	}
@@ -100,6 +103,7 @@ func (g *Gallery) matrix(page *strings.Builder, of group) {
 			fmt.Fprintf(page, "| %s |%s\n", name, row)
 		}
 	}
+	page.WriteString("\n<!-- /figures -->\n")
 }
 
 // mark returns the entry of the matrix for the exercise and a case.
