@@ -11,10 +11,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"strings"
 
 	"lesson/docs"
 	"lesson/internal/tool/explore"
+	"lesson/internal/words"
 )
 
 // The page is one file that loads nothing, so it works from a folder and without a
@@ -26,6 +28,8 @@ var (
 	pageCSS string
 	//go:embed page/site.js
 	pageJS string
+	//go:embed page/words/en.js
+	english string
 )
 
 // A Server is one that a reader of the page can act on.
@@ -110,17 +114,39 @@ func Page(ctx context.Context, book string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	tables, err := tables()
+	if err != nil {
+		return nil, err
+	}
+	said, err := json.Marshal(tables) // as above
+	if err != nil {
+		return nil, err
+	}
 	p, err := compile(ctx)
 	if err != nil {
 		return nil, err
 	}
 	style := explore.ViewerCSS + pageCSS
-	script := p.glue + explore.ViewerJS + pageJS
+	script := p.glue + words.Script() + explore.ViewerJS + pageJS
 	policy := fmt.Sprintf("default-src 'none'; img-src data:; style-src %s; script-src 'wasm-unsafe-eval' %s",
 		hash(style), hash(script))
-	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "DATA", string(text),
+	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "WORDS", string(said), "DATA", string(text),
 		"WASM", base64.StdEncoding.EncodeToString(p.wasm), "SCRIPT", script).Replace(pageHTML)
 	return []byte(page), nil
+}
+
+// tables returns what the page says in each language, by key.
+func tables() (map[string]map[string]string, error) {
+	english, err := words.Table(english)
+	if err != nil {
+		return nil, err
+	}
+	viewer, err := explore.ViewerWords()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(english, viewer)
+	return map[string]map[string]string{"en": english}, nil
 }
 
 // hash names a style or a script in a Content-Security-Policy.

@@ -3,27 +3,21 @@
 // module runs the server again from the beginning, and the viewer shows where that ends.
 
 const data = JSON.parse(by("data").textContent);
-const verbs = {
-  c: "Connect", h: "Send half", r: "Send the rest", w: "Send a request", l: "Send a long request",
-  e: "Send end of file", x: "Reset", q: "Close",
-};
 const atFirst = ["a", "b"]; // the others are shown when both are connected
 let server = "loop";
 let acts = [];
 const startable = ".play button, [data-act], #server, #scenario"; // what waits for the module
 let ready = false;
 
-for (const s of data.servers) {
-  const option = element("option", "", `${s.name}: ${s.title}`);
-  option.value = s.name;
-  by("server").append(option);
-}
+for (const s of data.servers) by("server").append(new Option("", s.name));
+for (const s of data.scenarios) by("scenario").append(new Option("", s.acts));
 
-for (const s of data.scenarios) {
-  const option = element("option", "", s.title);
-  option.value = s.acts;
-  by("scenario").append(option);
+/** options writes what the two lists offer. */
+function options() {
+  data.servers.forEach((s, i) => { by("server").options[i].text = words("server.option", {name: s.name, title: said(s.title)}); });
+  data.scenarios.forEach((s, i) => { by("scenario").options[i + 1].text = said(s.title); });
 }
+options();
 
 // The chapters are a page that a browser does not open from a folder.
 const book = location.protocol === "file:" ? "" : data.book;
@@ -41,7 +35,7 @@ function run(step) {
   if (result.error) { // of the last act, or of a link: without it
     acts.pop();
     run(step);
-    by("outcome").textContent = `${result.error}.`;
+    by("outcome").textContent = words("end", {text: said(result.error)});
     return;
   }
   const waits = result.waits ?? [];
@@ -53,7 +47,7 @@ function run(step) {
   by("real").textContent = about.run;
   by("undo").disabled = by("restart").disabled = acts.length === 0;
   by("clients").replaceChildren(...result.clients?.filter(shownClient).map(card) ?? []);
-  by("outcome").textContent = [result.ended, ...waits].filter(Boolean).map(text => `${text}.`).join(" ");
+  by("outcome").textContent = [result.ended, ...waits].filter(Boolean).map(s => words("end", {text: said(s)})).join(" ");
   viewer.load({steps: result.steps, sources: data.sources, verdict: ""},
     step === undefined || at < 0 ? result.steps.length - 1 : at);
 }
@@ -66,16 +60,16 @@ function shownClient(client, _, all) {
 
 function card(client) {
   const box = element("section", "card");
-  const title = element("h3", "", `Client ${client.name} `);
-  title.append(element("span", "", client.state));
+  const title = element("h3", "", words("card", client));
+  title.append(element("span", "", said(client.state)));
   title.id = `client-${client.name}`;
   box.setAttribute("aria-labelledby", title.id);
   const bar = element("div", "bar");
   for (const verb of client.can) {
-    const button = element("button", "", verbs[verb]);
+    const button = element("button", "", words(`verb.${verb}`));
     button.type = "button";
     button.id = `act-${client.name}${verb}`;
-    button.setAttribute("aria-label", `${client.name}: ${verbs[verb]}`);
+    button.setAttribute("aria-label", words("card.verb", {name: client.name, verb: {key: `verb.${verb}`}}));
     button.addEventListener("click", () => act(client.name + verb));
     bar.append(button);
   }
@@ -122,12 +116,12 @@ function where(at) {
   const blocked = viewer.blocked(at);
   const line = step.file ? step : blocked.at(-1);
   const text = line ? viewer.sources[line.file].split("\n")[line.line - 1].trim() : "";
-  const all = blocked.includes(line) ? `blocked at ${[...new Set(blocked.map(b => b.line))].join(", ")}` : line?.line;
-  const held = [["accept queue", step.state.queue], ["ready list", step.state.ready]];
+  const all = blocked.includes(line) ? words("blocked", {lines: [...new Set(blocked.map(b => b.line))].join(", ")}) : line?.line;
+  const held = [["viewer.queue", step.state.queue], ["viewer.ready", step.state.ready]];
   by("where").replaceChildren(
-    element("span", "", `${step.number}: ${step.text}`),
-    element("span", line ? "line" : "", line ? `${all}: ${text}` : "no server runs"),
-    element("span", "", held.map(([name, list]) => `${name}: ${list?.join(" ") || "empty"}`).join(", ")));
+    element("span", "", `${step.number}: ${said(step)}`),
+    element("span", line ? "line" : "", line ? `${all}: ${text}` : words("where.none")),
+    element("span", "", held.map(([name, list]) => words("list", {name: {key: name}, what: list?.join(" ") || words("where.empty")})).join(words("comma"))));
 }
 
 viewer.shown = at => {
@@ -150,7 +144,7 @@ document.querySelectorAll(".play").forEach(one => {
   }));
   one.querySelector("[data-back]").addEventListener("click", () => viewer.show(viewer.at - 1));
   one.querySelectorAll("input").forEach(choice => choice.addEventListener("change", () => {
-    one.querySelector(".says").textContent = choice.dataset.says;
+    put(one.querySelector(".says"), `${choice.nextElementSibling.dataset.words}.says`);
     if ("right" in choice.dataset) one.querySelector(".after").hidden = false;
   }));
 });
@@ -191,14 +185,22 @@ async function start() {
   const go = new Go();
   const begun = new Promise(done => { globalThis.begun = done; }); // the module calls it
   const {instance} = await WebAssembly.instantiateStreaming(module, go.importObject);
-  go.run(instance).then(() => { by("loading").textContent = "The servers have ended. Load the page again."; });
+  go.run(instance).then(() => put(by("loading"), "loading.ended"));
   await begun;
   if (!fromHash()) run();
   ready = true;
   document.querySelectorAll(startable).forEach(b => { b.disabled = false; });
-  by("loading").textContent = "The servers run. Begin with the first question.";
+  put(by("loading"), "loading.done");
 }
 
 document.querySelectorAll(startable).forEach(b => { b.disabled = true; });
 document.querySelectorAll(".play [data-acts]").forEach(b => b.setAttribute("aria-pressed", "false"));
-start().catch(error => { by("loading").textContent = `The servers cannot be started: ${error.message}`; });
+// The module is the last of the page: what is before it is shown while it is loaded.
+document.addEventListener("DOMContentLoaded", () => start().catch(error => {
+  delete by("loading").dataset.words;
+  by("loading").textContent = words("loading.failed", {error: error.message});
+}));
+offer(by("language"), () => {
+  options();
+  if (ready) run(viewer.steps[viewer.at].number);
+});

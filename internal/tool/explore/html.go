@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"lesson/internal/lesson"
+	"lesson/internal/words"
 )
 
 // The page of a story is one file that loads nothing. Its policy lets only its own style
@@ -49,15 +50,23 @@ func (r *Report) HTML(w io.Writer) error {
 	if r.Failure != nil {
 		story.Verdict = "FAILS: " + r.Failure.Text + "."
 	}
+	english, err := ViewerWords()
+	if err != nil {
+		return err
+	}
+	tables, err := json.Marshal(map[string]map[string]string{"en": english})
+	if err != nil {
+		return err
+	}
 	data, err := json.Marshal(story) // without <, > and &: they would end the script
 	if err != nil {
 		return err
 	}
-	script := ViewerJS + storyJS
+	script := words.Script() + ViewerJS + storyJS
 	policy := fmt.Sprintf("default-src 'none'; img-src data:; style-src %s; script-src %s",
 		hash(ViewerCSS), hash(script))
 	_, err = strings.NewReplacer("POLICY", policy, "TITLE", html.EscapeString(r.Target+": "+r.Scenario),
-		"STYLE", ViewerCSS, "STORY", string(data), "SCRIPT", script).WriteString(w, storyHTML)
+		"STYLE", ViewerCSS, "WORDS", string(tables), "STORY", string(data), "SCRIPT", script).WriteString(w, storyHTML)
 	return err
 }
 

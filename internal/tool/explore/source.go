@@ -1,6 +1,10 @@
 package explore
 
-import "embed"
+import (
+	"embed"
+
+	"lesson/internal/words"
+)
 
 // Sources is the part of this package that a program of its own is built with.
 //
@@ -11,6 +15,12 @@ var Sources embed.FS
 var (
 	//go:embed page/viewer.js
 	ViewerJS string
+	//go:embed page/words.js
+	viewerWords string
 	//go:embed page/viewer.css
 	ViewerCSS string
 )
+
+// ViewerWords returns what the viewer says in English, by its keys. The page that holds it
+// has a table of words: see package words.
+func ViewerWords() (map[string]string, error) { return words.Table(viewerWords) }

@@ -1,6 +1,6 @@
 
 const report = JSON.parse(by("story").textContent);
-by("target").textContent = `${report.target}, scenario ${report.scenario}`;
+by("target").textContent = words("viewer.target", report);
 by("asks").textContent = report.asks;
 by("again").textContent = report.again;
 // A link to a step is that of the tour: #step=5.

@@ -1,5 +1,6 @@
-"use strict";
 // The viewer of a story. Whatever the story says is text: nothing here makes HTML of it.
+
+const {words, said, fill, put, translate, offer} = speech(JSON.parse(document.getElementById("words").textContent));
 
 const by = id => document.getElementById(id);
 
@@ -10,21 +11,20 @@ function element(name, className, text) {
   return e;
 }
 
-const none = "none";
 const lists = [
-  ["accept queue", s => s.queue?.join(" ") || none],
-  ["interest list", s => s.interest?.map(e => `${e.fd}:${e.events}`).join("  ") || none],
-  ["ready list", s => s.ready?.join(" ") || none],
-  ["connections", s => s.conns?.map(c => `${c.fd} of ${c.client}: ${c.unread} unread, ${c.unsent} unsent`).join("\n") || none],
-  ["time", s => s.now],
+  ["viewer.queue", s => s.queue?.join(" ")],
+  ["viewer.interest", s => s.interest?.map(e => `${e.fd}:${e.events}`).join("  ")],
+  ["viewer.ready", s => s.ready?.join(" ")],
+  ["viewer.conns", s => s.conns?.map(c => words("viewer.conn", c)).join("\n")],
+  ["viewer.time", s => s.now],
 ];
 
 function stepButton(step, i) {
   const button = element("button", step.who ? "" : "client");
   button.type = "button";
-  button.append(element("span", "number", step.number), element("code", "", step.text));
-  if (step.times) button.append(element("span", "times", `${step.times} times, up to step ${step.number + step.times - 1}`));
-  for (const why of step.why ?? []) button.append(element("span", "why", `because ${why}`));
+  button.append(element("span", "number", step.number), element("code", "", said(step)));
+  if (step.times) button.append(element("span", "times", words("viewer.times", {times: step.times, last: step.number + step.times - 1})));
+  for (const why of step.why ?? []) button.append(element("span", "why", words("viewer.because", {why: said(why)})));
   button.addEventListener("click", () => viewer.show(i));
   const item = element("li");
   item.append(button);
@@ -87,9 +87,9 @@ function showSource(i) {
   };
   if (own) mark(own.line, "lit");
   for (const line of waits) mark(line, "blocked");
-  by("source-title").textContent = !step.file ? "Source: no line of the server runs"
+  by("source-title").textContent = !step.file ? words("viewer.source.none")
     : own ? `${step.file}:${step.line}`
-    : `${step.file}: blocked at line ${waits.join(" and line ")}`;
+    : words("viewer.source.blocked", {file: step.file, lines: waits.join(", ")});
   const row = step.file ? box.children[step.line - 1] : null;
   if (row) box.scrollTop = row.offsetTop - box.clientHeight / 2;
 }
@@ -98,11 +98,11 @@ function showKernel(i) {
   const rows = [];
   for (const [name, write] of lists) {
     const {steps} = viewer;
-    const now = write(steps[i].state);
-    const changed = i > 0 && now !== write(steps[i - 1].state);
+    const now = write(steps[i].state) || words("viewer.none");
+    const changed = i > 0 && now !== (write(steps[i - 1].state) || words("viewer.none"));
     const value = element("dd", changed ? "changed" : "");
     value.append(...now.split("\n").flatMap((line, n) => n ? [element("br"), line] : [line]));
-    rows.push(element("dt", "", name), value);
+    rows.push(element("dt", "", words(name)), value);
   }
   by("kernel").replaceChildren(...rows);
 }
@@ -122,8 +122,8 @@ viewer.show = i => {
     }
   });
   by("slider").value = at;
-  by("slider").setAttribute("aria-valuetext", `step ${steps[at].number}: ${steps[at].text}`);
-  by("position").textContent = `step ${steps[at].number} of ${steps.at(-1).number}`;
+  by("slider").setAttribute("aria-valuetext", words("viewer.says", {n: steps[at].number, text: said(steps[at])}));
+  by("position").textContent = words("viewer.position", {step: steps[at].number, last: steps.at(-1).number});
   by("first").disabled = by("back").disabled = at === 0;
   by("next").disabled = by("last").disabled = ended;
   by("verdict").textContent = ended ? viewer.verdict : "";
@@ -148,3 +148,5 @@ document.addEventListener("keydown", event => {
   event.preventDefault();
   viewer.show(keys[event.key]());
 });
+
+translate();

@@ -1,0 +1,28 @@
+// What the viewer of stories says in English.
+export default {
+  "viewer.steps": "What happened",
+  "viewer.kernel": "What the kernel holds after this step",
+  "viewer.source": "Source",
+  "viewer.first": "First",
+  "viewer.back": "Back",
+  "viewer.next": "Next",
+  "viewer.last": "Last",
+  "viewer.keys": "Arrow keys, Home and End move, too.",
+  "viewer.walk": "Steps",
+  "viewer.step": "Step",
+  "viewer.again": "Again: {command}",
+  "viewer.queue": "accept queue",
+  "viewer.interest": "interest list",
+  "viewer.ready": "ready list",
+  "viewer.conns": "connections",
+  "viewer.time": "time",
+  "viewer.none": "none",
+  "viewer.conn": "{fd} of {client}: {unread} unread, {unsent} unsent",
+  "viewer.times": "{times} times, up to step {last}",
+  "viewer.because": "because {why}",
+  "viewer.source.none": "Source: no line of the server runs",
+  "viewer.source.blocked": "{file}: blocked at line {lines}",
+  "viewer.says": "step {n}: {text}",
+  "viewer.position": "step {step} of {last}",
+  "viewer.target": "{target}, scenario {scenario}"
+};

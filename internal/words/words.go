@@ -1,0 +1,25 @@
+// Package words provides what the pages say in the language of their reader: the sentences
+// that Go sends, and the script that finds texts in the tables of a page.
+package words
+
+import "fmt"
+
+// A Sentence is an English text that a page may show in another language. The page finds it
+// by its form; by its text if it has no arguments.
+type Sentence struct {
+	Text string `json:"text"`
+	Form string `json:"form,omitempty"` // of package fmt: what Text was made from
+	Args []any  `json:"args,omitempty"` // plain values, and other sentences
+}
+
+// Say returns the sentence that fmt.Sprintf makes.
+func Say(form string, args ...any) Sentence {
+	s := Sentence{Text: fmt.Sprintf(form, args...), Args: args}
+	if len(args) > 0 {
+		s.Form = form
+	}
+	return s
+}
+
+// String returns the English text.
+func (s Sentence) String() string { return s.Text }
