@@ -92,7 +92,7 @@ func (s *Server) ServeClient(fd int) {
 }
 
 // readRequest reads until the request is complete, or too large. If it returns
-// Incomplete, no client is left to answer.
+// Incomplete, the time is over or the client has gone, and there is no answer.
 func (s *Server) readRequest(fd int) protocol.Status {
 	s.Waiting(fd) // lets Stop end a blocked read
 	defer s.NotWaiting(fd)
@@ -101,8 +101,8 @@ func (s *Server) readRequest(fd int) protocol.Status {
 	var buffer [1024]byte
 	accepted := s.Kernel.Now()
 	for {
-		// The time counts from accept, not from the last byte: a client gains
-		// none by sending a byte at a time.
+		// The time counts from accept, not from the last byte: sending a byte
+		// at a time does not give a client more.
 		if !s.waitAtMost(fd, accepted, s.Options.Timeout) {
 			s.Stats.TimedOut.Add(1)
 			return protocol.Incomplete
@@ -152,7 +152,7 @@ func (s *Server) waitAtMost(fd int, since, limit time.Duration) bool {
 //
 // MSG_MORE: more is coming, namely the end of file, which linger sends. The last
 // bytes wait for it, and both leave in one segment. MSG_NOSIGNAL: if the client is
-// gone, send returns EPIPE, and no SIGPIPE ends the process.
+// gone, send returns EPIPE and raises no SIGPIPE.
 func (s *Server) send(fd int, unsent []byte) bool {
 	s.cork(fd, 1)
 	for len(unsent) > 0 {

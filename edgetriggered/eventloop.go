@@ -222,8 +222,8 @@ func (s *Server) admit(fd int) {
 	s.incomplete.Add(c, &c.deadline, s.now)
 }
 
-// pause leaves the accept queue alone for a while. There is nothing to stop
-// watching: the edge has been reported, and will not be reported again. Here
+// pause leaves the accept queue alone for a while. It need not change the
+// interest: the edge has been reported, and will not be reported again. Here
 // the danger is the opposite one. Without unaccepted, the connections still in
 // the accept queue would be forgotten.
 func (s *Server) pause() {
@@ -295,8 +295,8 @@ func (s *Server) close(c *conn) {
 	s.resume()
 }
 
-// readRequest reads until EAGAIN. Only after that does the kernel report the
-// next byte; bytes left unread before it would never be reported.
+// readRequest reads until EAGAIN. Bytes left in the socket would be
+// reported only when more arrive, and a client that waits sends no more.
 func (s *Server) readRequest(c *conn) state {
 	for range readsPerTurn {
 		n, err := s.Kernel.Read(c.fd, s.buffer[:])

@@ -209,8 +209,8 @@ func (s *server) advance(c *conn) {
 	}
 }
 
-// readRequest reads until EAGAIN. Only after that does the kernel report the next
-// byte; bytes left unread before it would never be reported.
+// readRequest reads until EAGAIN. Bytes left in the socket would be
+// reported only when more arrive, and a client that waits sends no more.
 func (s *server) readRequest(c *conn) {
 	for c.state == reading {
 		n, err := unix.Read(c.fd, s.buffer[:])
