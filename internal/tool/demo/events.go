@@ -236,8 +236,8 @@ func eventsResult(seen []happening) *Result {
 		Demo:   "events",
 		Tables: []Table{table},
 		Sentences: []string{
-			fmt.Sprintf("%d of %d are reported: level-triggered, %d of them by every call;"+
-				" edge-triggered, %d of them once.", reported, len(seen), levels, edges),
+			fmt.Sprintf("%d of %d are reported. Level-triggered: %d of them by every call."+
+				" Edge-triggered: %d of them by one call only.", reported, len(seen), levels, edges),
 			fmt.Sprintf("EPOLLHUP, which is not in the interest, is reported for: %s.", enumerate(hups)),
 		},
 		Data: seen,
