@@ -294,6 +294,9 @@ func (c *Clients) try(w *actor, a Act) (background func() error, err error) {
 	case Flood:
 		return func() error { return c.flood(w, conn, a) }, nil
 	case Read, ReadAndClose, ReadSlowly:
+		if err := c.beginReading(w); err != nil {
+			return nil, err
+		}
 		return func() error { return c.read(w, conn, a) }, nil
 	}
 	return nil, fmt.Errorf("a client cannot %q", a.Do)
@@ -335,6 +338,7 @@ func (c *Clients) connect(w *actor, reads bool) error {
 	w.seen.Addr, w.seen.Connected = conn.LocalAddr(), c.since()
 	c.options.Changed(w.seen)
 	if reads {
+		w.reading = true
 		c.acting.Add(1)
 		go func() {
 			defer c.acting.Done()
@@ -445,20 +449,23 @@ func (c *Clients) pause(d time.Duration) bool {
 	}
 }
 
-// read reads to end of file, and closes where the act says so.
-func (c *Clients) read(w *actor, conn *Conn, a Act) error {
+// beginReading marks a client as reading. It is called before the goroutine that reads
+// starts, so that of two reads always the second is refused.
+func (c *Clients) beginReading(w *actor) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case w.reading:
-		c.mu.Unlock()
 		return errReading
 	case w.ended:
-		c.mu.Unlock()
 		return io.EOF
 	}
 	w.reading = true
-	c.mu.Unlock()
+	return nil
+}
 
+// read reads to end of file, and closes where the act says so.
+func (c *Clients) read(w *actor, conn *Conn, a Act) error {
 	bite, pause := 4096, time.Duration(0)
 	if a.Do == ReadSlowly {
 		bite, pause = 1, a.Pause

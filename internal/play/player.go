@@ -51,7 +51,9 @@ func NewPlayer(s Scenario, do func(Act)) *Player {
 	}
 }
 
-// Run plays until all acts are handed out, or ctx is done. It must be called once.
+// Run plays until all acts are handed out, or ctx is done. It must be called once. When an
+// act is late, because the machine was busy, those after it are as late: no two are closer
+// together than the scenario has them.
 func (p *Player) Run(ctx context.Context) {
 	defer close(p.over)
 	c := clock{speed: p.Speed, since: time.Now(), paused: p.Paused}
@@ -71,6 +73,7 @@ func (p *Player) Run(ctx context.Context) {
 			}
 			c.at = act.At
 		case <-c.due(act.At):
+			c.pass(act.At)
 		}
 		p.do(act)
 		next, last = next+1, ""
@@ -120,6 +123,13 @@ func (c *clock) now() time.Duration {
 func (c *clock) obey(o order) {
 	c.at, c.since = c.now(), time.Now()
 	c.paused = o != resume
+}
+
+// pass begins again at a time that is due: what has gone by since then does not count.
+func (c *clock) pass(at time.Duration) {
+	if c.now() > at {
+		c.at, c.since = at, time.Now()
+	}
 }
 
 func (c *clock) state() State {

@@ -71,6 +71,18 @@ func TestAPlayerInTime(t *testing.T) {
 			"playing 0 at 0", "a at 0", "playing 1 at 0", "b at 0.5", "paused 2 at 0.5",
 			"playing 2 at 10", "c at 12", "done 3 at 12",
 		}},
+		{"an act that is late", func(_ *testing.T, p *played, _ func()) {
+			do := p.do
+			p.do = func(a Act) {
+				do(a)
+				if a.Client == "a" {
+					time.Sleep(1500 * time.Millisecond) // b is due meanwhile
+				}
+			}
+		}, []string{
+			"playing 0 at 0", "a at 0", "playing 1 at 1.5", "b at 1.5", "playing 2 at 1.5",
+			"c at 3.5", "done 3 at 3.5",
+		}},
 		{"stopped", func(_ *testing.T, _ *played, stop func()) {
 			time.AfterFunc(2*time.Second, stop)
 		}, []string{

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/play"
+	"lesson/internal/proof"
 	"lesson/internal/protocol"
 )
 
@@ -209,26 +212,8 @@ func TestNoAnswerInTime(t *testing.T) {
 	}
 }
 
-// noServer returns an address where no socket listens or will listen: it is bound.
-func noServer(t *testing.T) netip.AddrPort {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	at, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(at.(*unix.SockaddrInet4).Port))
-}
-
 func TestNobodyListens(t *testing.T) {
-	l := loadOn(noServer(t))
+	l := loadOn(proof.NoServer(t))
 	out := mustRun(t, l)
 	if out.served != 0 || out.errors != (Errors{Refused: manyRequests}) || out.hopeless {
 		t.Errorf("served %d, %+v, given up %v", out.served, out.errors, out.hopeless)
@@ -240,7 +225,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// A closed loop lasts as long as it should, and keeps all of its clients busy.
+// A closed loop keeps all of its clients busy.
 func TestClosedLoop(t *testing.T) {
 	const clients = 7
 	var now, most atomic.Int64
@@ -261,16 +246,30 @@ func TestClosedLoop(t *testing.T) {
 		respond(c, protocol.Response)
 	})
 	l := loadOn(addr)
-	l.clients, l.most, l.during = clients, 0, 100*time.Millisecond
+	l.clients = clients
 	out := mustRun(t, l)
-	if out.served < clients || out.errors.All() != 0 {
+	if out.served != manyRequests || out.errors.All() != 0 {
 		t.Errorf("served %d, %+v", out.served, out.errors)
-	}
-	if out.elapsed < l.during*9/10 {
-		t.Errorf("the last answer came after %v of %v", out.elapsed, l.during)
 	}
 	if out.sinceDue != out.sinceSent {
 		t.Error("a closed loop has two kinds of latency")
+	}
+}
+
+// A closed loop without a bound lasts as long as it should.
+func TestAClosedLoopLasts(t *testing.T) {
+	l := loadOn(serve(t, func(_ int64, c *net.TCPConn) {
+		if hear(c) {
+			respond(c, protocol.Response)
+		}
+	}))
+	l.most, l.during = 0, 100*time.Millisecond
+	out := mustRun(t, l)
+	if out.errors.All() != 0 {
+		t.Errorf("served %d, %+v", out.served, out.errors)
+	}
+	if wall := out.client.wall; wall < l.during || out.elapsed > wall {
+		t.Errorf("it lasted %v of %v; the last answer came after %v", wall, l.during, out.elapsed)
 	}
 }
 
@@ -299,10 +298,14 @@ func TestAStallIsSeenFromWhenRequestsWereDue(t *testing.T) {
 	}
 	const late = 50 * time.Millisecond
 	due, sent := lateIn(out, late)
-	// A stall of the machine itself adds two to the one, and more to the other.
-	if due < 100 || sent > due/10 {
-		t.Errorf("late by %v: %d from when they were due, and %d from when they were sent; want 125 and 2",
-			late, due, sent)
+	if due < 100 {
+		t.Errorf("%d are late by %v from when they were due, want 125", due, late)
+	}
+	// Two are, and two more for each stall of the machine itself: no client sends another
+	// meanwhile.
+	if most := int64(l.clients) * int64(out.client.wall/late); sent > most {
+		t.Errorf("%d are late by %v from when they were sent, in %v; want 2, and at most %d",
+			sent, late, out.client.wall, most)
 	}
 	if max := time.Duration(out.sinceDue.Max()); max < stall*9/10 {
 		t.Errorf("the latest was %v late, with a stall of %v", max, stall)
@@ -364,7 +367,7 @@ func TestNothingIsAllocatedForARequest(t *testing.T) {
 	if testing.CoverMode() != "" {
 		t.Skip("counted with coverage, there is more")
 	}
-	l := loadOn(noServer(t)) // a server of the test would allocate
+	l := loadOn(proof.NoServer(t)) // a server of the test would allocate
 	l.clients, l.most, l.during = 1, 1, time.Minute
 	g, err := newGenerator(l)
 	if err != nil {
@@ -492,10 +495,16 @@ func TestLearn(t *testing.T) {
 		if test.name == "one that does not end" {
 			patience = 50 * time.Millisecond
 		}
-		_, err := learn(serve(t, test.handle), patience)
+		addr := serve(t, test.handle)
+		_, err := learn(addr, patience)
+		// A program that does not run for that long learns nothing.
+		for errors.Is(err, play.ErrTimeout) && !strings.Contains(err.Error(), test.err) && patience < time.Minute {
+			patience *= 2
+			_, err = learn(addr, patience)
+		}
 		checkError(t, test.name, err, test.err)
 	}
-	if _, err := learn(noServer(t), time.Second); err == nil {
+	if _, err := learn(proof.NoServer(t), time.Second); err == nil {
 		t.Error("no answer, and no error")
 	}
 }
@@ -504,37 +513,50 @@ func TestLearn(t *testing.T) {
 // connection that we close lives on there, and epoll reports what still arrives for it.
 // A duplicate of the descriptor does the same.
 func TestAnEventOfAConnectionThatWasClosed(t *testing.T) {
-	l := loadOn(serve(t, func(n int64, c *net.TCPConn) {
-		if n > 1 {
+	for timeout := 50 * time.Millisecond; ; timeout *= 2 {
+		duplicated := make(chan bool, 1)
+		l := loadOn(serve(t, func(n int64, c *net.TCPConn) {
+			if n > 1 {
+				respond(c, protocol.Response)
+				lingering(c)
+				return
+			}
+			port := c.RemoteAddr().(*net.TCPAddr).Port
+			fd, err := unix.Dup(anyOf(descriptorsOf(port)))
+			duplicated <- err == nil
+			if err != nil {
+				return // the client had given up before this goroutine ran
+			}
+			proof.Eventually(t, "the client to give up", func() bool {
+				return len(descriptorsOf(port)) == 1 // the duplicate
+			})
 			respond(c, protocol.Response)
-			lingering(c)
+			time.Sleep(timeout) // so that the client, which has not begun again, gets the event
+			_ = unix.Close(fd)
+		}))
+		l.clients, l.most, l.timeout = 1, 0, timeout
+		l.during, l.rate = 10*timeout, 1/(5*timeout).Seconds() // two requests
+		out, err := l.run(context.Background())
+		if err != nil || out.errors != (Errors{Timeout: 2}) {
+			t.Errorf("served %d, %+v, %v; want two that are late", out.served, out.errors, err)
+		}
+		if <-duplicated || t.Failed() {
 			return
 		}
-		fd, err := unix.Dup(descriptorOf(c.RemoteAddr().(*net.TCPAddr).Port))
-		if err != nil {
-			t.Error(err)
-		}
-		time.Sleep(100 * time.Millisecond) // the client has given up, and has not begun again
-		respond(c, protocol.Response)
-		time.Sleep(50 * time.Millisecond) // and has the event
-		_ = unix.Close(fd)
-	}))
-	l.clients, l.rate, l.most = 1, 4, 0
-	l.during, l.timeout = 500*time.Millisecond, 50*time.Millisecond
-	out, err := l.run(context.Background())
-	// On a busy machine the second may be late, too.
-	if late := out.errors.Timeout; err != nil || late < 1 || out.served+late != 2 || out.errors.All() != late {
-		t.Errorf("served %d, %+v, %v; want one answer, and one that is late", out.served, out.errors, err)
 	}
 }
 
-// descriptorOf returns the descriptor of this process that is bound to a port.
-func descriptorOf(port int) int {
+// descriptorsOf returns the descriptors of this process that are bound to a port.
+func descriptorsOf(port int) []int {
+	var all []int
 	for fd := range 4096 {
 		at, err := unix.Getsockname(fd)
 		if in, ok := at.(*unix.SockaddrInet4); err == nil && ok && in.Port == port {
-			return fd
+			all = append(all, fd)
 		}
 	}
-	return -1
+	return all
 }
+
+// anyOf returns the first descriptor, or one that is not open.
+func anyOf(descriptors []int) int { return append(descriptors, -1)[0] }
