@@ -65,6 +65,7 @@ func TestInABrowser(t *testing.T) {
 		},
 		{"an edge that is lost is seen", lostEdge, false},
 		{"a chapter offers its server, and lights the lines that it names", namedLine, true},
+		{"the text's ports are those of the columns", portsOfTheText, false},
 		{"the keyboard is enough", keyboardOnly, false},
 		{"a recording is saved and opened again", saveAndOpen, false},
 		{"a story of explore is walked in both directions", walkedStory, false},
@@ -609,6 +610,30 @@ func namedLine(t *testing.T, b *chrome, url string) {
 
 	p.do(chromedp.SendKeys(chromedp.CSS("#find"), "interest list"))
 	p.until("the search finds it", `document.querySelector("mark.here")?.textContent.toLowerCase() === "interest list"`)
+}
+
+// portsOfTheText reads chapters beside their servers.
+func portsOfTheText(t *testing.T, b *chrome, url string) {
+	p := b.openTour(t, url+"#02-a-loop", 1280, 900, "light")
+	command := func(number int) string {
+		return fmt.Sprintf(`document.querySelectorAll("#chapter .command")[%d].textContent`, number)
+	}
+	p.until("the chapter starts a server of its own", command(0)+` === "go run ./cmd/lesson loop --trace --quiet"`)
+	p.until("its client goes to the column", command(1)+fmt.Sprintf(` === "nc 127.0.0.1 %d"`, p.addr("loop").Port()))
+	p.until("the text says where the server listens", fmt.Sprintf(
+		`/loop listens on port %d, with descriptor \d+\./.test(document.querySelector("#chapter .place").textContent)`, p.addr("loop").Port()))
+	eval[bool](p, `(document.querySelector('.column[data-lesson=loop] .column-title button').click(), true)`)
+	p.until("without the column, the text is as it was written", command(1)+` === "nc 127.0.0.1 8080"`)
+	p.until("and says of no server where it listens", `document.querySelector("#chapter .place").hidden`)
+
+	eval[bool](p, `(location.hash = "#06-level-or-edge", true)`)
+	p.until("a chapter about two servers plays a race", `document.querySelector("#chapter h1")?.textContent.startsWith("6.") &&
+		document.querySelector(".play-this") !== null`)
+	p.click(".play-this")
+	p.until("on both", column("edgetriggered", "")+` !== null && `+column("epoll", "")+` !== null`)
+	p.until("the race plays", `document.querySelector("#scenario").value === "long-request" &&
+		document.querySelector("#scenario-play").textContent.includes("Pause")`)
+	p.click("#scenario-stop")
 }
 
 // addr is where the server of a column listens: what the page tells to type.

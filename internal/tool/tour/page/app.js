@@ -75,6 +75,7 @@ function draw() {
     views.columns.draw(now, shown());
     views.clients.draw(now);
     views.scenarios.draw(shown(), Boolean(player));
+    if (api.live) views.book.reach([...model.servers.values()].filter((s) => s.state === "listening"), (s) => model.labelOf(s));
   }
   if (!frozen || !views.timeline.following) views.timeline.draw(now);
   if (!frozen) views.log.draw(now); // last: it scrolls, and so has the page laid out
@@ -339,31 +340,43 @@ function buildTheme() {
   show();
 }
 
-/** beside is the server that a page is about, and how to run it beside the page. */
+/** about is the name of the server that a page is about; "" for none. */
+const about = (book) => (id = "") =>
+  book.lessons.find((l) => l.chapter === id)?.name ?? (id.startsWith("exercises/") ? id.replace("exercises/", "exercise/") : "");
+
+/** beside is that server, unless it runs, and how to run it beside the page. */
 function beside(book) {
   if (!api.live) return () => null;
   return (id) => {
-    const lesson = book.lessons.find((l) => l.chapter === id);
-    const name = lesson?.name ?? (id.startsWith("exercises/") ? id.replace("exercises/", "exercise/") : "");
+    const name = about(book)(id);
     if (!name || [...model.servers.values()].some((s) => s.lesson === name)) return null;
-    return { name, words: lesson ? `Run ${name} beside this text` : "Run the broken server beside this text",
+    return { name, words: !name.startsWith("exercise/") ? `Run ${name} beside this text` : "Run the broken server beside this text",
       run: () => orders.add(name) };
   };
 }
 
-/** plays is the races of a chapter. To play one shows the chapter's own server, too. */
+/** FITS: a race of another chapter that shows what this one tells of, and the servers that it
+ * needs besides the chapter's own. */
+const FITS = {
+  "06-level-or-edge": { race: "long-request", servers: ["epoll", "edgetriggered"] },
+  "10-go-already-does-this": { race: "twelve-at-once", servers: ["threaded"] },
+};
+
+/** plays is the races of a chapter. To play one shows its servers, too. */
 function plays(book) {
-  const orders = scenarioOrders(book);
+  const play = scenarioOrders(book).play;
   const server = beside(book);
-  return (id) => (book.scenarios ?? []).filter((s) => s.chapter === `docs/${id}.md`).map((s) => ({
+  const absent = (id) => (FITS[id]?.servers ?? []).filter((name) => ![...model.servers.values()].some((s) => s.lesson === name));
+  return (id) => (book.scenarios ?? []).filter((s) => s.chapter === `docs/${id}.md` || s.name === FITS[id]?.race).map((s) => ({
     title: s.title,
     play: async () => {
       showView("run");
       await server(id)?.run();
+      if (api.live) for (const name of absent(id)) await orders.add(name);
       document.querySelector("#run-beside")?.remove();
       views.scenarios.select.value = s.name;
       views.scenarios.chosen();
-      await orders.play(s.name, 1);
+      await play(s.name, 1);
     },
   }));
 }
@@ -380,7 +393,7 @@ async function begin() {
   Object.assign(requests, book.requests);
   views.columns.lessons = book.lessons;
   views.clients = new Clients(model, act, Math.min(book.limits?.clients ?? 26, 26));
-  views.book = new Book(book.chapters, beside(book), plays(book), {
+  views.book = new Book(book.chapters, about(book), beside(book), plays(book), {
     point: (file, from, to, open) => {
       if (open) showView("run");
       return views.columns.point(file, from, to, open);

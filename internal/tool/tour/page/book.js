@@ -12,14 +12,18 @@ const LANGUAGE = "lesson-tour-language";
 /** preferred is the language of the chapters: what was chosen before, or the browser's. */
 const preferred = () => remembered(LANGUAGE) ?? (/^zh/i.test(navigator.languages[0] ?? "") ? "zh" : "en");
 
+const STARTS = /^(?:go run \.\/cmd\/)?lesson (\w+)/; // a command that starts a server, or a tool
+const PLAIN = /^(?:go run \.\/cmd\/)?lesson \w+(?: --trace| --quiet)*$/; // with the options that columns have
+
 const GROUPS = { chapter: "Chapters", page: "To look up", exercise: "Exercises" };
 
-/** Book shows one page. beside(id): the server a page is about, unless it runs; plays(id):
- * the races that show what it tells of, each with its title and play();
- * pointer: point(file, from, to, open) and unpoint(). */
+/** Book shows one page. about(id): the lesson that a page is about; beside(id): its server,
+ * unless it runs; plays(id): the races that show what it tells of, each with its title and
+ * play(); pointer: point(file, from, to, open) and unpoint(). */
 export class Book {
-  constructor(pages, beside, plays, pointer) {
+  constructor(pages, about, beside, plays, pointer) {
     this.pages = pages;
+    this.about = about;
     this.beside = beside;
     this.plays = plays;
     this.pointer = pointer;
@@ -28,6 +32,7 @@ export class Book {
     this.pane = byID("page");
     this.current = -1;
     this.hits = [];
+    this.place = null; // where the chapter says where its server listens
     this.language = preferred() === "zh" ? "zh" : "en";
     this.build();
   }
@@ -169,7 +174,40 @@ export class Book {
     const races = this.plays(id).map(({ title, play }) =>
       h("button", { type: "button", class: "play-this", onclick: play }, icon("running"), h("span", {}, `Play this: ${title}`)));
     const heading = this.article.querySelector(`[id="${PREFIX}run-it"]`) ?? this.article.querySelector("h1");
+    this.place = h("p", { class: "place", hidden: true });
+    this.reached = null;
+    heading?.after(this.place);
     if (races.length > 0) heading?.after(h("p", { class: "plays" }, ...races));
+  }
+
+  /** reach says where the chapter's server listens, if it runs beside the text, and puts the
+   * ports of such servers into the commands of the chapter's experiment. */
+  reach(servers, labelOf) {
+    const key = `${this.current} ${this.language} ${servers.map((s) => `${s.id} ${s.addr} ${s.listener}`)}`;
+    if (this.reached === key || !this.place) return;
+    this.reached = key;
+    const port = (server) => server.addr.split(":").at(-1);
+    const find = (lesson) => servers.find((s) => s.lesson === lesson);
+    let server = null; // that the commands are about
+    for (const element of this.experiment(".command")) {
+      element.dataset.was ??= element.textContent;
+      const started = element.dataset.was.match(STARTS);
+      if (started) server = PLAIN.test(element.dataset.was) ? find(started[1]) : null;
+      else setText(element, server ? element.dataset.was.replace(/(127\.0\.0\.1[: ]|= :)8080\b/g, `$1${port(server)}`) : element.dataset.was);
+    }
+    const own = find(this.about(this.pages[this.current]?.id));
+    const text = own ? `Beside this text, ${labelOf(own)} listens on port ${port(own)}${own.listener === null ? "" : `, with descriptor ${own.listener}`}. ` +
+      "What the commands print here is from another run, with other ports and descriptors." : "";
+    setText(this.place, text);
+    this.place.hidden = !own;
+  }
+
+  /** experiment returns the elements of the chapter's section Run it that a selector names. */
+  experiment(selector) {
+    const begins = this.article.querySelector(`[id="${PREFIX}run-it"]`);
+    const ends = this.article.querySelector(`[id="${PREFIX}run-it"] ~ h2`);
+    const after = (a, b) => a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING;
+    return begins ? [...this.article.querySelectorAll(selector)].filter((e) => after(begins, e) && !(ends && after(ends, e))) : [];
   }
 
   names() {

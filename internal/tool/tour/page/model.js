@@ -61,6 +61,7 @@ class Server {
     this.reported = new Map(); // peer -> what its client had done when a wait reported it last
     this.missed = 0;
     this.version = 0; // changes with all of this
+    this.listener = null; // its descriptor, once a call has shown it
     this.lanes = [{ key: "" }];
     this.several = false; // calls of it overlap: there are threads
   }
@@ -69,6 +70,7 @@ class Server {
    * their fields. Only start, end and lane are the page's own. */
   enter(e) {
     if (this.open.size > 0) this.several = true;
+    if (e.name === "listen") this.listener = e.fd;
     const call = { ...e, start: e.at, end: 0 };
     call.lane = this.laneOf(call);
     this.open.set(call.call, call);
