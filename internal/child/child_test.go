@@ -123,26 +123,35 @@ exec "$@"`
 	s := start(t, p)
 	tried, err := os.ReadFile(ports)
 	proof.Must(t, err)
-	if lines := strings.Fields(string(tried)); len(lines) != 2 || lines[0] == lines[1] || lines[1] != s.Addr.String() {
+	lines := strings.Fields(string(tried))
+	if len(lines) < 2 { // a third when another program has taken the second meanwhile
+		t.Fatalf("tried %q, listens at %v", lines, s.Addr)
+	}
+	if last := lines[len(lines)-1]; lines[0] == lines[1] || last != s.Addr.String() {
 		t.Errorf("tried %q, listens at %v", lines, s.Addr)
 	}
 }
 
-// Waiting for a server that never listens costs next to nothing.
+// Waiting for a server that never listens costs next to nothing. A virtual machine that is
+// stopped in the middle may count that as processor time, but not each time.
 func TestWaitingIsIdle(t *testing.T) {
-	const long = time.Second
-	before, err := proc.Ran(os.Getpid())
-	proof.Must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), long)
-	defer cancel()
-	if _, err := (Program{Command: []string{"sleep", "60", "{port}"}}).Start(ctx); err == nil {
-		t.Fatal("sleep listens")
+	const long, tries = time.Second, 5
+	var used [tries]time.Duration
+	for try := range tries {
+		before, err := proc.Ran(os.Getpid())
+		proof.Must(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), long)
+		defer cancel()
+		if _, err := (Program{Command: []string{"sleep", "60", "{port}"}}).Start(ctx); err == nil {
+			t.Fatal("sleep listens")
+		}
+		after, err := proc.Ran(os.Getpid())
+		proof.Must(t, err)
+		if used[try] = after - before; used[try] < long/5 {
+			return
+		}
 	}
-	after, err := proc.Ran(os.Getpid())
-	proof.Must(t, err)
-	if used := after - before; used > long/5 {
-		t.Errorf("%v of processor time in %v", used, long)
-	}
+	t.Errorf("%v of processor time in %v each", used, long)
 }
 
 // The processes of a server are those that it has now, and not what has started it.
@@ -307,12 +316,14 @@ func TestEveryPortOnce(t *testing.T) {
 			t.Errorf("port %d", port)
 		}
 		seen[port] = true
-		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback4, port).String())
-		if err != nil {
-			t.Errorf("port %d: %v", port, err)
-			continue
-		}
-		_ = l.Close()
+		// Unless another program has taken it meanwhile: then it is not free any more.
+		proof.Eventually(t, fmt.Sprintf("port %d to be free, or taken", port), func() bool {
+			l, err := net.Listen("tcp", netip.AddrPortFrom(loopback4, port).String())
+			if err != nil {
+				return errors.Is(tryPort(int(port)), unix.EADDRINUSE)
+			}
+			return l.Close() == nil
+		})
 	}
 }
 

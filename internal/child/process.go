@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -41,28 +42,63 @@ func Start(command []string, dir string, env ...string) (*Process, error) {
 	p := &Process{ended: make(chan struct{})}
 	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Dir = dir
-	p.cmd.Stdout = &p.output
-	p.cmd.Stderr = &p.output
-	// A child of the child may hold the pipe open when the child has ended.
-	p.cmd.WaitDelay = 100 * time.Millisecond
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = write, write
 	p.cmd.SysProcAttr = &unix.SysProcAttr{
 		Setsid:    true, // Ctrl-C is for this program, which then ends the child in good order
 		Pdeathsig: unix.SIGKILL,
 	}
-	if err := ours.start(p, env); err != nil {
+	err = ours.start(p, env)
+	_ = write.Close() // the child has it
+	if err != nil {
+		_ = read.Close()
 		return nil, err
 	}
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		_, _ = io.Copy(&p.output, read) // up to the end, or to a deadline
+	}()
 	go func() {
 		// Its system calls may be counted at the time. Wait itself will say if
 		// something is wrong with this wait.
 		_ = proc.AwaitEnd(p.Pid())
-		// What Wait says about the status is in ProcessState, and what it says about a
-		// pipe is of no interest: how the child ended is for the caller to judge.
+		// What Wait says is in ProcessState: how the child ended is for the caller to judge.
 		_ = p.cmd.Wait()
 		p.state = p.cmd.ProcessState
+		p.keepRest(read, kept)
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// keepRest keeps what a child that has ended has written, down to the last byte. Its own
+// children may hold the pipe open: they may still write for a moment.
+func (p *Process) keepRest(read *os.File, kept <-chan struct{}) {
+	const moment = 100 * time.Millisecond
+	defer read.Close()
+	select {
+	case <-kept:
+		return
+	case <-time.After(moment):
+	}
+	if err := read.SetReadDeadline(time.Now()); err != nil {
+		return
+	}
+	<-kept
+	// When this program did not run for that moment, it has not read what is in the pipe.
+	raw, err := read.SyscallConn()
+	if err != nil {
+		return
+	}
+	var left int
+	_ = raw.Control(func(fd uintptr) { left, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	if err == nil && read.SetReadDeadline(time.Time{}) == nil {
+		_, _ = io.CopyN(&p.output, read, int64(left)) // all of it is there
+	}
 }
 
 // Pid returns the process id of the child.

@@ -4,11 +4,13 @@ package child
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +71,21 @@ func TestOnlyTheEndOfTheOutputIsKept(t *testing.T) {
 	<-p.Ended()
 	out := string(p.Output())
 	if len(out) != kept || !strings.HasSuffix(out, "x\nend\n") && !strings.HasSuffix(out, "xend\n") {
+		t.Errorf("%d bytes are kept, which end in %q", len(out), out[max(0, len(out)-10):])
+	}
+}
+
+// What a child has written before its end is kept, however late this program comes to read
+// it, also while another process has the pipe.
+func TestTheEndOfTheOutputIsNotLost(t *testing.T) {
+	const size = 60_000 // the pipe holds it
+	p := run(t, fmt.Sprintf("sleep 60 & head -c %d /dev/zero | tr '\\0' x; echo end", size))
+	p.output.mu.Lock() // as if what reads it did not run
+	proof.Must(t, proc.AwaitEnd(p.Pid()))
+	time.Sleep(200 * time.Millisecond)
+	p.output.mu.Unlock()
+	<-p.Ended()
+	if out := string(p.Output()); len(out) != size+len("end\n") || !strings.HasSuffix(out, "xend\n") {
 		t.Errorf("%d bytes are kept, which end in %q", len(out), out[max(0, len(out)-10):])
 	}
 }
