@@ -38,7 +38,7 @@ func listen(t *testing.T, k kernel.Kernel, flags int) (int, netip.AddrPort) {
 }
 
 // connect makes a client. The kernel completes the connection by itself, so it
-// lies in the accept queue when connect returns.
+// lies in the accept queue when connect returns, or a moment later.
 func connect(t *testing.T, addr netip.AddrPort) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -217,12 +218,32 @@ func (l *Linux) Nanosleep(d time.Duration) error {
 // which is the same in every process.
 var start, startMonotonic = bothClocks()
 
-func bothClocks() (time.Time, time.Duration) {
+// bothClocks reads Go's clock between two looks at the kernel's, again while other programs
+// run in between: at most for tries times, and then takes the closest.
+func bothClocks() (at time.Time, atMonotonic time.Duration) {
+	const near, tries = 10 * time.Microsecond, 1000
+	closest := time.Duration(math.MaxInt64)
+	for range tries {
+		before := monotonic()
+		now := time.Now()
+		apart := monotonic() - before
+		if apart < closest {
+			closest, at, atMonotonic = apart, now, before+apart/2
+		}
+		if closest < near {
+			break
+		}
+	}
+	return at, atMonotonic
+}
+
+// monotonic reads the clock CLOCK_MONOTONIC.
+func monotonic() time.Duration {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		panic(err) // every Linux has this clock
 	}
-	return time.Now(), time.Duration(now.Nano())
+	return time.Duration(now.Nano())
 }
 
 func (l *Linux) Now() time.Duration { return startMonotonic + time.Since(start) }

@@ -3,6 +3,7 @@
 package simulated_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/observe/sockets"
 )
 
 // A machine runs the calls of a vector: Linux, or the simulated kernel.
@@ -384,8 +386,9 @@ func newOnLinux() *onLinux {
 }
 
 type realClient struct {
-	fd     int
-	closed bool
+	fd         int
+	addr, peer netip.AddrPort // its own, and the server's
+	closed     bool
 }
 
 func (m *onLinux) Dup(fd int) (int, error) { return unix.Dup(fd) }
@@ -408,7 +411,35 @@ func (m *onLinux) connect(c string, port uint16) {
 	must(err)
 	must(unix.Connect(fd, &unix.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}}))
 	must(unix.SetNonblock(fd, true))
-	m.clients[c] = &realClient{fd: fd}
+	name, err := unix.Getsockname(fd)
+	must(err)
+	client := &realClient{
+		fd:   fd,
+		addr: netip.AddrPortFrom(loopback, uint16(name.(*unix.SockaddrInet4).Port)),
+		peer: netip.AddrPortFrom(loopback, port),
+	}
+	m.clients[c] = client
+	// The last segment of the handshake may still be on its way.
+	m.until(func() bool { return stateOf(client.peer, client.addr) == sockets.Established })
+}
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// stateOf returns the state of one end of a connection, 0 when the kernel has none any more.
+func stateOf(end, other netip.AddrPort) sockets.State {
+	s, err := sockets.Connection(end, other)
+	if errors.Is(err, sockets.ErrNone) {
+		return 0
+	}
+	must(err)
+	return s.State
+}
+
+// until waits until something has happened, as long as for what is expected.
+func (m *onLinux) until(holds func() bool) {
+	for end := time.Now().Add(m.patience); !holds() && time.Now().Before(end); {
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 func (m *onLinux) send(c string, n int) string {
@@ -424,9 +455,23 @@ func (m *onLinux) halfClose(c string) string {
 }
 
 func (m *onLinux) closeClient(c string) {
-	must(unix.Close(m.clients[c].fd))
-	m.clients[c].closed = true
-	time.Sleep(2 * time.Millisecond) // its socket cannot be asked any more
+	client := m.clients[c]
+	must(unix.Close(client.fd))
+	client.closed = true
+	m.until(func() bool { return ended(client) }) // its socket cannot be asked any more
+}
+
+// ended reports whether the server's kernel knows that a client has closed or reset its
+// connection.
+func ended(c *realClient) bool {
+	switch stateOf(c.addr, c.peer) {
+	case sockets.FinWait2, sockets.TimeWait:
+		return true
+	case 0:
+		theirs := stateOf(c.peer, c.addr)
+		return theirs == 0 || theirs == sockets.TimeWait
+	}
+	return false
 }
 
 func (m *onLinux) reset(c string) {

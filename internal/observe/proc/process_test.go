@@ -51,6 +51,17 @@ func startReady(t *testing.T, script string) *process {
 	return p
 }
 
+// stop stops the process, and returns when it does not run any more.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	proof.Must(t, unix.Kill(p.pid, unix.SIGSTOP))
+	proof.Eventually(t, "it to be stopped", func() bool {
+		stopped, err := proc.Stopped(p.pid)
+		proof.Must(t, err)
+		return stopped
+	})
+}
+
 // kill ends the process and waits for it.
 func (p *process) kill() {
 	if p.cmd.ProcessState == nil {
@@ -61,10 +72,7 @@ func (p *process) kill() {
 
 func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 	const window = 200 * time.Millisecond
-	used := func(p *process) time.Duration {
-		before, err := proc.Used(p.pid)
-		proof.Must(t, err)
-		time.Sleep(window)
+	usedSince := func(p *process, before proc.Usage) time.Duration {
 		after, err := proc.Used(p.pid)
 		proof.Must(t, err)
 		var busy time.Duration
@@ -73,9 +81,15 @@ func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 		}
 		return busy
 	}
-	if got := used(start(t, "while :; do :; done")); got < window/2 {
-		t.Errorf("one that spins was runnable for %v of %v", got, window)
-	}
+	spins := start(t, "while :; do :; done")
+	before, err := proc.Used(spins.pid)
+	proof.Must(t, err)
+	began := time.Now()
+	// A wait for a processor counts when it is over.
+	proof.Eventually(t, "one that spins to have been runnable for most of the time", func() bool {
+		passed := time.Since(began)
+		return passed > window && usedSince(spins, before) > passed/2
+	})
 	sleeper := start(t, "exec sleep 60")
 	proof.Eventually(t, "it to sleep", func() bool { // when it has begun to, on a busy machine
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", sleeper.pid))
@@ -84,7 +98,10 @@ func TestWhoSpinsIsRunnableAndWhoSleepsIsNot(t *testing.T) {
 		proof.Must(t, err)
 		return string(name) == "sleep\n" && asleep
 	})
-	if got := used(sleeper); got > window/2 {
+	before, err = proc.Used(sleeper.pid)
+	proof.Must(t, err)
+	time.Sleep(window)
+	if got := usedSince(sleeper, before); got > window/2 {
 		t.Errorf("one that sleeps was runnable for %v of %v", got, window)
 	}
 }
@@ -110,15 +127,18 @@ func TestUsageOfAProcess(t *testing.T) {
 	}
 }
 
-// untilUsed waits until the process has used so much processor time.
-func untilUsed(t *testing.T, p *process, much time.Duration) (u proc.Usage) {
+// untilUsed waits until the process has used so much processor time, and stops it: its
+// figures are read one after the other.
+func untilUsed(t *testing.T, p *process, much time.Duration) proc.Usage {
 	t.Helper()
 	proof.Eventually(t, fmt.Sprintf("%v of processor time", much), func() bool {
-		var err error
-		u, err = proc.Used(p.pid)
+		ran, err := proc.Ran(p.pid)
 		proof.Must(t, err)
-		return u.CPU >= much
+		return ran >= much
 	})
+	p.stop(t)
+	u, err := proc.Used(p.pid)
+	proof.Must(t, err)
 	return u
 }
 

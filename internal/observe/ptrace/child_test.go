@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/proof"
 )
 
 // The calls that a child makes on request. The Go runtime makes neither.
@@ -30,7 +31,7 @@ const (
 )
 
 // patient bounds what must happen; it takes no time of its own.
-const patient = 10 * time.Second
+var patient = proof.Patience
 
 // TestMain makes the test binary the child too.
 func TestMain(m *testing.M) {
@@ -205,7 +206,8 @@ func start(t *testing.T, waitAtOnce bool) *child {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "PTRACE_CHILD=1")
+	// The runtime must not interrupt its calls: they would be made again.
+	cmd.Env = append(os.Environ(), "PTRACE_CHILD=1", "GODEBUG=asyncpreemptoff=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = inside, outside, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -17,11 +17,28 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
+// listen returns a listener on a port that has no other: another program may have the same
+// port of another address.
+func listen(t *testing.T, network, where string) (l net.Listener) {
+	t.Helper()
+	proof.Eventually(t, "a port for itself", func() bool {
+		var err error
+		l, err = net.Listen(network, where)
+		proof.Must(t, err)
+		all, err := sockets.Listeners(addrPort(l.Addr()).Port())
+		proof.Must(t, err)
+		if len(all) > 1 {
+			proof.Must(t, l.Close())
+		}
+		return len(all) == 1
+	})
+	return l
+}
+
 func TestALifeOfAConnection(t *testing.T) {
 	for _, where := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
 		t.Run(where, func(t *testing.T) {
-			l, err := net.Listen("tcp", where)
-			proof.Must(t, err)
+			l := listen(t, "tcp", where)
 			defer l.Close()
 			at := addrPort(l.Addr())
 			if at.Addr().IsUnspecified() { // an IPv6 listener that serves IPv4 too
@@ -78,20 +95,21 @@ func TestWhoClosesFirstWaits(t *testing.T) {
 	proof.Must(t, err)
 	defer l.Close()
 	at := addrPort(l.Addr())
-	c, err := net.Dial("tcp", at.String())
-	proof.Must(t, err)
-	conn, err := l.Accept()
-	proof.Must(t, err)
-	proof.Must(t, conn.Close())
-	_, err = c.Read(make([]byte, 1)) // end of file
-	if err == nil {
-		t.Fatal("read a byte, want end of file")
-	}
-	proof.Must(t, c.Close())
-	proof.Eventually(t, "one connection in TIME_WAIT", func() bool {
+	// A machine that has the most connections in TIME_WAIT that it keeps forgets this one.
+	proof.Eventually(t, "a connection in TIME_WAIT", func() bool {
+		c, err := net.Dial("tcp", at.String())
+		proof.Must(t, err)
+		conn, err := l.Accept()
+		proof.Must(t, err)
+		proof.Must(t, conn.Close())
+		_, err = c.Read(make([]byte, 1)) // end of file
+		if err == nil {
+			t.Fatal("read a byte, want end of file")
+		}
+		proof.Must(t, c.Close())
 		waiting, err := sockets.InState(at.Port(), sockets.TimeWait)
 		proof.Must(t, err)
-		return len(waiting) == 1
+		return len(waiting) > 0
 	})
 }
 
@@ -138,8 +156,7 @@ func TestListenersThatAClientReaches(t *testing.T) {
 		{"tcp6", "[::]:0", false, true, true},
 		{"tcp6", "[::1]:0", false, true, true},
 	} {
-		l, err := net.Listen(test.network, test.listens)
-		proof.Must(t, err)
+		l := listen(t, test.network, test.listens)
 		port := addrPort(l.Addr()).Port()
 		for _, client := range []struct {
 			addr    netip.Addr
