@@ -93,7 +93,8 @@ var disconnects = []Case{
 		Cause: "The server closes right after the answer. Read on until end of file first, for a bounded time.",
 		script: []step{
 			connect("a"), send("a", whole), reads("a"),
-			judging(send("a", "late")), taken("a"), judging(send("a", "later")), readToEnd("a"), next(),
+			beginsInTime(judging(send("a", "late"))), taken("a"),
+			beginsInTime(judging(send("a", "later"))), readToEnd("a"), next(),
 		},
 	},
 	{

@@ -120,7 +120,7 @@ var resources = []Case{
 		Why:   "Events that mattered before the answer may not matter after it.",
 		Cause: "Interest in EPOLLOUT that was never removed, or bytes that the server does not read.",
 		script: []step{
-			connect("a"), send("a", whole+half), preparing(reads("a")), calm(),
+			connect("a"), send("a", whole+half), preparing(reads("a")), endsInTime(calm()),
 		},
 	},
 	{
@@ -305,13 +305,16 @@ func (t *trial) leavers(n int) error {
 
 func keepsSending(t *trial) error {
 	const every = 100 * time.Millisecond
-	next := time.Now()
+	last, longest := time.Now(), time.Duration(0)
 	err := t.givesUp("a", func() {
-		if time.Now().After(next) {
-			next = time.Now().Add(every)
+		if since := time.Since(last); since > every {
+			last, longest = time.Now(), max(longest, since)
 			_ = t.clients["a"].Send([]byte("x")) // fails when the server has closed
 		}
 	})
+	if err == nil && longest > stays { // for so long, it sent nothing
+		return t.miss()
+	}
 	var f *failure
 	if !errors.As(err, &f) {
 		return err

@@ -67,7 +67,7 @@ var slow = []Case{
 		Cause: lostInFull,
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
-			answered("a"), next(),
+			beginsInTime(answered("a")), next(),
 		},
 	},
 	{
@@ -79,7 +79,7 @@ var slow = []Case{
 		Cause: "The server ignores what write returns: the rest of the answer is lost.",
 		script: []step{
 			tryOut(), connectSmall("a"), send("a", half), taken("a"), fillBut("a"), send("a", rest),
-			taken("a"), answered("a"), next(),
+			taken("a"), beginsInTime(answered("a")), next(),
 		},
 	},
 	{
@@ -92,7 +92,7 @@ var slow = []Case{
 			" sent everything.",
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
-			others(), others(), answered("a"),
+			others(), others(), beginsInTime(answered("a")),
 		},
 	},
 	{
@@ -107,11 +107,11 @@ var slow = []Case{
 			" each bit by itself.",
 		script: append(given(
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
-			own("the server keeps the connection", keepsConnection), stop(),
+			beginsInTime(keepsConnection("a")), stop(),
 			own("a reads what is in the send buffer, so that there is room, and sends an"+
 				" empty line",
 				readsFillingAndSends),
-		), goOn(), behindBytes(reads("a")), next()),
+		), beginsInTime(goOn()), behindBytes(reads("a")), next()),
 	},
 	{
 		Address: "slow/timeout", Severity: Should, Models: everyone,
@@ -201,12 +201,22 @@ func timesOut(t *trial) error {
 
 func timesOutDripping(t *trial) error {
 	c := t.clients["a"]
-	for began := time.Now(); time.Since(began) < 2*t.timeout; {
-		if err := c.Send([]byte("x")); err != nil {
-			return nil // closed: it lets nothing more come
+	var longest time.Duration // between two bytes
+	var turn turn
+	began, last := time.Now(), time.Now()
+	for over := false; !over; {
+		over = time.Since(began) > 2*t.timeout && turn.over(t.server) // then it is looked at once more
+		longest, last = max(longest, time.Since(last)), time.Now()
+		err := c.Send([]byte("x"))
+		if err == nil {
+			_, err = c.Read(1, t.timeout/10)
 		}
-		if _, err := c.Read(1, t.timeout/10); !errors.Is(err, play.ErrTimeout) {
-			return nil
+		switch {
+		case errors.Is(err, play.ErrTimeout):
+		case max(longest, time.Since(last)) > t.timeout*3/4:
+			return t.miss() // the server may have closed because no byte came
+		default:
+			return nil // closed: it lets nothing more come
 		}
 	}
 	f := fails(
@@ -221,12 +231,14 @@ func timesOutDripping(t *trial) error {
 }
 
 // keepsConnection demands that the server has not given up the answer that does not fit.
-func keepsConnection(t *trial) error {
-	theirs, err := t.theirs(t.clients["a"])
-	if errors.Is(err, sockets.ErrNone) || err == nil && theirs.State != sockets.Established {
-		return answeredEarly
-	}
-	return err
+func keepsConnection(name string) step {
+	return own("the server keeps the connection", func(t *trial) error {
+		theirs, err := t.theirs(t.clients[name])
+		if errors.Is(err, sockets.ErrNone) || err == nil && theirs.State != sockets.Established {
+			return answeredEarly
+		}
+		return err
+	})
 }
 
 // readsFillingAndSends empties the send buffer of a's connection while the server is

@@ -42,8 +42,8 @@ var timers = []Case{
 				successors), (*trial).predecessors),
 			many(successors, half), allTaken(),
 		),
-			own(fmt.Sprintf("for %v, none of them may read end of file before witness, which is older",
-				watchFor), notEndedEarly),
+			beginsInTime(own(fmt.Sprintf("for %v, none of them may read end of file before witness, which is older",
+				watchFor), notEndedEarly)),
 			crowdSends(rest), crowdAnswered()),
 	},
 	{
@@ -76,6 +76,7 @@ const successors = 8
 
 // predecessors are answered clients of which the server has closed every descriptor.
 func (t *trial) predecessors() error {
+	t.asked = time.Now()
 	if err := t.gather(successors, whole); err != nil {
 		return err
 	}
@@ -136,18 +137,22 @@ func notEndedEarly(t *trial) error {
 }
 
 func notTimedOutEarly(t *trial) error {
+	var looked time.Duration // the age at which they were all there
 	for {
 		ended, err := t.someEnded()
 		age := time.Since(t.born) // of the oldest, or a little more
 		switch {
 		case err != nil:
 			return err
+		case age > t.timeout*3/4 && looked < t.timeout*5/8:
+			return t.miss() // the deadlines of those that have left were over by then
 		case age > t.timeout*3/4:
-			return nil // or it was looked at too late
+			return nil
 		case ended > 0:
 			return fails(fmt.Sprintf("%d of them after %v, of %v", ended, age.Round(time.Millisecond),
 				t.timeout), "all of them are open")
 		}
+		looked = age
 		if err := t.pause(lookEvery / 4); err != nil {
 			return err
 		}
@@ -182,9 +187,8 @@ func (t *trial) pause(d time.Duration) error {
 // endsWithoutLoad returns the failure, if the connection ends when there is no load: otherwise
 // the server has no time limit, which is what another case is about.
 func (t *trial) endsWithoutLoad(f *failure) error {
-	const soon = 1500 * time.Millisecond
 	t.flood.stop()
-	ended, err := until(t.ctx, soon, t.gaveUp("a"))
+	ended, err := t.until(t.gaveUp("a"))
 	if err != nil {
 		return err
 	}

@@ -137,8 +137,11 @@ func TestSelect(t *testing.T) {
 
 func TestWhatCannotRun(t *testing.T) {
 	t.Parallel()
-	free, err := child.FreePort()
-	must(t, err)
+	free := func() netip.AddrPort { // one for each: another may listen there for a while
+		port, err := child.FreePort()
+		must(t, err)
+		return netip.AddrPortFrom(loopback, port)
+	}
 	for _, c := range []struct {
 		name   string
 		target Target
@@ -150,8 +153,8 @@ func TestWhatCannotRun(t *testing.T) {
 			"ended before it listened: exit status 3"},
 		{"its last lines", Target{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}}, nil, "bye"},
 		{"another port", Target{Command: append(command(serveWrong, "none")[:4],
-			netip.AddrPortFrom(loopback, free).String(), "{port}", "127.0.0.1:0")}, nil, "as its command asks"},
-		{"no server there", Target{Addr: netip.AddrPortFrom(loopback, free)}, nil, "no server listens"},
+			free().String(), "{port}", "127.0.0.1:0")}, nil, "as its command asks"},
+		{"no server there", Target{Addr: free()}, nil, "no server listens"},
 		{"no such case", Target{Command: []string{"true"}}, []string{"nosuch"}, "no case or group"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

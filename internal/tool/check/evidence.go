@@ -357,11 +357,12 @@ type spin struct {
 }
 
 // The calls of a server that spins are watched until they show why, or for spinMost: on a
-// busy machine it may not get a processor for long.
+// busy machine longer, if it has not had its turn.
 const (
-	spinLook  = 50 * time.Millisecond
-	spinMost  = 500 * time.Millisecond
-	spinCalls = 50 // are enough
+	spinLook    = 50 * time.Millisecond
+	spinMost    = 500 * time.Millisecond
+	spinLongest = 2 * time.Second
+	spinCalls   = 50 // are enough
 	// spinAlone is the processor time after which a server that makes no calls makes none.
 	spinAlone = 100 * time.Millisecond
 )
@@ -398,8 +399,11 @@ func (s *server) spinning(ctx context.Context) *spin {
 	}
 	began, before := time.Now(), s.ran()
 	found := &spin{}
-	for ctx.Err() == nil && (found.times < spinCalls || found.kind == spinsUnknown) &&
-		time.Since(began) < spinMost {
+	looks := func() bool {
+		took := time.Since(began)
+		return took < spinMost || took < spinLongest && s.ran()-before < aTurn
+	}
+	for ctx.Err() == nil && (found.times < spinCalls || found.kind == spinsUnknown) && looks() {
 		select {
 		case <-time.After(spinLook):
 		case <-ctx.Done():

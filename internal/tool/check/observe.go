@@ -32,6 +32,7 @@ const (
 // A use is what the threads of a server have done in some time.
 type use struct {
 	ran     time.Duration // of all threads
+	waited  time.Duration // for a processor, of all threads
 	sleeps  int64         // of all threads
 	longest time.Duration // the longest that a thread was runnable without ever sleeping
 }
@@ -40,6 +41,7 @@ func useOf(threads []proc.Thread) use {
 	var u use
 	for _, t := range threads {
 		u.ran += t.Ran
+		u.waited += t.Waited
 		u.sleeps += t.Sleeps
 		if t.Sleeps <= 1 { // as it began
 			u.longest = max(u.longest, t.Ran+t.Waited)
@@ -56,10 +58,12 @@ func (u use) spins(window time.Duration) bool {
 	return float64(u.longest) > nearly*float64(window)
 }
 
-// calm says whether so little has been done as if there were nothing to do.
+// calm says whether so little has been done as if there were nothing to do. A thread that has
+// waited for a processor had something to do: on a busy machine, it may not have come to it.
 func (u use) calm(window time.Duration) bool {
 	const little = 0.05
-	return !u.spins(window) && float64(u.ran) < little*float64(window) && u.sleeps <= mostSleeps
+	return !u.spins(window) && float64(u.ran+u.waited) < little*float64(window) &&
+		u.sleeps <= mostSleeps
 }
 
 func (u use) String() string {
@@ -365,8 +369,8 @@ func (t *trial) areClosed(names ...string) bool {
 	return true
 }
 
-// restWithin bounds how long a server is waited for that does not come to rest:
-// it may be one that spins. On a busy machine a thread may wait long for its turn.
+// restWithin is how long a server is waited for that does not come to rest, and has had
+// its turn: it may be one that spins.
 const restWithin = 300 * time.Millisecond
 
 // comesToRest waits until the server has done what there was to do, and sleeps.
@@ -378,17 +382,9 @@ func (t *trial) comesToRest() error {
 
 // sleeps waits until the server sleeps, and reports whether it does.
 func (t *trial) sleeps() (bool, error) {
-	pids := t.server.Pids()
-	return until(t.ctx, restWithin, func() (bool, error) {
-		for _, pid := range pids {
-			asleep, err := proc.Asleep(pid)
-			if errors.Is(err, proc.ErrGone) {
-				continue
-			}
-			if err != nil || !asleep {
-				return false, err
-			}
-		}
-		return true, nil
-	})
+	began := time.Now()
+	var turn turn
+	turn.over(t.server) // it begins now
+	over := func() bool { return time.Since(began) > restWithin && turn.over(t.server) }
+	return poll(t.ctx, over, t.server.asleep)
 }

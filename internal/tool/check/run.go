@@ -231,12 +231,21 @@ func isWhole(c Case) bool { return c.Address == servesOne }
 // judge plays one case. An error is one of ours: not the server's.
 func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	began := time.Now()
-	model := r.model(c)
-	result := Result{Case: c, Script: c.Script(model)}
+	result := Result{Case: c, Script: c.Script(r.model(c))}
 	if reason := r.notJudged(c); reason != "" {
 		result.Verdict, result.Reason = NotJudged, reason
 		return result, nil
 	}
+	return inTime(func(last bool) (Result, error) {
+		played, err := r.played(ctx, c, result, last)
+		played.Took = time.Since(began)
+		return played, err
+	})
+}
+
+// played plays one case, and adds to the result what it has come to. The error is errMissed if
+// the case has missed what it is about; the last try does not.
+func (r *runner) played(ctx context.Context, c Case, result Result, last bool) (Result, error) {
 	timeout := elsewhere
 	if c.needs == aTimeout {
 		timeout = r.options.Timeout
@@ -249,12 +258,11 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 		return result.trouble(fmt.Errorf("the server could not be started: %w", err)), nil
 	}
 	t := r.trial(ctx, s)
-	t.model = model
+	t.model, t.last = r.model(c), last
 	step, err := t.play(c.script)
 	if errors.Is(err, proc.ErrGone) || errors.Is(err, sockets.ErrNone) {
 		err = t.vanished(err)
 	}
-	result.Took = time.Since(began)
 	result.Notes = t.notes
 
 	var failed *failure
@@ -280,6 +288,8 @@ func (r *runner) judge(ctx context.Context, c Case) (Result, error) {
 	err = errors.Join(err, t.close())
 	switch {
 	case err == nil:
+	case errors.Is(err, errMissed):
+		return result, err
 	case ctx.Err() != nil:
 		return result, ctx.Err()
 	case result.Verdict == "":

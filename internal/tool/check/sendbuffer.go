@@ -76,7 +76,7 @@ func (t *trial) connectSmall(name string) error {
 	if err != nil {
 		return err
 	}
-	t.clients[name] = c
+	t.joins(name, c)
 	return nil
 }
 

@@ -179,6 +179,12 @@ func (w *wrong) run(addr string) error {
 			return err
 		}
 	}
+	if w.is("spins") {
+		go func() {
+			for {
+			}
+		}()
+	}
 	if w.is("polls") {
 		go func() {
 			for {
@@ -354,7 +360,7 @@ func (w *wrong) stillThere(c *net.TCPConn) bool {
 	if !w.is("half-closed is gone") {
 		return true
 	}
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	_ = c.SetReadDeadline(time.Now().Add(proof.Patience)) // or it has not half-closed yet
 	_, err := c.Read(make([]byte, 1))
 	return !errors.Is(err, io.EOF)
 }
@@ -465,10 +471,13 @@ func (w *wrong) linger(c *net.TCPConn) {
 	if err := c.CloseWrite(); err != nil && w.is("ends when a client is gone") {
 		log.Fatal(err)
 	}
-	if !w.is("lingers forever") {
-		_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
-	} else {
+	switch {
+	case w.is("lingers forever"):
 		_ = c.SetReadDeadline(time.Time{})
+	case w.is("ends when a client is gone"): // however late it goes
+		_ = c.SetReadDeadline(time.Now().Add(proof.Patience))
+	default:
+		_ = c.SetReadDeadline(time.Now().Add(lessons.LingerTime))
 	}
 	if w.is("lingers again with each byte") {
 		for n, err := 1, error(nil); n > 0 && err == nil; {

@@ -44,10 +44,18 @@ func connect(names ...string) step {
 			if err != nil {
 				return err
 			}
-			t.clients[name] = c
+			t.joins(name, c)
 		}
 		return nil
 	}}
+}
+
+// joins gives a name to a client that has just connected.
+func (t *trial) joins(name string, c *play.Conn) {
+	t.clients[name] = c
+	delete(t.sent, name)
+	delete(t.early, name)
+	delete(t.filled, name)
 }
 
 func verb(names []string, one, many string) string {
@@ -65,6 +73,7 @@ func send(name, text string) step {
 
 // sends sends for a client, and remembers what it has sent.
 func (t *trial) sends(name, text string) error {
+	t.asks(name, text)
 	t.sent[name] += text
 	err := sending(t.clients[name].Send([]byte(text)))
 	var f *failure

@@ -112,12 +112,14 @@ type trial struct {
 	held         int             // descriptors it had then
 	left         remains         // of its processes and threads, then
 	born         time.Time       // before the last clients connected
+	asked        time.Time       // before the last request became complete
 	socket       uint32          // the inode of the socket that it had for a client
 	limits       map[int]limited // by process, when the script has limited its descriptors
 
 	turnsAway bool // the server closes what it has no descriptor for
 	stopped   bool // the script has stopped the server
 	mayEnd    bool // the script ends the server
+	last      bool // the case does not begin again if it is late
 	notes     []string
 	ended     *server                 // the first, when restart has put another in its place
 	restart   func() (*server, error) // a second server in the place of the first

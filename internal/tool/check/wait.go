@@ -22,8 +22,9 @@ import (
 // to sit through when a server is silent in many cases.
 const DefaultPatience = 5 * time.Second
 
-// A client waits for the server for at most Options.Patience. The checker stops
-// waiting earlier when the kernel shows that the server is blocked for good:
+// A client waits for the server for at most Options.Patience, and then until the server has
+// had its turn (turn.go): on a busy machine, it may not have run for all that time. The checker
+// stops waiting earlier when the kernel shows that the server is blocked for good:
 //
 //   - each of its threads sleeps in a system call without a time limit, or with one
 //     longer than the client's patience;
@@ -68,6 +69,7 @@ type wait struct {
 	t        *trial
 	began    time.Time
 	deadline time.Time
+	turn     turn // the server's, after the deadline
 }
 
 // wait begins a wait of at most within, or until the server has spun for that long. Its end
@@ -81,7 +83,7 @@ func (t *trial) wait(within, spun time.Duration) *wait {
 		v.blocked, v.spin, v.looked, v.spun = false, nil, now, spun
 	}
 	v.still, v.awake = time.Time{}, time.Time{}
-	return &wait{t, now, now.Add(within)}
+	return &wait{t: t, began: now, deadline: now.Add(within)}
 }
 
 func (w *wait) end() {
@@ -96,7 +98,7 @@ func (w *wait) end() {
 // over reports whether to stop waiting.
 func (w *wait) over() bool {
 	now := time.Now()
-	return now.After(w.deadline) || w.t.blocked(now)
+	return w.t.blocked(now) || now.After(w.deadline) && w.turn.over(w.t.server)
 }
 
 // blocked reports whether the server is blocked for good.
@@ -401,7 +403,7 @@ func (t *trial) reading(
 	var got []byte
 	for {
 		over := w.over()
-		slice := min(lookEvery, time.Until(w.deadline))
+		slice := max(lastRead, min(lookEvery, time.Until(w.deadline)))
 		if over {
 			slice = lastRead
 		}

@@ -40,22 +40,29 @@ func TestServersThatAnswerLate(t *testing.T) {
 	}
 }
 
-// A server that is busy for a while, and then sleeps, does not spin.
+// A server that is busy for a while, and then sleeps, does not spin. On a busy machine, its
+// work may be over before it is looked at.
 func TestWorkIsNoSpin(t *testing.T) {
 	t.Parallel()
-	report, err := Run(t.Context(), Target{Command: command(serveWrong, worksForAWhile)},
-		Options{Model: EventLoop, Only: []string{"resources/idle-end-of-file"}})
-	must(t, err)
-	allHold(t, report)
-	if notes := report.Results[0].Notes; len(notes) == 0 || !strings.HasPrefix(notes[0], "calm after") {
-		t.Errorf("it was not busy: %q", notes)
+	const tries = 10
+	var notes []string
+	for range tries {
+		report, err := Run(t.Context(), Target{Command: command(serveWrong, worksForAWhile)},
+			Options{Model: EventLoop, Only: []string{"resources/idle-end-of-file"}})
+		must(t, err)
+		allHold(t, report)
+		notes = report.Results[0].Notes
+		if len(notes) > 0 && strings.HasPrefix(notes[0], "calm after") {
+			return
+		}
 	}
+	t.Errorf("it was not busy: %q", notes)
 }
 
 // The checker does not wait for a server that is blocked for good.
 func TestABlockedServerIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	const patience = 20 * time.Second
+	const patience = time.Minute
 	report, err := Run(t.Context(), Target{Command: command(serveWrong, "never answers")},
 		Options{Model: EventLoop, Only: []string{"requests/bare-newlines"}, Patience: patience})
 	must(t, err)
