@@ -62,7 +62,7 @@ func TestWorkIsNoSpin(t *testing.T) {
 // The checker does not wait for a server that is blocked for good.
 func TestABlockedServerIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	const patience = time.Minute
+	const patience = 40 * time.Second // less than the time limit of the server
 	report, err := Run(t.Context(), Target{Command: command(serveWrong, "never answers")},
 		Options{Model: EventLoop, Only: []string{"requests/bare-newlines"}, Patience: patience})
 	must(t, err)
