@@ -28,6 +28,8 @@ var (
 	pageCSS string
 	//go:embed page/site.js
 	pageJS string
+	//go:embed page/quiz.js
+	quizJS string
 	//go:embed page/words/en.js
 	english string
 )
@@ -53,10 +55,14 @@ var Servers = []Server{
 		"lesson epoll --trace", "04-level-triggered"},
 	{"edgetriggered", "one event loop, edge-triggered epoll", []string{"edgetriggered/eventloop.go"},
 		"lesson edgetriggered --trace", "05-edge-triggered"},
+	{"02-end-of-file-spin", "broken: level-triggered, ignores the end of file",
+		[]string{"02-end-of-file-spin/main.go"}, "lesson exercise start 2", "exercises/02-end-of-file-spin"},
 	{"06-one-read-per-edge", "broken: edge-triggered, one read for each edge",
 		[]string{"06-one-read-per-edge/main.go"}, "lesson exercise start 6", "exercises/06-one-read-per-edge"},
 	{"07-one-accept-per-edge", "broken: edge-triggered, one accept for each edge",
 		[]string{"07-one-accept-per-edge/main.go"}, "lesson exercise start 7", "exercises/07-one-accept-per-edge"},
+	{"23-not-armed", "broken: EPOLLONESHOT, and not armed again",
+		[]string{"23-not-armed/main.go"}, "lesson exercise start 23", "exercises/23-not-armed"},
 }
 
 // A Scenario is acts that show something, in the words of explore.Perform.
@@ -76,6 +82,21 @@ var Scenarios = []Scenario{
 	{"end of file before the request is complete", "ac-ah-ae"},
 	{"a reset in the middle of a request", "ac-ah-ax-bc-bw"},
 	{"a client that stays after its answer", "ac-aw-t"},
+}
+
+// A Story is an order of events in which a server goes wrong, as `lesson explore` has found it.
+type Story struct {
+	Title  string `json:"title"`
+	Server string `json:"server"`
+	Order  string `json:"order"` // what --replay takes
+}
+
+// Stories are those of the page.
+var Stories = []Story{
+	{"a client leaves, and the server spins", "02-end-of-file-spin", "leaves:all:0"},
+	{"the rest of a long request is not read", "06-one-read-per-edge", "long-request:all:0"},
+	{"accept4 fails once, and the client stays in the accept queue", "07-one-accept-per-edge", "one:all:5.1"},
+	{"the second part of a request brings no event", "23-not-armed", "long-request:all:b.8"},
 }
 
 // exercise reports whether the server is one of docs/exercises.
@@ -98,9 +119,10 @@ func Page(ctx context.Context, book string) ([]byte, error) {
 	data := struct {
 		Servers   []Server          `json:"servers"`
 		Scenarios []Scenario        `json:"scenarios"`
+		Stories   []Story           `json:"stories"`
 		Sources   map[string]string `json:"sources"`
 		Book      string            `json:"book"`
-	}{Servers, Scenarios, make(map[string]string), book}
+	}{Servers, Scenarios, Stories, make(map[string]string), book}
 	for _, s := range Servers {
 		for _, name := range s.Files {
 			text, err := s.source(name)
@@ -122,15 +144,23 @@ func Page(ctx context.Context, book string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	questions, err := questions()
+	if err != nil {
+		return nil, err
+	}
+	asked, err := json.Marshal(questions) // as above
+	if err != nil {
+		return nil, err
+	}
 	p, err := compile(ctx)
 	if err != nil {
 		return nil, err
 	}
 	style := explore.ViewerCSS + pageCSS
-	script := p.glue + words.Script() + explore.ViewerJS + pageJS
+	script := p.glue + words.Script() + explore.ViewerJS + pageJS + quizJS
 	policy := fmt.Sprintf("default-src 'none'; img-src data:; style-src %s; script-src 'wasm-unsafe-eval' %s",
 		hash(style), hash(script))
-	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "WORDS", string(said), "DATA", string(text),
+	page := strings.NewReplacer("POLICY", policy, "STYLE", style, "WORDS", string(said), "DATA", string(text), "QUIZ", string(asked),
 		"WASM", base64.StdEncoding.EncodeToString(p.wasm), "SCRIPT", script).Replace(pageHTML)
 	return []byte(page), nil
 }

@@ -1,21 +1,25 @@
 
 // The page keeps the server's name and the acts, and nothing else: after each act, the
 // module runs the server again from the beginning, and the viewer shows where that ends.
+// Or it keeps the story that is shown.
 
 const data = JSON.parse(by("data").textContent);
 const atFirst = ["a", "b"]; // the others are shown when both are connected
 let server = "loop";
 let acts = [];
-const startable = ".play button, [data-act], #server, #scenario"; // what waits for the module
+let story = null;
+const startable = ".play button, [data-act], #server, #scenario, #story"; // what waits for the module
 let ready = false;
 
 for (const s of data.servers) by("server").append(new Option("", s.name));
 for (const s of data.scenarios) by("scenario").append(new Option("", s.acts));
+for (const s of data.stories) by("story").append(new Option("", s.order));
 
-/** options writes what the two lists offer. */
+/** options writes what the lists offer. */
 function options() {
   data.servers.forEach((s, i) => { by("server").options[i].text = words("server.option", {name: s.name, title: said(s.title)}); });
   data.scenarios.forEach((s, i) => { by("scenario").options[i + 1].text = said(s.title); });
+  data.stories.forEach((s, i) => { by("story").options[i + 1].text = said(s.title); });
 }
 options();
 
@@ -39,19 +43,45 @@ function run(step) {
     return;
   }
   const waits = result.waits ?? [];
-  const at = result.steps.findLastIndex(s => s.number <= step);
-  const about = data.servers.find(s => s.name === server);
-  by("server").value = server;
-  by("scenario").value = data.scenarios.find(s => s.acts === acts.join("-"))?.acts ?? "";
-  if (book) by("chapter").href = bookLink(about.page);
-  by("real").textContent = about.run;
-  by("undo").disabled = by("restart").disabled = acts.length === 0;
+  story = null;
   by("clients").replaceChildren(...result.clients?.filter(shownClient).map(card) ?? []);
   by("outcome").textContent = [result.ended, ...waits].filter(Boolean).map(s => words("end", {text: said(s)})).join(" ");
-  viewer.load({steps: result.steps, sources: data.sources, verdict: ""},
-    step === undefined || at < 0 ? result.steps.length - 1 : at);
+  load(result.steps, step);
 }
 
+/** tell shows a story of the explorer: the reader's clients take no part. */
+function tell(one, step) {
+  const result = JSON.parse(retell(one.server, one.order));
+  story = one;
+  server = one.server;
+  acts = [];
+  by("clients").replaceChildren();
+  by("outcome").textContent = words("end", {text: said(result.failure.text)});
+  load(result.steps, step);
+}
+
+/** load gives the viewer the steps. It shows the last, or the one that is asked for. */
+function load(steps, step) {
+  const at = steps.findLastIndex(s => s.number <= step);
+  const about = data.servers.find(s => s.name === server);
+  by("server").value = server;
+  by("scenario").value = data.scenarios.find(s => !story && s.acts === acts.join("-"))?.acts ?? "";
+  by("story").value = story?.order ?? "";
+  by("told").hidden = !story;
+  if (story) fill(by("told"), words("story.told", {command: `\`lesson explore ${parseInt(server, 10)} --replay ${story.order}\``}));
+  if (book) by("chapter").href = bookLink(about.page);
+  by("real").textContent = about.run;
+  by("undo").disabled = acts.length === 0;
+  by("restart").disabled = acts.length === 0 && !story;
+  viewer.load({steps, sources: data.sources, verdict: ""}, step === undefined || at < 0 ? steps.length - 1 : at);
+}
+
+/** again shows what is shown in another language. */
+function again() {
+  const {number} = viewer.steps[viewer.at];
+  if (story) tell(story, number);
+  else run(number);
+}
 
 function shownClient(client, _, all) {
   const both = all.slice(0, atFirst.length).every(c => c.state !== "not connected");
@@ -87,7 +117,8 @@ function act(text) {
 }
 
 function setHash() {
-  const link = new URLSearchParams({server, acts: acts.join("-"), step: viewer.steps[viewer.at].number});
+  const what = story ? {story: story.order} : {acts: acts.join("-")};
+  const link = new URLSearchParams({server, ...what, step: viewer.steps[viewer.at].number});
   history.replaceState(null, "", `#${link}`);
 }
 
@@ -95,9 +126,15 @@ function setHash() {
 function fromHash() {
   const link = new URLSearchParams(location.hash.slice(1));
   if (!data.servers.some(s => s.name === link.get("server"))) return false;
+  const step = Number(link.get("step")) || undefined;
+  const one = data.stories.find(s => s.server === link.get("server") && s.order === link.get("story"));
+  if (one) {
+    tell(one, step);
+    return true;
+  }
   server = link.get("server");
   acts = (link.get("acts") ?? "").split("-").filter(Boolean);
-  run(Number(link.get("step")) || undefined);
+  run(step);
   return true;
 }
 
@@ -162,6 +199,13 @@ by("scenario").addEventListener("change", () => {
   run();
   setHash();
 });
+by("story").addEventListener("change", () => {
+  const one = data.stories.find(s => s.order === by("story").value);
+  shownBefore = 0;
+  if (one) tell(one);
+  else run();
+  setHash();
+});
 by("undo").addEventListener("click", () => {
   acts.pop();
   shownBefore = 0;
@@ -202,5 +246,6 @@ document.addEventListener("DOMContentLoaded", () => start().catch(error => {
 }));
 offer(by("language"), () => {
   options();
-  if (ready) run(viewer.steps[viewer.at].number);
+  ask();
+  if (ready) again();
 });

@@ -1,7 +1,8 @@
 //go:build js
 
-// Wasm is the program of the site's page: it gives the page one function, perform, which
-// runs a server on the simulated kernel and lets the reader's clients act.
+// Wasm is the program of the site's page: it gives the page two functions, which run a
+// server on the simulated kernel. perform lets the reader's clients act, and retell plays
+// an order again that `lesson explore` has found.
 package main
 
 import (
@@ -16,8 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/blocking"
+	endoffilespin "lesson/docs/exercises/02-end-of-file-spin"
 	onereadperedge "lesson/docs/exercises/06-one-read-per-edge"
 	oneacceptperedge "lesson/docs/exercises/07-one-accept-per-edge"
+	notarmed "lesson/docs/exercises/23-not-armed"
 	"lesson/edgetriggered"
 	"lesson/epoll"
 	"lesson/internal/kernel"
@@ -53,8 +56,10 @@ var programs = map[string]explore.Program{
 		s, err := edgetriggered.New(k, options)
 		return func() error { return s.Serve() }, err
 	}),
+	"02-end-of-file-spin":    exercise(endoffilespin.Main),
 	"06-one-read-per-edge":   exercise(onereadperedge.Main),
 	"07-one-accept-per-edge": exercise(oneacceptperedge.Main),
+	"23-not-armed":           exercise(notarmed.Main),
 }
 
 func lesson(start func(kernel.Kernel) (serve func() error, err error)) explore.Program {
@@ -91,33 +96,52 @@ func exercise(main func()) explore.Program {
 	}
 }
 
-// perform answers the page: a Performance, or an error, as JSON.
-func perform(name, acts string) []byte {
-	var answer struct {
-		*explore.Performance
-		Error string `json:"error,omitempty"`
-	}
-	program, found := programs[name]
-	if !found {
-		answer.Error = fmt.Sprintf("no server %q", name)
-	} else if p, err := explore.Perform(program, acts); err != nil {
-		answer.Error = err.Error()
-	} else {
-		answer.Performance = p
-	}
-	text, err := json.Marshal(answer)
+// perform answers the page: a Performance, or an error.
+func perform(program explore.Program, acts string) any {
+	p, err := explore.Perform(program, acts)
 	if err != nil {
-		panic(err) // it has nothing that is not JSON
+		return failed(err)
 	}
-	return text
+	return p
+}
+
+// retell answers the page: the steps of a story and what was wrong, or an error.
+func retell(program explore.Program, order string) any {
+	story, failure, err := explore.Retell(program, order)
+	if err != nil {
+		return failed(err)
+	}
+	return struct {
+		*explore.Story
+		Failure *explore.Failure `json:"failure"`
+	}{story, failure}
+}
+
+func failed(err error) any { return map[string]string{"error": err.Error()} }
+
+// function makes a function of the page, which takes the name of a server and a text, and
+// returns JSON.
+func function(f func(explore.Program, string) any) js.Func {
+	return js.FuncOf(func(_ js.Value, args []js.Value) any {
+		var answer any
+		if program, found := programs[args[0].String()]; found {
+			answer = f(program, args[1].String())
+		} else {
+			answer = failed(fmt.Errorf("no server %q", args[0].String()))
+		}
+		text, err := json.Marshal(answer)
+		if err != nil {
+			panic(err) // it has nothing that is not JSON
+		}
+		return string(text)
+	})
 }
 
 func main() {
 	os.Args = os.Args[:1]
 	os.Stdout, os.Stderr = nil, nil // what an exercise prints goes nowhere
-	js.Global().Set("perform", js.FuncOf(func(_ js.Value, args []js.Value) any {
-		return string(perform(args[0].String(), args[1].String()))
-	}))
+	js.Global().Set("perform", function(perform))
+	js.Global().Set("retell", function(retell))
 	js.Global().Call("begun")
 	select {}
 }

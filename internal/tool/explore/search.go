@@ -104,12 +104,11 @@ func clock() time.Duration {
 
 // Replay plays one execution again and tells it.
 func Replay(p Program, s Scenario, f Faults, replay string) (*Report, error) {
-	deviations, err := parseReplay(replay)
+	story := &Story{file: mark}
+	failure, err := again(p, s, f, replay, story)
 	if err != nil {
 		return nil, err
 	}
-	story := &Story{file: mark}
-	failure := run(p, s, f, &chooser{deviations: deviations}, story)
 	return &Report{Executions: 1, Scenario: s.Name, Failure: failure, Replay: replay, Story: story}, nil
 }
 

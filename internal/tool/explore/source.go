@@ -8,7 +8,7 @@ import (
 
 // Sources is the part of this package that a program of its own is built with.
 //
-//go:embed actors.go judge.go perform.go chooser.go child.go execution.go faults.go scenario.go search.go states.go story.go told.go
+//go:embed actors.go judge.go perform.go chooser.go child.go execution.go faults.go order.go scenario.go search.go states.go story.go told.go
 var Sources embed.FS
 
 // The viewer of stories, on the page of one story and on the site.

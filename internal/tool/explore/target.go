@@ -132,50 +132,5 @@ func (t *Target) Replay(ctx context.Context, text string) (*Report, error) {
 	return r, nil
 }
 
-// ParseFaults reads the value of a flag.
-func ParseFaults(text string) (Faults, error) {
-	switch text {
-	case "none":
-		return Faults{}, nil
-	case "short":
-		return Faults{Short: true}, nil
-	case "errors":
-		return Faults{Errors: true}, nil
-	case "all":
-		return Faults{Short: true, Errors: true}, nil
-	}
-	return Faults{}, fmt.Errorf("no faults %q; there are none, short, errors and all", text)
-}
-
-func (f Faults) String() string {
-	for _, name := range []string{"none", "short", "errors"} {
-		if g, err := ParseFaults(name); err == nil && f == g {
-			return name
-		}
-	}
-	return "all"
-}
-
-// join makes one string of all that replays an order: which choices there are depends on
-// the faults.
-func join(scenario string, f Faults, replay string) string {
-	return scenario + ":" + f.String() + ":" + replay
-}
-
-func split(text string) (s Scenario, f Faults, replay string, err error) {
-	parts := strings.Split(text, ":")
-	if len(parts) != 3 {
-		return s, f, "", fmt.Errorf("%q is not a string that explore has printed after --replay", text)
-	}
-	if s, err = FindScenario(parts[0]); err != nil {
-		return s, f, "", err
-	}
-	if f, err = ParseFaults(parts[1]); err != nil {
-		return s, f, "", err
-	}
-	_, err = parseReplay(parts[2])
-	return s, f, parts[2], err
-}
-
 // DefaultFor is how long an exploration lasts if nothing is said.
 const DefaultFor = 30 * time.Second

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package quiz asks the chapters' questions. Question and reason are taken from
 // the chapter itself, where the answer is folded away; only the answers to choose
 // from, and the command that proves the right one, are kept beside it, in
@@ -226,14 +224,16 @@ func Select(all []Chapter, names []string) ([]Chapter, error) {
 	return selected, nil
 }
 
+// ID returns "04-level-triggered" for "docs/04-level-triggered.md".
+func (c Chapter) ID() string { return strings.TrimSuffix(path.Base(c.File), ".md") }
+
 // number is "4" for "docs/04-level-triggered.md".
 func (c Chapter) number() string {
-	digits, _, _ := strings.Cut(path.Base(c.File), "-")
+	digits, _, _ := strings.Cut(c.ID(), "-")
 	return strings.TrimLeft(digits, "0")
 }
 
 func (c Chapter) is(name string) bool {
-	base := strings.TrimSuffix(path.Base(c.File), ".md")
 	return strings.TrimLeft(name, "0") == c.number() ||
-		strings.TrimSuffix(path.Base(name), ".md") == base
+		strings.TrimSuffix(path.Base(name), ".md") == c.ID()
 }

@@ -4,12 +4,14 @@ package tour_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,8 +19,11 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"lesson/docs"
 	"lesson/internal/proof"
 	"lesson/internal/site"
+	"lesson/internal/tool/explore"
+	"lesson/internal/tool/quiz"
 )
 
 // TestSite uses the first page of an exported site as a reader does: opened from a folder,
@@ -36,6 +41,8 @@ func TestSite(t *testing.T) {
 	proof.Must(t, os.WriteFile(file, page, 0o644))
 	t.Run("the two plays, from a folder", func(t *testing.T) { twoPlays(t, b, "file://"+file) })
 	t.Run("each server takes part", func(t *testing.T) { everyServer(t, b, "file://"+file) })
+	t.Run("a story is the one that explore tells", func(t *testing.T) { tellsStories(t, b, "file://"+file) })
+	t.Run("the chapters' questions are asked", func(t *testing.T) { asksQuestions(t, b, "file://"+file) })
 	t.Run("a moment is a link", func(t *testing.T) { moments(t, b, "file://"+file) })
 	t.Run("the keyboard is enough", func(t *testing.T) { siteByKeyboard(t, b, "file://"+file) })
 	t.Run("axe-core finds nothing", func(t *testing.T) { siteIsAccessible(t, b, "file://"+file) })
@@ -133,6 +140,62 @@ func everyServer(t *testing.T, b *chrome, url string) {
 	p.lit("s.Kernel.Read(fd, buffer[:])")
 }
 
+// tellsStories opens each story, and compares it with what `lesson explore --replay` tells.
+func tellsStories(t *testing.T, b *chrome, url string) {
+	p := b.openSite(t, url, 1280, "light")
+	for _, s := range site.Stories {
+		target, err := explore.Folder(t.Context(), filepath.Join("../../../docs/exercises", s.Server), []string{"{addr}"})
+		proof.Must(t, err)
+		want, err := target.Replay(t.Context(), s.Order)
+		proof.Must(t, errors.Join(err, target.Close()))
+		if want.Failure == nil {
+			t.Errorf("%s: nothing goes wrong", s.Title)
+			continue
+		}
+		p.do(chromedp.SetValue(chromedp.CSS("#story"), s.Order))
+		p.outcome(want.Failure.Text)
+		for i, text := range eval[[]string](p, `[...document.querySelectorAll("#steps code")].map(c => c.textContent)`) {
+			if i >= len(want.Story.Steps) || text != want.Story.Steps[i].Text {
+				t.Errorf("%s: step %d is %q, which explore does not tell", s.Title, i+1, text)
+			}
+		}
+		p.until("its steps are as many", fmt.Sprintf(`document.querySelectorAll("#steps li").length === %d`, len(want.Story.Steps)))
+		p.until("the command", fmt.Sprintf(`document.querySelector("#told").textContent.includes("--replay %s")`, s.Order))
+		p.until("its server", fmt.Sprintf(`document.querySelector("#server").value === %q`, s.Server))
+	}
+	p.do(chromedp.KeyEvent(kb.ArrowLeft))
+	eval[bool](p, `(document.activeElement.blur(), true)`)
+	p.do(chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft))
+	shown, link := eval[string](p, step), eval[string](p, `location.href`)
+	q := b.openSite(t, link, 1280, "light")
+	q.until("a link opens a story at its step", fmt.Sprintf(step+` === %q`, shown))
+	q.click("#restart")
+	q.until("the clients are the reader's again", `document.querySelector("#told").hidden && document.querySelector("#act-ac") !== null`)
+}
+
+// asksQuestions answers the questions of a chapter wrongly, and then rightly.
+func asksQuestions(t *testing.T, b *chrome, url string) {
+	chapters, err := quiz.Chapters(docs.English)
+	proof.Must(t, err)
+	p := b.openSite(t, url, 380, "light")
+	p.until("each chapter is there", fmt.Sprintf(`document.querySelectorAll("#asks option").length === %d`, 1+len(chapters)))
+	p.do(chromedp.SetValue(chromedp.CSS("#asks"), "1"))
+	for i, q := range chapters[1].Questions {
+		box := fmt.Sprintf("#questions fieldset:nth-child(%d)", i+1)
+		choice := func(n int) string { return fmt.Sprintf("%s label:nth-of-type(%d) input", box, n+1) }
+		p.click(choice((q.Right + 1) % len(q.Choices)))
+		p.until("a wrong choice", fmt.Sprintf(`document.querySelector(%q).textContent.startsWith("Wrong. The answer is:")`, box+" .reason"))
+		p.click(choice(q.Right))
+		p.until("the right choice", fmt.Sprintf(`document.querySelector(%q).textContent.startsWith("Right.")`, box+" .reason"))
+		if q.Proof != "" {
+			p.until("its proof", fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, box+" .reason", q.Proof))
+		}
+		reason, _, _ := strings.Cut(strings.NewReplacer("`", "", "*", "").Replace(q.Reason), "\n")
+		p.until("its reason", fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, box+" .reason", reason))
+	}
+	p.until("nothing is wider than a phone", `document.documentElement.scrollWidth <= innerWidth`)
+}
+
 // moments opens links: the same acts show the same, at the step that was left.
 func moments(t *testing.T, b *chrome, url string) {
 	p := b.openSite(t, url, 1280, "light")
@@ -177,6 +240,8 @@ func siteIsAccessible(t *testing.T, b *chrome, url string) {
 	p.click(".play [data-acts=ac-ah-bc-bw]")
 	p.click(".play [data-back]")
 	p.click(".play input[data-right]")
+	p.do(chromedp.SetValue(chromedp.CSS("#asks"), "3"))
+	p.click("#questions input")
 	eval[bool](p, `(document.querySelector("details").open = true)`)
 	eval[bool](p, "("+"() => {"+source+"\nreturn true; })()")
 	for _, width := range []int64{1280, 380} {

@@ -2,7 +2,7 @@
 export default {
   "description": "Small servers that run in this page: act as their clients, and see on which line each one waits.",
   "title": "How a server waits for many clients",
-  "about": "Seven small servers run in this page. You are their clients. Each line that a server runs is lit, and you can step back to any moment.",
+  "about": "Nine small servers run in this page. You are their clients. Each line that a server runs is lit, and you can step back to any moment.",
   "loading": "Loading the servers…",
   "loading.done": "The servers run. Begin with the first question.",
   "loading.ended": "The servers have ended. Load the page again.",
@@ -13,7 +13,7 @@ export default {
   "book": "The chapters, with recordings of the servers on Linux",
   "play-1.question": "1. Why does loop keep the second client waiting?",
   "play-1.first": "Client a connects to `loop`, and sends half a request.",
-  "play-1.second": "Client b connects, and sends a whole request. No answer comes.",
+  "play-1.second": "Client b connects, and sends a whole request. The kernel completes the connection, and keeps it in the accept queue until the server calls accept4. No answer comes.",
   "play-1.back": "Step back to the moment before b connects, then forward again. On which line is the server blocked, and where is b?",
   "play-1.after": "The same acts on `epoll`. It blocks only in epoll_wait, which waits for both clients.",
   "play-1.play-first": "Play a",
@@ -28,7 +28,7 @@ export default {
   "play-1.choice-3": "The bytes of b were lost, because the server had not accepted b yet.",
   "play-1.choice-3.says": "No. The kernel keeps them: let a send the rest and close, and b is answered.",
   "play-2.question": "2. What must an edge-triggered server do that a level-triggered one need not?",
-  "play-2.first": "`epoll` is level-triggered. Clients a and b connect at the same moment. epoll_wait reports the listener, 3; the server accepts one client; and epoll_wait reports the listener again.",
+  "play-2.first": "`epoll` is level-triggered. Clients a and b connect at the same moment. epoll_wait reports that the listener, descriptor 3, is ready; the server accepts one client; and epoll_wait reports the listener again, for b.",
   "play-2.second": "This server is edge-triggered, and accepts once for each report. b sends a whole request. No answer comes.",
   "play-2.back": "Step back to where epoll_wait returned. How often has it reported 3, and what was in the accept queue when the server called it again?",
   "play-2.after": "The same acts on `edgetriggered`, which accepts until EAGAIN.",
@@ -47,6 +47,8 @@ export default {
   "chapter": "Read about it",
   "scenario": "Scenario",
   "scenario.none": "choose one",
+  "story": "Story of the explorer",
+  "story.told": "`lesson explore` has found this order of events, in which the server goes wrong. To play it again on Linux: {command}.",
   "undo": "Undo the last act",
   "restart": "Begin again",
   "all-clients": "All clients",
@@ -69,5 +71,11 @@ export default {
   "where.empty": "empty",
   "list": "{name}: {what}",
   "server.option": "{name}: {title}",
-  "comma": ", "
+  "comma": ", ",
+  "quiz": "Questions of the chapters",
+  "quiz.chapter": "Chapter",
+  "quiz.right": "Right.",
+  "quiz.wrong": "Wrong. The answer is:",
+  "quiz.proof": "To see it on Linux: {command}",
+  "quiz.read": "Read the chapter"
 };

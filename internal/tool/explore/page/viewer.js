@@ -1,6 +1,6 @@
 // The viewer of a story. Whatever the story says is text: nothing here makes HTML of it.
 
-const {words, said, fill, put, translate, offer} = speech(JSON.parse(document.getElementById("words").textContent));
+const {words, said, fill, put, translate, offer, tag, language} = speech(JSON.parse(document.getElementById("words").textContent));
 
 const by = id => document.getElementById(id);
 
