@@ -52,7 +52,7 @@ the cases that judge it, and by 60 in the others.
 With --addr, it judges a server that already runs. The cases that need its process are
 left out, unless the process runs on this machine as the same user.
 
-A CASE is the address of a case or of a group, as --list shows them.
+A CASE is the name of a case or of a group, as --list shows them.
 
 With --stages, it judges a server that is being written: stage by stage, up to the first
 stage that fails. It prints the first failing case of that stage, and a hint. The stages

@@ -24,7 +24,7 @@ var ending = []behaviour{
 	{"B5 a reset in the accept queue costs that connection only", again, resetsInQueue},
 	{"B6 a silent client is closed after the timeout", every, silent},
 	{"B6 dripping bytes does not extend the timeout", every, drips},
-	{"B6 a timeout of 0 is forever", every, noTimeout},
+	{"B6 a timeout of 0 means no timeout", every, noTimeout},
 }
 
 func leaves(t *T, l lesson.Lesson) {

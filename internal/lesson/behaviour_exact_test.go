@@ -20,12 +20,12 @@ import (
 // in virtual time, where no machine is slow.
 var exact = []behaviour{
 	{"B3 lingering ends after a megabyte, to the byte", every, lingerBytesExactly},
-	{"B6 the last microsecond of a timeout ends", blocks, lastMicrosecond},
+	{"B6 a read with less than a microsecond left times out", blocks, lastMicrosecond},
 	{"B7 a connection that cannot be watched for room is closed at once", epolls, unwatchedRoom},
 	{"B8 a connection that cannot be watched makes accept pause", epolls, unwatchedPauses},
-	{"B8 a listener that cannot be watched again is not tried in a hurry", levelEpolls, unwatchedListener},
+	{"B8 a listener that cannot be watched again is retried only after a pause", levelEpolls, unwatchedListener},
 	{"B8 a descriptor that is closed ends the pause of accept", epolls, closeEndsPause},
-	{"B8 the events of others do not end the pause of accept", epolls, eventsDuringPause},
+	{"B8 events of other descriptors do not end the pause of accept", epolls, eventsDuringPause},
 }
 
 func lingerBytesExactly(t *T, l lesson.Lesson) {

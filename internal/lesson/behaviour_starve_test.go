@@ -22,7 +22,7 @@ import (
 
 // starving is what a server does when accept4 fails for a while: B8.
 var starving = []behaviour{
-	{"B8 an error of accept4 that passes costs no client its answer", traced, acceptFails},
+	{"B8 a temporary error of accept4 costs no client its answer", traced, acceptFails},
 	{"B8 out of descriptors it neither spins nor needs a further client", traced, starvesCalmly},
 }
 

@@ -20,9 +20,9 @@ import (
 var waiting = []behaviour{
 	{"B9 idle is idle whatever is pending", traced, idle},
 	{"B9 idle is idle also when a lingering client has been given up", traced, idleAfterLinger},
-	{"B15 at most so many threads and the rest waits in the queue", threads, fullHouse},
+	{"B15 at most max-conns threads run, and the other connections wait in the queue", threads, fullHouse},
 	{"B15 a stop ends a server whose threads are all taken", threads, stopFullHouse},
-	{"B16 a client costs so many system calls and no more", traced, systemCalls},
+	{"B16 each client costs exactly the counted system calls", traced, systemCalls},
 	{"B16 the listener is a plain TCP socket", every, plainTCP},
 }
 

@@ -63,7 +63,7 @@ var ownWords = Excuse{
 var noLingering = Excuse{
 	Cases: []string{"disconnects/late-body"},
 	Why: "It closes after the answer to a complete request, so bytes that come later are answered" +
-		" by a reset. Clients of HTTP send none.",
+		" by a reset. HTTP clients send none.",
 }
 
 // RealServers are the servers, as Debian 12 and Go bring them, in the order of the table.
@@ -120,8 +120,8 @@ var RealServers = []RealServer{
 					"signals/terminate", "signals/interrupt", "signals/terminate-half-request",
 					"signals/terminate-answers",
 				},
-				Why: "SIGTERM and SIGINT are its fast stop, and end it by the signal. SIGUSR1 is the" +
-					" graceful one.",
+				Why: "SIGTERM and SIGINT are its fast stop: the process is killed by the signal, without" +
+					" an exit status. SIGUSR1 is the graceful one.",
 			},
 		},
 	},
@@ -184,8 +184,8 @@ var RealServers = []RealServer{
 					"limits/descriptors-calm", "limits/descriptors-recovers", "limits/descriptors-raised",
 				},
 				Sometimes: true,
-				Why: "A worker for which accept fails with EMFILE ends, with its connections, and the" +
-					" master starts another. Whether a client notices depends on which of them accepts it.",
+				Why: "When accept fails with EMFILE, the worker ends, with its connections, and the master" +
+					" starts another. Whether a client notices depends on which worker accepts it.",
 			},
 			{
 				Cases: []string{"slow/timeout", "slow/timeout-dripping"},

@@ -91,7 +91,7 @@ var stages = []Stage{
 		Title: "The next client",
 		Must: "The server accepts the next client when it has finished with one, and sleeps when" +
 			" there is none.",
-		Why:     "A server that ends with its first client serves no second one.",
+		Why:     "A server that ends after its first client serves no second one.",
 		Hint:    "A loop around accept. Everything that belongs to a client begins inside it.",
 		Chapter: acceptLoop, Model: Loop,
 		Cases: []string{
@@ -147,8 +147,8 @@ var stages = []Stage{
 	{
 		Title: "No spin, no leak",
 		Must:  "The server sleeps while it waits, and keeps nothing of a client that has gone.",
-		Why: "A spinning server answers, and costs a processor. A leaking one answers until it has" +
-			" no descriptor or memory left, days later.",
+		Why: "A spinning server still answers, but keeps a processor busy. A leaking one answers until" +
+			" it has no descriptor or memory left, days later.",
 		Hint: "Ask epoll only for what you can use now: EPOLLOUT only while an answer waits for" +
 			" room. Close in one place, which every path reaches.",
 		Chapter: levelTriggered, Model: Threaded,
@@ -202,7 +202,7 @@ var stages = []Stage{
 		Must: "SIGTERM ends the server soon, and no client that has sent its request goes without" +
 			" an answer.",
 		Why: "Every deployment ends a server. A loop that sleeps must be woken for it: a flag that a" +
-			" handler sets is not seen until the next event.",
+			" handler sets just before the loop sleeps is not seen until the next event.",
 		Hint: "signalfd, or a pipe that the handler writes to, watched like every other descriptor." +
 			" EINTR is not a failure.",
 		Chapter: levelTriggered, Model: Threaded,
