@@ -65,7 +65,7 @@ func TestBacklogFull(t *testing.T) {
 // and on nothing else.
 func TestBacklogBursts(t *testing.T) {
 	t.Parallel()
-	all, err := bursts(t.Context(), []int{1, 50, 98, 99, 128}, 1500*time.Millisecond)
+	all, err := bursts(t.Context(), []int{1, 50, 98, 99, 128}, burstWindow)
 	proof.Must(t, err)
 	for _, m := range all {
 		tooMany := max(0, m.Clients-(m.Backlog+1))

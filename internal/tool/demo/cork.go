@@ -30,13 +30,26 @@ func runCork(ctx context.Context, o Options) (*Result, error) {
 	var all []CorkSeen
 	for _, s := range append(append([]sender{}, senders...), withCorkForgotten) {
 		o.say("%s", s.called)
-		seen, err := answerInLines(ctx, s)
+		seen, err := answerAtOnce(ctx, s)
 		if err != nil {
 			return corkResult(all), err
 		}
 		all = append(all, *seen)
 	}
 	return corkResult(all), nil
+}
+
+// answerAtOnce does what answerInLines does, again if there was time for an acknowledgement
+// between two lines: the machine is busy then, and the segments are others.
+func answerAtOnce(ctx context.Context, s sender) (*CorkSeen, error) {
+	const tries = 10
+	for range tries {
+		seen, err := answerInLines(ctx, s)
+		if err != nil || seen.sending < delayedACK/2 {
+			return seen, err
+		}
+	}
+	return nil, errTooLong
 }
 
 // answerInLines lets the server send the response line by line, over a connection

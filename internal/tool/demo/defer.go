@@ -75,7 +75,7 @@ func (w *watched) serveAsking(ctx context.Context, seen *DeferSeen) error {
 		return err
 	}
 	for range seen.Clients {
-		if err := w.ask(ctx); err != nil {
+		if err := w.ask(ctx, seen.Deferred); err != nil {
 			return err
 		}
 	}
@@ -84,13 +84,14 @@ func (w *watched) serveAsking(ctx context.Context, seen *DeferSeen) error {
 	return err
 }
 
-func (w *watched) ask(ctx context.Context) error {
+func (w *watched) ask(ctx context.Context, deferred bool) error {
+	accepted := w.Counts().Accepted.Load()
 	c, err := play.Dial(w.Addr())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := pause(ctx, thinking); err != nil {
+	if err := w.think(ctx, deferred, accepted+1); err != nil {
 		return err
 	}
 	if err := c.Send([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
@@ -101,6 +102,20 @@ func (w *watched) ask(ctx context.Context) error {
 		err = fmt.Errorf("an answer of %d bytes", len(answer))
 	}
 	return err
+}
+
+// think lets time go by between a client's connection and its request. Without the option,
+// the server has accepted the connection before that time begins, however busy the machine is.
+func (w *watched) think(ctx context.Context, deferred bool, accepted int64) error {
+	if !deferred {
+		err := until(ctx, play.Patience, func() (bool, error) {
+			return w.Counts().Accepted.Load() >= accepted, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return pause(ctx, thinking)
 }
 
 // serveSilent connects clients that say nothing, and then one that asks: when that
@@ -114,11 +129,11 @@ func (w *watched) serveSilent(ctx context.Context, seen *DeferSeen) error {
 		}
 		defer c.Close()
 	}
-	if err := pause(ctx, thinking); err != nil {
+	if err := w.think(ctx, seen.Deferred, accepted+int64(seen.Silent)); err != nil {
 		return err
 	}
 	seen.Woken = w.kernel.wakes.Load() - before
-	if err := w.ask(ctx); err != nil {
+	if err := w.ask(ctx, seen.Deferred); err != nil {
 		return err
 	}
 	seen.Held = w.Counts().Accepted.Load() - accepted - 1

@@ -122,6 +122,13 @@ func (w *watched) exhaust(ctx context.Context, window time.Duration) (*Descripto
 	if err := pause(ctx, window); err != nil {
 		return nil, err
 	}
+	// It tries again within the window, unless the machine is busy.
+	err = until(ctx, play.Patience, func() (bool, error) {
+		return w.kernel.exhausted.Load() > before.Exhausted, nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	after, err := w.count()
 	if err != nil {
 		return nil, err

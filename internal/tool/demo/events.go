@@ -52,7 +52,13 @@ func happenings() []happening {
 		return errors.Join(p.resetClient(), p.untilState(p.server, tcpClosed))
 	}
 	weShut := func(how int) func(p *pair) error {
-		return func(p *pair) error { return unix.Shutdown(p.server, how) }
+		return func(p *pair) error {
+			err := unix.Shutdown(p.server, how)
+			if how != unix.SHUT_RD { // else nothing is sent
+				err = errors.Join(err, p.untilState(p.server, sockets.FinWait2))
+			}
+			return err
+		}
 	}
 	// The client's kernel answers bytes that cannot be read any more with a reset.
 	weSend := func(p *pair) error {
@@ -60,8 +66,7 @@ func happenings() []happening {
 		return errors.Join(err, p.untilState(p.server, tcpClosed))
 	}
 	bothEnd := func(p *pair) error {
-		err := p.untilState(p.server, sockets.FinWait2)
-		return errors.Join(err, unix.Shutdown(p.client, unix.SHUT_WR), p.untilState(p.server, tcpClosed))
+		return errors.Join(unix.Shutdown(p.client, unix.SHUT_WR), p.untilState(p.server, tcpClosed))
 	}
 	in := func(steps ...func(p *pair) error) func(p *pair) error {
 		return func(p *pair) error {

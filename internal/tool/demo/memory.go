@@ -56,6 +56,13 @@ func runMemory(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	sent = 1
+	err = until(ctx, wirePatience, func() (bool, error) { // a busy kernel delivers it later
+		server, err := memoryOf(p.server)
+		return server.receiving > 0, err
+	})
+	if err != nil {
+		return nil, err
+	}
 	if err := look("one byte"); err != nil {
 		return nil, err
 	}
@@ -89,12 +96,13 @@ func runMemory(ctx context.Context, o Options) (*Result, error) {
 // fill sends until both buffers are full and stay so for a while: they grow while
 // they are used.
 func (p *wire) fill() (sent int, err error) {
-	const calm = 300 * time.Millisecond
+	const calm = 300 // tries, a millisecond apart
 	piece := make([]byte, 64<<10)
-	for last := time.Now(); time.Since(last) < calm; {
+	for full := 0; full < calm; {
 		n, err := unix.Write(p.client, piece)
 		switch {
 		case err == unix.EAGAIN:
+			full++
 			if err := pause(p.ctx, time.Millisecond); err != nil {
 				return sent, err
 			}
@@ -103,7 +111,7 @@ func (p *wire) fill() (sent int, err error) {
 			return sent, fmt.Errorf("write: %w", err)
 		default:
 			sent += n
-			last = time.Now()
+			full = 0
 		}
 	}
 	return sent, nil

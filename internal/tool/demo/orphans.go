@@ -137,15 +137,8 @@ func connectAll(c *crew, n int) (clients []int, err error) {
 		clients = append(clients, fd)
 	}
 	err = until(c.ctx, patience, func() (bool, error) {
-		queued := 0
-		for _, w := range c.waiters {
-			info, err := tcpInfo(w.listener)
-			if err != nil {
-				return false, err
-			}
-			queued += int(info.Unacked)
-		}
-		return queued == n, nil
+		queued, err := c.inQueues()
+		return queued == n, err
 	})
 	return clients, err
 }

@@ -250,11 +250,23 @@ func (p *portUser) accept(q *peer) error {
 const portPatience = 5 * time.Second
 
 // hangUp closes all connections of a peer: first the ends that are given, then,
-// when they have read end of file, the others.
+// when they have read end of file, the others. It returns when the former are in TIME_WAIT.
 func (p *portUser) hangUp(q *peer, first, then []int) error {
 	q.clients, q.servers = nil, nil
 	closeAll(first...)
-	defer closeAll(then...)
+	err := p.readEnds(then)
+	closeAll(then...)
+	if err != nil {
+		return err
+	}
+	return until(p.ctx, portPatience, func() (bool, error) {
+		client, server, err := p.waits(q)
+		return client+server >= len(first), err
+	})
+}
+
+// readEnds waits until end of file has arrived at all of these.
+func (p *portUser) readEnds(then []int) error {
 	for _, fd := range then {
 		err := until(p.ctx, portPatience, func() (bool, error) {
 			n, err := unix.Read(fd, make([]byte, 1))

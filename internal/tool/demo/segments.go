@@ -160,6 +160,8 @@ type Exchange struct {
 	Data  uint32 `json:"data_segments"`
 	Bytes uint64 `json:"bytes"`
 	Acks  uint32 `json:"acks"`
+
+	sending time.Duration // the calls of send together
 }
 
 // exchange lets the client ask, and the server answer in its way.
@@ -175,9 +177,14 @@ func (p *wire) exchange(s sender, pieces [][]byte) (Exchange, error) {
 	}
 	began := time.Now()
 	err = errors.Join(
-		sendPieces(p.client, [][]byte{request}, 0), p.receive(p.server, len(request)),
-		s.send(p.server, pieces), p.receive(p.client, size))
+		sendPieces(p.client, [][]byte{request}, 0), p.receive(p.server, len(request)))
 	if err != nil {
+		return x, err
+	}
+	sends := time.Now()
+	err = s.send(p.server, pieces)
+	x.sending = time.Since(sends)
+	if err = errors.Join(err, p.receive(p.client, size)); err != nil {
 		return x, err
 	}
 	x.Took = time.Since(began)

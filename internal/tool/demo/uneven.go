@@ -158,11 +158,12 @@ func keptWaiting(ctx context.Context, how sharing, clients int) (waiting int, er
 		}
 		defer closeAll(fd)
 	}
-	// Those who can be accepted are, before all loops are at rest; the first of
-	// them is a sign that it has begun.
+	// Those who can be accepted are, before all loops are at rest, once all have come; the
+	// first of them is a sign that it has begun.
 	err = errors.Join(until(ctx, patience, func() (bool, error) {
-		_, all := c.accepted()
-		return all > 0, nil
+		_, all := c.accepted() // first: none is counted twice
+		queued, err := c.inQueues()
+		return all > 0 && all+queued >= clients, err
 	}), c.untilAtRest())
 	_, all := c.accepted()
 	return clients - all, err

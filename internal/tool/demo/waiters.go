@@ -272,6 +272,21 @@ func (c *crew) rearm(w *waiter) error {
 	return unix.EpollCtl(w.list, unix.EPOLL_CTL_MOD, w.listener, &event)
 }
 
+// inQueues returns how many connections the accept queues hold.
+func (c *crew) inQueues() (queued int, err error) {
+	for i, w := range c.waiters {
+		if i > 0 && !c.ownListener {
+			break // it is the same
+		}
+		info, err := tcpInfo(w.listener)
+		if err != nil {
+			return 0, err
+		}
+		queued += int(info.Unacked) // of a listener, its accept queue
+	}
+	return queued, nil
+}
+
 // queued waits until some listener of the crew has a connection in its accept
 // queue: a client may be connected a moment earlier.
 func (c *crew) queued() error {
