@@ -182,7 +182,9 @@ func (p *wire) exchange(s sender, pieces [][]byte) (Exchange, error) {
 		return x, err
 	}
 	sends := time.Now()
-	err = s.send(p.server, pieces)
+	err = errors.Join(
+		s.send(p.server, pieces),
+	)
 	x.sending = time.Since(sends)
 	if err = errors.Join(err, p.receive(p.client, size)); err != nil {
 		return x, err
