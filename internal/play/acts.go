@@ -2,7 +2,11 @@
 
 package play
 
-import "time"
+import (
+	"time"
+
+	"lesson/internal/words"
+)
 
 // An Act describes what one client does at one moment.
 type Act struct {
@@ -46,19 +50,28 @@ func Verbs() []Verb {
 	}
 }
 
-// String returns a sentence without a period: "a connects".
-func (a Act) String() string {
-	does := map[Verb]string{
-		Connect: "connects", HalfClose: "closes its sending half", Close: "closes",
-		Reset: "resets the connection", Read: "reads to end of file",
-		ReadAndClose: "reads to end of file and closes",
-		ReadSlowly:   "reads slowly to end of file and closes", Wait: "waits",
-	}[a.Do]
-	switch a.Do {
-	case Send:
-		does = "sends " + a.Bytes.shown()
-	case Flood:
-		does = "sends again and again " + a.Bytes.shown()
-	}
-	return a.Client + " " + does
+// forms are the sentences of the acts that send nothing.
+var forms = map[Verb]string{
+	Connect: "%s connects", HalfClose: "%s closes its sending half", Close: "%s closes",
+	Reset: "%s resets the connection", Read: "%s reads to end of file",
+	ReadAndClose: "%s reads to end of file and closes",
+	ReadSlowly:   "%s reads slowly to end of file and closes", Wait: "%s waits",
 }
+
+// Sentence returns the act as a sentence without a period: "a connects".
+func (a Act) Sentence() words.Sentence {
+	switch {
+	case a.Do == Send && len(a.Bytes) == 1:
+		return words.Say("%s sends %d byte: %s", a.Client, 1, a.Bytes.shown())
+	case a.Do == Send:
+		return words.Say("%s sends %d bytes: %s", a.Client, len(a.Bytes), a.Bytes.shown())
+	case a.Do == Flood && len(a.Bytes) == 1:
+		return words.Say("%s sends again and again %d byte: %s", a.Client, 1, a.Bytes.shown())
+	case a.Do == Flood:
+		return words.Say("%s sends again and again %d bytes: %s", a.Client, len(a.Bytes), a.Bytes.shown())
+	}
+	return words.Say(forms[a.Do], a.Client)
+}
+
+// String returns the text of the sentence.
+func (a Act) String() string { return a.Sentence().Text }

@@ -129,6 +129,9 @@ type queued struct {
 // maxQueued bounds how many acts of one client wait until they are done.
 const maxQueued = 64
 
+// DidReset is Seen.Why of a client that has reset its connection.
+const DidReset = "it reset the connection"
+
 // Errors of Queue.
 var (
 	ErrOver      = errors.New("the clients have been closed")
@@ -290,7 +293,7 @@ func (c *Clients) try(w *actor, a Act) (background func() error, err error) {
 	case Close:
 		return nil, c.leave(w, "", conn.Close)
 	case Reset:
-		return nil, c.leave(w, "it reset the connection", conn.Reset)
+		return nil, c.leave(w, DidReset, conn.Reset)
 	case Flood:
 		return func() error { return c.flood(w, conn, a) }, nil
 	case Read, ReadAndClose, ReadSlowly:

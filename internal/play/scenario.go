@@ -84,16 +84,13 @@ func (b *Bytes) UnmarshalJSON(text []byte) error {
 // shown returns the number of bytes and the first of them: `16 bytes: GET / HTTP/1.0\r\n`.
 func (b Bytes) shown() string {
 	const most = 40
-	bytes, first, more := "bytes", b, ""
-	if len(b) == 1 {
-		bytes = "byte"
-	}
+	first, more := b, ""
 	if len(b) > most {
 		first, more = b[:most], "…"
 	}
 	quoted := strconv.QuoteToASCII(string(first))
 	quoted = strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-	return fmt.Sprintf("%d %s: %s%s", len(b), bytes, quoted, more)
+	return quoted + more
 }
 
 // MostFlooded bounds a flood whose Act does not, in bytes.

@@ -22,14 +22,19 @@ export function speech(tables) {
   let language = chosen(Object.keys(tables));
 
   /** words is the text with a key. {name} in it becomes args.name: a value, or
-   * {key, args} of another text. A number n chooses between key.one and key.other. */
+   * {key, args} of another text, or a list. A number n chooses between key.one and key.other. */
   function words(key, args = {}) {
     const table = tables[language];
     const text = table[key] ?? table[`${key}.${args.n === 1 ? "one" : "other"}`];
     return text === undefined ? key : text.replace(/\{(\w+)\}/g, (whole, name) => shown(args[name]) ?? whole);
   }
 
-  const shown = (value) => (value?.key ? words(value.key, value.args) : value);
+  /** shown is a value in a text: of a list each one, of a text in the same language. */
+  function shown(value) {
+    if (Array.isArray(value)) return value.map(shown).join(words("comma"));
+    if (value?.key) return words(value.key, value.args);
+    return value?.text === undefined ? value : said(value);
+  }
 
   /** said is a sentence of the program: {text, form, args}, or a text without arguments.
    * What the table does not have is shown as it came. */
@@ -37,7 +42,7 @@ export function speech(tables) {
     const { text, form, args = [] } = typeof sentence === "string" ? { text: sentence } : sentence;
     const found = tables[language][form ?? text];
     if (found === undefined) return text;
-    return found.replace(/\{(\d+)\}/g, (whole, i) => (args[i]?.text === undefined ? args[i] ?? whole : said(args[i])));
+    return found.replace(/\{(\d+)\}/g, (whole, i) => shown(args[i]) ?? whole);
   }
 
   /** fill puts a text into an element. What the element holds as data-part="name" goes

@@ -2,7 +2,10 @@
 // that Go sends, and the script that finds texts in the tables of a page.
 package words
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // A Sentence is an English text that a page may show in another language. The page finds it
 // by its form; by its text if it has no arguments.
@@ -11,6 +14,11 @@ type Sentence struct {
 	Form string `json:"form,omitempty"` // of package fmt: what Text was made from
 	Args []any  `json:"args,omitempty"` // plain values, and other sentences
 }
+
+// A List is an argument of several words, which a page joins as its language does.
+type List []string
+
+func (l List) String() string { return strings.Join(l, ", ") }
 
 // Say returns the sentence that fmt.Sprintf makes.
 func Say(form string, args ...any) Sentence {

@@ -794,7 +794,7 @@ func badgesTell(p *tab) {
 		{"a client is in the queue", `{open: [{name: "accept4"}], kernel: {listener: {queue: 1}}}`, "blocked", "accept4"},
 		{"a client is silent", `{open: [{name: "read"}]}`, "blocked", "read"},
 	} {
-		got := eval[[]string](p, `import("/assets/words.js").then(({badges}) => {
+		got := eval[[]string](p, `import("/assets/state.js").then(({badges}) => {
 			const server = {state: "listening", ...`+test.server+`};
 			server.open = new Map((server.open ?? []).map((c, i) => [i, {start: 0, ...c}]));
 			const [badge] = badges(server, 1e9, {nameOf: () => ""});

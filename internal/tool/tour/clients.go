@@ -13,6 +13,7 @@ import (
 
 	"lesson/internal/play"
 	"lesson/internal/protocol"
+	"lesson/internal/words"
 )
 
 var clientName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9 _-]{0,19}$`)
@@ -33,7 +34,7 @@ func byHand(a play.Act) (play.Act, error) {
 		return a, badRequest("a flood of nothing").hint("say the bytes that are sent again and again")
 	case len(a.Bytes) > maxBytes:
 		return a, badRequest("%d bytes at once", len(a.Bytes)).
-			hint(fmt.Sprintf("a client sends at most %d", maxBytes))
+			hint("a client sends at most %d", maxBytes)
 	}
 	act := play.Act{Client: a.Client, Do: a.Do, Bytes: a.Bytes, Reads: a.Reads}
 	if a.Do == play.Flood {
@@ -45,9 +46,9 @@ func byHand(a play.Act) (play.Act, error) {
 // An actEvent reports that a client was asked to act.
 type actEvent struct {
 	header
-	Act  play.Act `json:"act"`
-	Text string   `json:"text"` // the act as a sentence
-	By   string   `json:"by"`   // "page" or "scenario"
+	Act            play.Act `json:"act"`
+	words.Sentence          // the act
+	By             string   `json:"by"` // "page" or "scenario"
 }
 
 // A clientEvent reports the state of a client, seen from its own end of one connection.
@@ -61,6 +62,9 @@ type clientEvent struct {
 	Got    string `json:"got"`
 	Note   string `json:"note,omitempty"`
 }
+
+// noAnswer is the note of a client that got nothing.
+const noAnswer = "the server closed, without an answer"
 
 // newClientEvent returns the event that reports a client to a page.
 func newClientEvent(server string, seen play.Seen) *clientEvent {
@@ -80,7 +84,7 @@ func newClientEvent(server string, seen play.Seen) *clientEvent {
 	case seen.Got > 0 && seen.How != play.Open, seen.Answer == string(protocol.Response):
 		e.State = "answered"
 	case seen.How == play.Closed && seen.Why == "":
-		e.State, e.Note = "closed", "the server closed, without an answer"
+		e.State, e.Note = "closed", noAnswer
 	case seen.How != play.Open:
 		e.State = "closed"
 	case seen.Connected == 0:
@@ -153,7 +157,7 @@ func (s *session) hand(a play.Act, by string, done func(error)) (int, error) {
 			hint("let a server read, or remove one")
 	}
 	s.clients[a.Client] = true
-	s.journal.tell("", "act", &actEvent{Act: a, Text: a.String(), By: by})
+	s.journal.tell("", "act", &actEvent{Act: a, Sentence: a.Sentence(), By: by})
 	acting := 0
 	for _, c := range s.columns {
 		s.waiting += len(a.Bytes)

@@ -18,6 +18,7 @@ import (
 	"lesson/internal/observe/trace"
 	"lesson/internal/play"
 	"lesson/internal/server"
+	"lesson/internal/words"
 )
 
 // The states of a server.
@@ -32,20 +33,22 @@ const (
 // A serverEvent says how a server is.
 type serverEvent struct {
 	header
-	Server   string   `json:"server"`
-	Lesson   string   `json:"lesson"` // as it was asked for
-	Title    string   `json:"title"`
-	Addr     string   `json:"addr,omitempty"`
-	Files    []string `json:"files"`
-	Untraced bool     `json:"untraced,omitempty"` // its calls cannot be seen
-	Parked   bool     `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
-	Lines    bool     `json:"lines"`              // its calls come with file and line
-	Note     string   `json:"note,omitempty"`     // why its calls are not shown
-	Frozen   bool     `json:"frozen,omitempty"`   // it is stopped: see freeze
-	Rationed bool     `json:"rationed,omitempty"` // it gets no new descriptor: see ration
-	State    string   `json:"state"`
-	Error    string   `json:"error,omitempty"`
-	Hint     string   `json:"hint,omitempty"`
+	Server   string          `json:"server"`
+	Lesson   string          `json:"lesson"` // as it was asked for
+	Title    string          `json:"title"`
+	Addr     string          `json:"addr,omitempty"`
+	Files    []string        `json:"files"`
+	Untraced bool            `json:"untraced,omitempty"` // its calls cannot be seen
+	Parked   bool            `json:"parked,omitempty"`   // package net makes them, and Go's runtime waits
+	Lines    bool            `json:"lines"`              // its calls come with file and line
+	Note     string          `json:"note,omitempty"`     // why its calls are not shown
+	Noted    *words.Sentence `json:"noted,omitempty"`    // the same
+	Frozen   bool            `json:"frozen,omitempty"`   // it is stopped: see freeze
+	Rationed bool            `json:"rationed,omitempty"` // it gets no new descriptor: see ration
+	State    string          `json:"state"`
+	Error    string          `json:"error,omitempty"`
+	Said     *words.Sentence `json:"said,omitempty"` // the error
+	Hint     string          `json:"hint,omitempty"`
 }
 
 // A running server is a lesson in this process, or a program of its own.
@@ -94,9 +97,10 @@ func newColumn(id, name, title string, files []string, j *journal) *column {
 
 // tell tells the pages how the server is now. The lock is held.
 func (c *column) tell(state string, err error) {
-	c.about.State, c.about.Error, c.about.Hint = state, "", ""
+	c.about.State, c.about.Error, c.about.Hint, c.about.Said = state, "", "", nil
 	if err != nil {
-		c.about.Error, c.about.Hint = err.Error(), hintOf(err)
+		said := sentenceOf(err)
+		c.about.Error, c.about.Hint, c.about.Said = said.Text, hintOf(err).Text, &said
 	}
 	e := c.about
 	c.journal.tell("server/"+c.id, "server", &e)
@@ -183,7 +187,8 @@ func (c *column) frozen() bool {
 func (c *column) cannotBeTraced(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.about.Untraced, c.about.Lines, c.about.Note = true, false, "Its calls cannot be shown: "+why+"."
+	said := words.Say("Its calls cannot be shown: %s.", words.Sentence{Text: why})
+	c.about.Untraced, c.about.Lines, c.about.Note, c.about.Noted = true, false, said.Text, &said
 }
 
 // isForeign notes that the server is a program of another architecture.

@@ -17,6 +17,7 @@ import (
 	"lesson/docs"
 	"lesson/internal/book"
 	"lesson/internal/play"
+	"lesson/internal/words"
 )
 
 // settle is how long an exported scenario is recorded after its last act: the time
@@ -87,7 +88,7 @@ const (
 // brand is the name on the page, beside which an export puts a link to its first page.
 const (
 	brand  = `lesson <strong>tour</strong>`
-	toLive = ` <a href="index.html" aria-label="run the servers in the browser">live</a>`
+	toLive = ` <a href="index.html" data-words="live" data-words-aria-label="live.label"></a>`
 )
 
 // foreign reports whether the folder has a page that no export has written.
@@ -127,6 +128,9 @@ func (t *Tour) exportLive(ctx context.Context, to site) (index string, err error
 
 // exportPage writes the page under the name index. It finds out that no server answers it.
 func (t *Tour) exportPage(to site, index string) error {
+	if err := to.write(filepath.Join("assets", speechFile), []byte(words.Module)); err != nil {
+		return err
+	}
 	return fs.WalkDir(page(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -20,6 +20,7 @@ import (
 	"lesson/docs"
 	"lesson/internal/book"
 	"lesson/internal/play"
+	"lesson/internal/words"
 )
 
 // ourHeader is what every request of the page to the API has. A form on another site
@@ -79,14 +80,15 @@ func answer(f func(*http.Request) (any, error)) http.Handler {
 func refuse(w http.ResponseWriter, err error) {
 	var p *problem
 	if !errors.As(err, &p) {
-		p = &problem{status: http.StatusInternalServerError, what: err.Error()}
+		p = &problem{status: http.StatusInternalServerError, what: sentenceOf(err)}
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(p.status)
 	_ = json.NewEncoder(w).Encode(struct {
-		Error string `json:"error"`
-		Hint  string `json:"hint,omitempty"`
-	}{p.what, p.advice}) // the page may have gone
+		Error string           `json:"error"`
+		Hint  string           `json:"hint,omitempty"`
+		Said  []words.Sentence `json:"said"` // both
+	}{p.what.Text, p.advice.Text, []words.Sentence{p.what, p.advice}}) // the page may have gone
 }
 
 // body reads a request's JSON.
@@ -102,8 +104,14 @@ func (t *Tour) index(w http.ResponseWriter, r *http.Request) { serveFile(w, "ind
 
 func (t *Tour) asset(w http.ResponseWriter, r *http.Request) { serveFile(w, r.PathValue("file")) }
 
+// speechFile is the one file of the page that is not in its folder: other pages have it too.
+const speechFile = "speech.js"
+
 func serveFile(w http.ResponseWriter, name string) {
 	text, err := fs.ReadFile(page(), path.Clean(name))
+	if name == speechFile {
+		text, err = []byte(words.Module), nil
+	}
 	if err != nil {
 		refuse(w, notFound("no file %q", name))
 		return

@@ -4,54 +4,64 @@ package tour
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
+
+	"lesson/internal/words"
 )
 
 // A problem is an error for a page, with what to try.
 type problem struct {
 	status int
-	what   string
-	advice string
+	what   words.Sentence
+	advice words.Sentence
 }
 
-func (p *problem) Error() string { return p.what }
+func (p *problem) Error() string { return p.what.Text }
 
-func (p *problem) hint(text string) *problem {
-	p.advice = text
+func (p *problem) hint(form string, args ...any) *problem {
+	p.advice = words.Say(form, args...)
 	return p
 }
 
-func badRequest(format string, args ...any) *problem {
-	return &problem{status: http.StatusBadRequest, what: fmt.Sprintf(format, args...)}
+func badRequest(form string, args ...any) *problem {
+	return &problem{status: http.StatusBadRequest, what: words.Say(form, args...)}
 }
 
-func forbidden(format string, args ...any) *problem {
-	return &problem{status: http.StatusForbidden, what: fmt.Sprintf(format, args...)}
+func forbidden(form string, args ...any) *problem {
+	return &problem{status: http.StatusForbidden, what: words.Say(form, args...)}
 }
 
-func notFound(format string, args ...any) *problem {
-	return &problem{status: http.StatusNotFound, what: fmt.Sprintf(format, args...)}
+func notFound(form string, args ...any) *problem {
+	return &problem{status: http.StatusNotFound, what: words.Say(form, args...)}
 }
 
 func gone(what string) *problem {
-	return &problem{status: http.StatusGone, what: what}
+	return &problem{status: http.StatusGone, what: words.Sentence{Text: what}}
 }
 
-func tooMany(format string, args ...any) *problem {
-	return &problem{status: http.StatusTooManyRequests, what: fmt.Sprintf(format, args...)}
+func tooMany(form string, args ...any) *problem {
+	return &problem{status: http.StatusTooManyRequests, what: words.Say(form, args...)}
 }
 
 // failure is something that went wrong with a server: the page shows it there, too.
 func failure(err error) *problem {
-	return &problem{status: http.StatusUnprocessableEntity, what: err.Error(), advice: hintOf(err)}
+	return &problem{status: http.StatusUnprocessableEntity, what: sentenceOf(err), advice: hintOf(err)}
 }
 
 // hintOf is what to try, if the error says so.
-func hintOf(err error) string {
+func hintOf(err error) words.Sentence {
 	var p *problem
 	if errors.As(err, &p) {
 		return p.advice
 	}
-	return ""
+	return words.Sentence{}
+}
+
+// sentenceOf returns an error as a sentence, which a page has in its language if the error
+// is a problem.
+func sentenceOf(err error) words.Sentence {
+	if p, ok := err.(*problem); ok {
+		return p.what
+	}
+	return words.Sentence{Text: err.Error()}
 }

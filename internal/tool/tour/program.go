@@ -27,6 +27,7 @@ import (
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/program"
 	"lesson/internal/observe/trace"
+	"lesson/internal/words"
 )
 
 // A childRun is a server that is a process of its own.
@@ -36,13 +37,16 @@ type childRun struct {
 	killed atomic.Bool
 }
 
+// notAllowed is why calls are not shown in many a container: the kernel's side is left.
+const notAllowed = "the kernel does not let this program watch them"
+
 // startProgram starts a program whose calls are the column's. name makes the name by
 // which a source file is shown of where it lies.
 func startProgram(p child.Program, c *column, name func(file string) string) (running, error) {
 	p.Born = func(pid int) error {
 		_, err := program.Watch(trace.NewRecorder(c.call), name, c.isForeign, pid) // until it ends
-		if errors.Is(err, unix.EPERM) {                                            // as in many a container: the kernel's side is left
-			c.cannotBeTraced("the kernel does not let this program watch them")
+		if errors.Is(err, unix.EPERM) {
+			c.cannotBeTraced(notAllowed)
 			return nil
 		}
 		return err
@@ -73,8 +77,8 @@ func (r *childRun) end() error {
 	if success || r.killed.Load() {
 		return nil
 	}
-	words := child.LastWords(r.server.Proc.Output())
-	return fmt.Errorf("it ended: %s; its last lines: %s", how, words)
+	last := child.LastWords(r.server.Proc.Output())
+	return fmt.Errorf("it ended: %s; its last lines: %s", how, last)
 }
 
 func (r *childRun) threads() int {
@@ -115,17 +119,19 @@ func findSources(command []string) (ownSources, error) {
 	return sources, nil
 }
 
-// noLines says why a program's calls come without lines; "" if they come with them.
-func noLines(sources ownSources) string {
+// noLines says why a program's calls come without lines; the zero Sentence if they come with
+// them.
+func noLines(sources ownSources) words.Sentence {
 	for _, file := range sources {
 		if slices.Contains(scripts, path.Ext(file)) {
-			return "Its calls are shown without lines: the interpreter makes them, not a line of the script."
+			return words.Say("Its calls are shown without lines: the interpreter makes them, not a line of the script.")
 		}
 	}
 	if len(sources) > 0 {
-		return ""
+		return words.Sentence{}
 	}
-	return "Its calls are shown without lines: it has no debugging information. In C or C++, compile it with -g."
+	return words.Say("Its calls are shown without lines: it has no debugging information." +
+		" In C or C++, compile it with -g.")
 }
 
 // scripts are the extensions of programs that an interpreter runs.
@@ -141,7 +147,9 @@ func (t *Tour) programColumn(id string, j *journal) *column {
 	command := t.options.Program
 	files := slices.Sorted(maps.Keys(t.sources))
 	c := newColumn(id, ownProgram, strings.Join(command, " "), files, j)
-	c.about.Note = noLines(t.sources)
+	if note := noLines(t.sources); note.Text != "" {
+		c.about.Note, c.about.Noted = note.Text, &note
+	}
 	c.about.Lines = c.about.Note == ""
 	c.start = func(c *column) (running, error) {
 		return startProgram(child.Program{Name: ownProgram, Command: command}, c, shownAs)

@@ -17,6 +17,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/observe/proc"
 	"lesson/internal/play"
+	"lesson/internal/words"
 )
 
 // A contents is what a page needs to know first.
@@ -40,15 +41,15 @@ type named struct {
 // A scenario is one that a page can play, with its acts as sentences.
 type scenario struct {
 	play.Scenario
-	Script []string `json:"script"`
+	Script []words.Sentence `json:"script"`
 }
 
 func scenarios() []scenario {
 	var all []scenario
 	for _, s := range play.Few() {
-		var script []string
+		var script []words.Sentence
 		for _, a := range s.Acts {
-			script = append(script, a.String())
+			script = append(script, a.Sentence())
 		}
 		all = append(all, scenario{s, script})
 	}

@@ -12,13 +12,14 @@ import (
 
 	"lesson/internal/observe/sockets"
 	"lesson/internal/observe/trace"
+	"lesson/internal/words"
 )
 
 // A verdict names a fault of a server that its calls and the kernel show, or what one client
 // has to wait for.
 type verdict struct {
 	Kind string `json:"kind"`
-	Text string `json:"text"` // a sentence
+	words.Sentence
 }
 
 // The kinds of verdicts.
@@ -127,7 +128,7 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 	open := c.open
 	found := []verdict{}
 	holds := map[string]time.Duration{}
-	judged := func(kind, about string, text func() string) {
+	judged := func(kind, about string, text func() words.Sentence) {
 		key := kind + " " + about
 		began, known := j.since[key]
 		if !known {
@@ -140,12 +141,13 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 	}
 	if c.idle >= spinCalls && now-c.since < time.Duration(c.idle)*spinWithin/spinCalls {
 		rate := float64(c.idle) / max(now-c.since, time.Millisecond).Seconds()
-		text := fmt.Sprintf("It spins: about %s calls a second, and none moves a byte; again and again %s(%s)",
+		text := words.Say("It spins: about %s calls a second, and none moves a byte; again and again %s(%s).",
 			rounded(rate), c.last.Name, c.last.Args)
 		if name := nameFor(c.last.Peer, nameOf); name != "" {
-			text += " of client " + name
+			text = words.Say("It spins: about %s calls a second, and none moves a byte; again and again %s(%s)"+
+				" of client %s.", rounded(rate), c.last.Name, c.last.Args, name)
 		}
-		found = append(found, verdict{spinning, text + "."})
+		found = append(found, verdict{spinning, text})
 	}
 	asleep := slices.ContainsFunc(open, func(call trace.Event) bool {
 		return waitsForMany(call.Name) && now-call.At > lasting/2
@@ -162,8 +164,8 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 	if asleep && len(e.Conns) < shownConns {
 		for peer, fd := range c.held {
 			if !slices.ContainsFunc(e.Conns, func(conn connection) bool { return conn.Peer == peer.String() }) {
-				judged(leaked, peer.String(), func() string {
-					return fmt.Sprintf("The connection of client %s is over, and the server keeps descriptor %d:"+
+				judged(leaked, peer.String(), func() words.Sentence {
+					return words.Say("The connection of client %s is over, and the server keeps descriptor %d:"+
 						" it is leaked.", nameFor(peer, nameOf), fd)
 				})
 			}
@@ -171,13 +173,13 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 	}
 	for _, peer := range reset {
 		if c.answered[peer] {
-			found = append(found, verdict{destroyed, fmt.Sprintf("The answer to client %s was sent, and then destroyed"+
+			found = append(found, verdict{destroyed, words.Say("The answer to client %s was sent, and then destroyed"+
 				" by a reset: the server closed while bytes of the client were unread.", nameFor(peer, nameOf))})
 		}
 	}
 	if len(open) == 1 && open[0].Peer.IsValid() && e.Listener != nil && e.Listener.Queue > 0 &&
 		trace.Waits(open[0].Name) && now-open[0].At > lasting/2 {
-		var wait []string
+		var wait words.List
 		for _, conn := range e.Conns {
 			if conn.queued() {
 				wait = append(wait, conn.Client)
@@ -185,9 +187,9 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 		}
 		if len(wait) > 0 {
 			// The call and the queue are looked at one after the other: it must last.
-			judged(headOfLine, fmt.Sprint(open[0].Call), func() string {
-				return fmt.Sprintf("%s must wait behind %s: head-of-line blocking.",
-					strings.Join(wait, ", "), nameFor(open[0].Peer, nameOf))
+			judged(headOfLine, fmt.Sprint(open[0].Call), func() words.Sentence {
+				return words.Say("%s must wait behind %s: head-of-line blocking.",
+					wait, nameFor(open[0].Peer, nameOf))
 			})
 		}
 	}
@@ -202,30 +204,30 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 
 // judgeConnection judges one connection of a server that sleeps until an event comes.
 func (j *judge) judgeConnection(
-	e *kernelEvent, c conduct, conn connection, judged func(kind, about string, text func() string),
+	e *kernelEvent, c conduct, conn connection, judged func(kind, about string, text func() words.Sentence),
 ) {
 	about := fmt.Sprint(conn.Peer, " ", conn.Unread)
 	at := slices.IndexFunc(e.Interest, func(i interest) bool { return i.FD == conn.FD })
 	switch {
 	case conn.queued() && !c.exhausted:
-		judged(leftQueued, about, func() string {
-			return fmt.Sprintf("Client %s is in the accept queue, and the server sleeps:"+
+		judged(leftQueued, about, func() words.Sentence {
+			return words.Say("Client %s is in the accept queue, and the server sleeps:"+
 				" it has not accepted until the queue was empty.", conn.Client)
 		})
 	case !conn.Accepted || conn.FD < 0 || e.Interest == nil:
 	case at < 0 && (conn.Unread > 0 || conn.State == sockets.CloseWait.String()):
-		judged(unwatched, about, func() string {
-			return fmt.Sprintf("No interest list has descriptor %d of client %s: the kernel will not report"+
+		judged(unwatched, about, func() words.Sentence {
+			return words.Say("No interest list has descriptor %d of client %s: the kernel will not report"+
 				" what it sends.", conn.FD, conn.Client)
 		})
 	case at >= 0 && conn.Unread > 0 && strings.Contains(e.Interest[at].Events, "EPOLLET"):
-		judged(lostEdge, about, func() string {
-			return fmt.Sprintf("%d bytes of client %s are unread, and the server sleeps:"+
+		judged(lostEdge, about, func() words.Sentence {
+			return words.Say("%d bytes of client %s are unread, and the server sleeps:"+
 				" the edge was reported once, and is lost.", conn.Unread, conn.Client)
 		})
 	case conn.Unread == 0 && conn.State == sockets.CloseWait.String():
-		judged(leaked, about, func() string {
-			return fmt.Sprintf("Client %s has ended its side, and the server keeps descriptor %d:"+
+		judged(leaked, about, func() words.Sentence {
+			return words.Say("Client %s has ended its side, and the server keeps descriptor %d:"+
 				" it is leaked.", conn.Client, conn.FD)
 		})
 	}
@@ -234,18 +236,18 @@ func (j *judge) judgeConnection(
 // judgeStarvation judges the connections that wait while a server serves one client alone.
 func judgeStarvation(
 	e *kernelEvent, served netip.AddrPort, nameOf func(netip.AddrPort) string,
-	judged func(kind, about string, text func() string),
+	judged func(kind, about string, text func() words.Sentence),
 ) {
-	var wait []string
+	var wait words.List
 	for _, conn := range e.Conns {
 		if conn.Peer != served.String() && (conn.queued() || conn.Accepted && conn.Unread > 0) {
 			wait = append(wait, conn.Client)
 		}
 	}
 	if len(wait) > 0 {
-		judged(starved, fmt.Sprint(served, wait), func() string {
-			return fmt.Sprintf("It reads client %s alone, again and again, and %s must wait: starvation.",
-				nameFor(served, nameOf), strings.Join(wait, ", "))
+		judged(starved, fmt.Sprint(served, wait), func() words.Sentence {
+			return words.Say("It reads client %s alone, again and again, and %s must wait: starvation.",
+				nameFor(served, nameOf), wait)
 		})
 	}
 }

@@ -1,5 +1,7 @@
 // Asking the program that serves the page; or, on a static host, the files beside it.
 
+import { said, words } from "./language.js";
+
 /** live is whether there is a program that answers. */
 export const live = document.querySelector('meta[name="tour"]')?.content !== "static";
 
@@ -7,8 +9,8 @@ const headers = { "X-Lesson-Tour": "1" };
 
 async function failure(response) {
   try {
-    const { error, hint } = await response.json();
-    return new Error(hint ? `${error}. ${hint}` : error);
+    const { error, hint, said: [what, advice] = [error, hint] } = await response.json();
+    return new Error(hint ? words("problem", { error: said(what), hint: said(advice) }) : said(what));
   } catch {
     return new Error(`${response.status} ${response.statusText}`); // it was no JSON
   }
@@ -38,7 +40,7 @@ export function allow(files) {
 
 /** source is a file's lines, each a list of [class, text], asked for once. */
 export function source(file) {
-  if (!known.has(file)) return Promise.reject(new Error(`There is no source file ${file}`));
+  if (!known.has(file)) return Promise.reject(new Error(words("source.none", { file })));
   if (!sources.has(file)) {
     const url = live
       ? `api/source?file=${encodeURIComponent(file)}`

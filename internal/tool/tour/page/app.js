@@ -5,8 +5,9 @@ import { Book } from "./book.js";
 import { check } from "./check.js";
 import { Clients } from "./clients.js";
 import { Columns } from "./columns.js";
-import { byID, chip, h, reducedMotion, say, setAttribute, setText, toast } from "./dom.js";
+import { byID, h, reducedMotion, say, setAttribute, setText, toast } from "./dom.js";
 import { Hint, remember, remembered } from "./hint.js";
+import { offer, put, said, translate, words } from "./language.js";
 import { Log } from "./log.js";
 import { Model, requests } from "./model.js";
 import { linked } from "./moments.js";
@@ -14,7 +15,7 @@ import { Player, save } from "./recording.js";
 import { Scenarios } from "./scenarios.js";
 import { follow } from "./stream.js";
 import { Timeline } from "./timeline.js";
-import { reaction } from "./words.js";
+import { reaction } from "./state.js";
 
 const model = new Model();
 const recorded = new Model(); // what a recording that is played has come to
@@ -112,7 +113,7 @@ function describe(name) {
     const client = shown().clients.get(name);
     if (!client) return;
     say([...shown().servers.values()]
-      .map((s) => `${s.lesson}: ${reaction(s, client, shown()).text}`).join("; "));
+      .map((s) => words("outside.at", { server: s.lesson, text: reaction(s, client, shown()).text })).join(words("semicolon")));
   }, 900);
 }
 
@@ -143,7 +144,7 @@ const orders = {
     showView("run");
     views.columns.revealing = true;
     await session.add(name);
-    say(`${name} is started`);
+    say(words("servers.started", { name }));
   }),
   remove: (id) => attempt(() => session.remove(id)),
   again: (id) => attempt(() => session.again(id)),
@@ -153,11 +154,17 @@ const orders = {
 function buildAdd(book) {
   const select = byID("add-server");
   const option = (value, text) => h("option", { value }, text);
-  select.replaceChildren(
-    book.program ? h("optgroup", { label: "Yours" }, option("program", book.program)) : "",
-    h("optgroup", { label: "Lessons" }, ...book.lessons.map((l) => option(l.name, l.name))),
-    h("optgroup", { label: "Broken on purpose" }, ...(book.exercises ?? []).map((e) =>
-      option(e.name.startsWith("exercise/") ? e.name : `exercise/${e.name}`, e.title || e.name))));
+  const exercise = (e) => e.name.replace(/^(exercise\/)?/, "exercise/");
+  const titleOf = (e) => views.book.titleOf(`exercises/${e.name.replace(/^exercise\//, "")}`) || e.title || e.name;
+  views.fillAdd = () => {
+    const { value } = select;
+    select.replaceChildren(
+      book.program ? h("optgroup", { label: words("servers.yours") }, option("program", book.program)) : "",
+      h("optgroup", { label: words("servers.lessons") }, ...book.lessons.map((l) => option(l.name, l.name))),
+      h("optgroup", { label: words("servers.broken") }, ...(book.exercises ?? []).map((e) => option(exercise(e), titleOf(e)))));
+    select.value = value;
+  };
+  views.fillAdd();
   select.value = book.lessons.findLast((l) => !l.untraced)?.name ?? select.value;
   const button = byID("add-server-go");
   button.addEventListener("click", () => {
@@ -167,7 +174,7 @@ function buildAdd(book) {
   views.columns.onCount = () => {
     const full = views.columns.list.length >= (book.limits?.columns ?? 5);
     setAttribute(button, "aria-disabled", full ? "true" : null);
-    button.title = full ? "Remove a server first" : "";
+    button.title = full ? words("servers.full") : "";
   };
 }
 
@@ -181,7 +188,7 @@ async function startSession(book) {
     for (const e of events) if (e.at) clock.hear(e.at);
     model.apply(events);
     const trouble = events.find((e) => e.type === "trouble");
-    if (trouble) toast(trouble.error);
+    if (trouble) toast(said(trouble.error));
     changed();
   }, showConnection);
   views.clients.begin();
@@ -189,11 +196,10 @@ async function startSession(book) {
 }
 
 function showConnection(state) {
-  const words = {
-    connected: "", lost: "Connection lost, trying again…",
-    gone: "This tour has ended. Reload the page to begin again.",
-  };
-  setText(byID("connection"), words[state]);
+  if (state === "connected") {
+    delete byID("connection").dataset.words;
+    setText(byID("connection"), "");
+  } else put(byID("connection"), `connection.${state}`);
   document.body.dataset.connection = state;
 }
 
@@ -217,7 +223,7 @@ function openRecording(recording, title, session = null) {
 /** lookBack opens what has happened on this page so far, at its end or at an event. */
 async function lookBack(seq) {
   views.hint.close();
-  openRecording(await session.recording(), "this page, so far", "")?.showEvent(seq ?? Infinity);
+  openRecording(await session.recording(), () => words("player.so-far"), "")?.showEvent(seq ?? Infinity);
   byID("player-back")?.focus();
 }
 
@@ -230,7 +236,7 @@ async function openLinked(book) {
   else if (!api.live && book.scenarios.some((s) => s.name === moment.session)) {
     (await openScenario(book, moment.session))?.showEvent(moment.step);
   } else {
-    toast("This link leads to a session that is not here: a page's own session ends with the page.");
+    toast(words("link.gone"));
     return false;
   }
   return true;
@@ -238,7 +244,7 @@ async function openLinked(book) {
 
 async function openScenario(book, name) {
   const scenario = book.scenarios.find((s) => s.name === name);
-  return openRecording(await api.scenarioRecording(name), scenario?.title || name, name);
+  return openRecording(await api.scenarioRecording(name), () => said(scenario?.title || name), name);
 }
 
 function closeRecording() {
@@ -277,7 +283,7 @@ const LARGEST = 128 << 20; // bytes of a recording
 function buildTools() {
   byID("save").addEventListener("click", () => attempt(async () => {
     save(await session.recording(), `lesson-tour-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.json`);
-    say("Saved");
+    say(words("saved"));
   }));
   byID("save").hidden = !api.live;
   byID("look-back").hidden = !api.live;
@@ -286,20 +292,20 @@ function buildTools() {
   byID("file").addEventListener("change", () => attempt(async () => {
     const [file] = byID("file").files;
     if (!file) return;
-    if (file.size > LARGEST) throw new Error(`${file.name} is too large for a recording: over 128 MiB.`);
+    if (file.size > LARGEST) throw new Error(words("open.large", { file: file.name }));
     let recording = null;
     try {
       recording = JSON.parse(await file.text());
     } catch {
-      throw new Error(`${file.name} is not JSON.`);
+      throw new Error(words("open.no-json", { file: file.name }));
     }
-    openRecording(recording, file.name);
+    openRecording(recording, () => file.name);
     byID("file").value = "";
   }));
   byID("freeze").addEventListener("click", () => {
     frozen = !frozen;
     setAttribute(byID("freeze"), "aria-pressed", String(frozen));
-    setText(byID("freeze").querySelector("span"), frozen ? "View paused" : "Pause view");
+    put(byID("freeze").querySelector("span"), frozen ? "frozen" : "freeze");
     document.body.classList.toggle("frozen", frozen);
     if (frozen) player?.pause();
     changed();
@@ -311,13 +317,24 @@ function buildTools() {
   byID("hide-book").addEventListener("click", () => {
     const hidden = document.body.classList.toggle("no-book");
     setAttribute(byID("hide-book"), "aria-expanded", String(!hidden));
-    setText(byID("hide-book"), hidden ? "Show text" : "Hide text");
+    put(byID("hide-book"), hidden ? "book.show" : "book.hide");
     changed();
   });
-  byID("legend").append(
-    h("span", { class: "legend-box solid" }), "running in a call ",
-    h("span", { class: "legend-box hatched" }), "blocked ",
-    h("span", { class: "legend-act" }, "▲"), " an act; colour and letter: ", chip("a", 0), " the client");
+  offer(byID("language"), speakAgain);
+}
+
+/** speakAgain draws in another language what was not in the page from the beginning. */
+function speakAgain() {
+  if (!views.scenarios) return; // it is not drawn yet
+  views.columns.again();
+  views.clients.clear();
+  views.scenarios.again();
+  views.log.again();
+  views.timeline.need();
+  views.fillAdd();
+  views.book.again();
+  player?.again();
+  changed();
 }
 
 function buildTheme() {
@@ -325,8 +342,10 @@ function buildTheme() {
   const root = document.documentElement;
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
   const show = () => {
-    setText(byID("theme"), isDark() ? "Light" : "Dark");
-    byID("theme").setAttribute("aria-label", isDark() ? "Light colours" : "Dark colours");
+    const other = isDark() ? "theme.light" : "theme.dark";
+    put(byID("theme"), other);
+    byID("theme").dataset.wordsAriaLabel = `${other}.label`;
+    byID("theme").setAttribute("aria-label", words(`${other}.label`));
     views.timeline?.colours();
   };
   const kept = remembered("lesson-tour-theme");
@@ -350,7 +369,7 @@ function beside(book) {
   return (id) => {
     const name = about(book)(id);
     if (!name || [...model.servers.values()].some((s) => s.lesson === name)) return null;
-    return { name, words: !name.startsWith("exercise/") ? `Run ${name} beside this text` : "Run the broken server beside this text",
+    return { name, words: name.startsWith("exercise/") ? words("book.run-broken") : words("book.run", { name }),
       run: () => orders.add(name) };
   };
 }
@@ -400,6 +419,7 @@ async function begin() {
     },
     unpoint: () => views.columns.unpoint(),
   });
+  views.columns.pageTitle = (id) => views.book.titleOf(id);
   views.scenarios = new Scenarios(book.scenarios ?? [], scenarioOrders(book), api.live);
   buildAdd(book);
   views.book.fromHash();
@@ -434,4 +454,5 @@ async function playFirst(book) {
   if (first) await openScenario(book, first.name);
 }
 
-begin().catch((error) => toast(`The tour cannot begin: ${error.message}`));
+translate();
+begin().catch((error) => toast(words("failed", { error: error.message })));

@@ -3,19 +3,12 @@
 
 import { chapter } from "./api.js";
 import { byID, h, icon, say, setText, toast } from "./dom.js";
-import { remember, remembered } from "./hint.js";
+import { language, said, tag, words } from "./language.js";
 
 const PREFIX = "text-"; // of the ids of a chapter's elements
 
-const LANGUAGE = "lesson-tour-language";
-
-/** preferred is the language of the chapters: what was chosen before, or the browser's. */
-const preferred = () => remembered(LANGUAGE) ?? (/^zh/i.test(navigator.languages[0] ?? "") ? "zh" : "en");
-
 const STARTS = /^(?:go run \.\/cmd\/)?lesson (\w+)/; // a command that starts a server, or a tool
 const PLAIN = /^(?:go run \.\/cmd\/)?lesson \w+(?: --trace| --quiet)*$/; // with the options that columns have
-
-const GROUPS = { chapter: "Chapters", page: "To look up", exercise: "Exercises" };
 
 /** Book shows one page. about(id): the lesson that a page is about; beside(id): its server,
  * unless it runs; plays(id): the races that show what it tells of, each with its title and
@@ -33,39 +26,37 @@ export class Book {
     this.current = -1;
     this.hits = [];
     this.place = null; // where the chapter says where its server listens
-    this.language = preferred() === "zh" ? "zh" : "en";
     this.build();
   }
 
   /** title is that of a page in the language, as far as it has been translated. */
   title(page) {
-    return (this.language === "zh" && page.chinese) || page.title;
+    return (language() === "zh" && page.chinese) || page.title;
   }
 
-  /** speak shows the book in a language from now on. */
-  speak(language) {
-    remember(LANGUAGE, language);
-    this.language = language;
+  titleOf(id) {
+    const page = this.pages.find((p) => p.id === id);
+    return page ? this.title(page) : "";
+  }
+
+  /** languageOf is the one in which a page is shown. */
+  languageOf(page) {
+    return language() === "zh" && page.chinese ? "zh" : "en";
+  }
+
+  /** again shows the book in another language. */
+  again() {
     this.buildList();
     const id = this.pages[this.current].id;
     this.current = -1;
     return this.open(id, "");
   }
 
-  /** offerLanguage names the other language of a page, in that language. */
-  offerLanguage(page) {
-    const button = byID("language");
-    button.hidden = !page.chinese;
-    button.lang = this.language === "zh" ? "en" : "zh-Hans";
-    setText(button, this.language === "zh" ? "English" : "中文");
-    this.article.lang = this.language === "zh" && page.chinese ? "zh-Hans" : "en";
-  }
-
   buildList() {
     const groups = new Map();
     for (const page of this.pages) {
       const kind = page.kind ?? (/^\d/.test(page.id) ? "chapter" : page.id.startsWith("exercises/") ? "exercise" : "page");
-      if (!groups.has(kind)) groups.set(kind, h("optgroup", { label: GROUPS[kind] ?? kind }));
+      if (!groups.has(kind)) groups.set(kind, h("optgroup", { label: words(`group.${kind}`) }));
       const number = kind === "chapter" ? page.id.match(/^\d+/)?.[0] : "";
       groups.get(kind).append(h("option", { value: page.id }, number && !/^\d/.test(page.title) ? `${Number(number)}. ${this.title(page)}` : this.title(page)));
     }
@@ -74,7 +65,6 @@ export class Book {
 
   build() {
     this.buildList();
-    byID("language").addEventListener("click", () => this.speak(this.language === "zh" ? "en" : "zh"));
     this.list.addEventListener("change", () => this.go(this.list.value));
     byID("previous").addEventListener("click", () => this.turn(-1));
     byID("next").addEventListener("click", () => this.turn(1));
@@ -114,9 +104,9 @@ export class Book {
       this.current = index;
       let page;
       try {
-        page = await chapter(id, this.language === "zh" && this.pages[index].chinese ? "zh" : "en");
+        page = await chapter(id, this.languageOf(this.pages[index]));
       } catch (error) {
-        toast(`This chapter cannot be shown: ${error.message}`);
+        toast(words("book.failed", { error: error.message }));
         return;
       }
       if (this.current !== index) return; // turned on meanwhile
@@ -131,22 +121,22 @@ export class Book {
   }
 
   show(page) {
-    this.offerLanguage(this.pages[this.current]);
+    this.article.lang = tag(this.languageOf(this.pages[this.current]));
     this.article.innerHTML = page.html; // rendered by our program, from its own pages
     // A chapter with a heading "Next" must not get in the way of the page's own ids.
     for (const element of this.article.querySelectorAll("[id]")) element.id = PREFIX + element.id;
     this.list.value = page.id;
-    document.title = `${page.title} · lesson tour`;
+    document.title = words("title", { page: page.title });
     const entries = page.toc.filter((t) => t.level === 2 || t.level === 3);
     byID("toc").hidden = entries.length === 0;
     byID("toc").querySelector("ol").replaceChildren(...entries.map((t) =>
       h("li", { class: `level-${t.level}` }, h("a", { href: `#${page.id}/${t.anchor}` }, t.text))));
     // Headings in the article stand below the page's own.
     for (const heading of this.article.querySelectorAll("h2[id], h3[id]")) {
-      heading.append(h("a", { class: "anchor", href: `#${page.id}/${heading.id.slice(PREFIX.length)}`, "aria-label": `Link to: ${heading.textContent}` }, "#"));
+      heading.append(h("a", { class: "anchor", href: `#${page.id}/${heading.id.slice(PREFIX.length)}`, "aria-label": words("book.anchor", { heading: heading.textContent }) }, "#"));
     }
     for (const table of this.article.querySelectorAll("table")) {
-      const box = h("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": "Table" });
+      const box = h("div", { class: "table-box", tabindex: "0", role: "region", "aria-label": words("book.table") });
       table.replaceWith(box);
       box.append(table);
     }
@@ -172,7 +162,7 @@ export class Book {
   /** offerRaces puts a button for each race of a chapter where its experiment begins. */
   offerRaces(id) {
     const races = this.plays(id).map(({ title, play }) =>
-      h("button", { type: "button", class: "play-this", onclick: play }, icon("running"), h("span", {}, `Play this: ${title}`)));
+      h("button", { type: "button", class: "play-this", onclick: play }, icon("running"), h("span", {}, words("book.play", { title: said(title) }))));
     const heading = this.article.querySelector(`[id="${PREFIX}run-it"]`) ?? this.article.querySelector("h1");
     this.place = h("p", { class: "place", hidden: true });
     this.reached = null;
@@ -183,7 +173,7 @@ export class Book {
   /** reach says where the chapter's server listens, if it runs beside the text, and puts the
    * ports of such servers into the commands of the chapter's experiment. */
   reach(servers, labelOf) {
-    const key = `${this.current} ${this.language} ${servers.map((s) => `${s.id} ${s.addr} ${s.listener}`)}`;
+    const key = `${this.current} ${language()} ${servers.map((s) => `${s.id} ${s.addr} ${s.listener}`)}`;
     if (this.reached === key || !this.place) return;
     this.reached = key;
     const port = (server) => server.addr.split(":").at(-1);
@@ -196,9 +186,8 @@ export class Book {
       else setText(element, server ? element.dataset.was.replace(/(127\.0\.0\.1[: ]|= :)8080\b/g, `$1${port(server)}`) : element.dataset.was);
     }
     const own = find(this.about(this.pages[this.current]?.id));
-    const text = own ? `Beside this text, ${labelOf(own)} listens on port ${port(own)}${own.listener === null ? "" : `, with descriptor ${own.listener}`}. ` +
-      "What the commands print here is from another run, with other ports and descriptors." : "";
-    setText(this.place, text);
+    setText(this.place, own ? words(own.listener === null ? "book.place" : "book.place-fd",
+      { server: labelOf(own), port: port(own), fd: own.listener }) : "");
     this.place.hidden = !own;
   }
 
@@ -215,8 +204,8 @@ export class Book {
       const page = this.pages[this.current + by];
       const button = byID(id);
       button.disabled = !page;
-      setText(button.querySelector(".turn-title"), page ? this.title(page) : by < 0 ? "Previous" : "Next");
-      button.setAttribute("aria-label", `${by < 0 ? "Previous" : "Next"}${page ? `: ${this.title(page)}` : ""}`);
+      setText(button.querySelector(".turn-title"), page ? this.title(page) : words(`book.${id}`));
+      button.setAttribute("aria-label", page ? words(`book.${id}.label`, { title: this.title(page) }) : words(`book.${id}`));
     }
   }
 
@@ -310,7 +299,7 @@ export class Book {
   hit(by) {
     this.hits[this.at]?.classList.remove("here");
     if (this.hits.length === 0) {
-      setText(byID("find-count"), "none");
+      setText(byID("find-count"), words("book.found.none"));
       return;
     }
     this.at = (this.at + by + this.hits.length) % this.hits.length;
@@ -319,7 +308,7 @@ export class Book {
     const details = mark.closest("details");
     if (details) details.open = true;
     mark.scrollIntoView({ block: "center" });
-    setText(byID("find-count"), `${this.at + 1} of ${this.hits.length}`);
+    setText(byID("find-count"), words("book.found", { number: this.at + 1, all: this.hits.length }));
   }
 }
 

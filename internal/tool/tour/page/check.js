@@ -1,6 +1,8 @@
 // What a recording may hold. It is a file from any source, so all of it is checked
 // before anything of it is shown.
 
+import { words } from "./language.js";
+
 /** VERSION is the format that this page plays: recordingVersion in record.go. */
 const VERSION = 2;
 
@@ -32,10 +34,16 @@ const call = object({
   ready: maybe(list(object({ fd: number, events: text, peer: maybe(name) }))),
 });
 
+// Words that the program says: see package words.
+const value = (v) => text(v) || number(v) || list(value)(v) || sentence(v);
+const said = { text, form: maybe(text), args: maybe(list(value)) };
+const sentence = object(said);
+
 const shapes = {
   server: object({
     server: name, state: name, lesson: maybe(name), title: maybe(text), addr: maybe(text),
     files: maybe(list(name)), error: maybe(text), hint: maybe(text), note: maybe(text),
+    said: maybe(sentence), noted: maybe(sentence),
   }),
   call: object({ server: name, event: call }),
   missed: object({ server: name, calls: number, open: maybe(list(call)) }),
@@ -46,27 +54,27 @@ const shapes = {
     }))),
     interest: maybe(list(object({ fd: number, events: text, client: maybe(text), what: maybe(text) }))),
     stands: maybe(object({ call: name, fd: number })),
-    verdicts: maybe(list(object({ kind: name, text }))),
+    verdicts: maybe(list(object({ kind: name, ...said }))),
   }),
   client: object({
     server: name, client: name, peer: maybe(name), state: name, sent: number, got: text, note: maybe(text),
   }),
-  act: object({ act: object({ client: name, do: name, bytes: maybe(text) }), text: maybe(text) }),
+  act: object({ act: object({ client: name, do: name, bytes: maybe(text) }), ...said, text: maybe(text) }),
   scenario: object({ name: maybe(text), state: name }),
 };
 
 /** check says what is wrong with something that should be a recording, "" if nothing. */
 export function check(recording) {
   if (!recording || typeof recording !== "object" || !Array.isArray(recording.log)) {
-    return "This is not a recording of the tour.";
+    return words("check.other");
   }
   if (recording.version !== VERSION) {
-    return `This recording has format ${recording.version}, and this page plays format ${VERSION}: record it again.`;
+    return words("check.version", { version: recording.version, ours: VERSION });
   }
-  if (recording.log.length > EVENTS) return `This recording has more than ${EVENTS} events.`;
+  if (recording.log.length > EVENTS) return words("check.events", { most: EVENTS });
   const header = object({ seq: moment, at: moment, type: name });
   const wrong = recording.log.findIndex((e) => !header(e) || !(shapes[e.type] ?? (() => true))(e));
-  if (wrong >= 0) return `This recording is damaged: event ${wrong + 1} is not one of the tour's.`;
+  if (wrong >= 0) return words("check.damaged", { number: wrong + 1 });
   return checkServers(recording.log) || checkTimes(recording.log) || checkSources(recording.sources ?? {});
 }
 
@@ -81,21 +89,21 @@ function checkServers(log) {
     if (e.type === "client") clients.add(e.client);
     if (e.type === "act") clients.add(e.act.client);
   }
-  if (most === 0) return "There is no server in this recording.";
-  if (most > SERVERS) return `This recording shows more than ${SERVERS} servers at a time.`;
-  return clients.size > CLIENTS ? `This recording has more than ${CLIENTS} clients.` : "";
+  if (most === 0) return words("check.none");
+  if (most > SERVERS) return words("check.servers", { most: SERVERS });
+  return clients.size > CLIENTS ? words("check.clients", { most: CLIENTS }) : "";
 }
 
 function checkTimes(log) {
   const times = log.map((e) => e.at);
   const lasts = times.reduce((a, b) => Math.max(a, b)) - times.reduce((a, b) => Math.min(a, b));
-  return lasts > LONGEST ? "This recording lasts longer than a week." : "";
+  return lasts > LONGEST ? words("check.long") : "";
 }
 
 function checkSources(sources) {
   const files = Object.entries(sources);
   const fits = ([file, source]) => name(file) && typeof source === "string" &&
     source.length <= 1 << 20 && source.split("\n").length <= LINES;
-  if (files.length > FILES || !files.every(fits)) return "The sources in this recording are too long, or damaged.";
+  if (files.length > FILES || !files.every(fits)) return words("check.sources");
   return "";
 }

@@ -1,8 +1,9 @@
 // The clients: a card each, what it can do, and what has become of it at every server.
 
 import { byID, chip, h, icon, setAttribute, setText, visible } from "./dom.js";
+import { words } from "./language.js";
 import { requests } from "./model.js";
-import { connectionOf, reaction } from "./words.js";
+import { connectionOf, reaction } from "./state.js";
 
 const OUTSIDERS = 6; // shown
 
@@ -21,42 +22,43 @@ class Card {
     const rest = () => (requests.whole.startsWith(sent()) && sent() !== requests.whole ? requests.whole.slice(sent().length) : "\r\n\r\n");
     this.text = h("input", { type: "text", autocomplete: "off", spellcheck: "false", value: "X-Mine: 1\\r\\n" });
     const own = () => unescape(this.text.value);
-    this.buttons = {
-      connect: ["Connect", act("connect", () => ({ reads: true }))],
-      half: ["Send half a request", send(() => requests.half)],
-      rest: ["Send the rest", send(rest)],
-      byte: ["Send one byte", send(() => rest()[0])],
-      whole: ["Send it all", send(() => requests.whole)],
-      long: ["Send a long request", send(() => requests.long)],
-      flood: ["Flood", act("flood", () => ({ bytes: "y\n".repeat(2048) }))],
-      halfClose: ["Half-close", act("half-close")],
-      close: ["Close", act("close")],
-      reset: ["Reset", act("reset")],
-      own: ["Send", send(own)],
+    const runs = {
+      connect: act("connect", () => ({ reads: true })),
+      half: send(() => requests.half),
+      rest: send(rest),
+      byte: send(() => rest()[0]),
+      whole: send(() => requests.whole),
+      long: send(() => requests.long),
+      flood: act("flood", () => ({ bytes: "y\n".repeat(2048) })),
+      halfClose: act("half-close"),
+      close: act("close"),
+      reset: act("reset"),
+      own: send(own),
     };
-    for (const [key, [label, run]] of Object.entries(this.buttons)) {
+    this.buttons = {};
+    for (const [key, run] of Object.entries(runs)) {
       this.buttons[key] = h("button", {
-        type: "button", "data-act": key, title: TITLES[key],
+        type: "button", "data-act": key, title: words(`act.${key}.title`),
         onclick: (event) => {
           // Not `disabled`: that would take the focus away from a keyboard.
           if (event.currentTarget.getAttribute("aria-disabled") !== "true") run();
         },
-      }, label);
+      }, words(`act.${key}`));
     }
     const b = this.buttons;
     const textID = `own-${this.name}`;
     this.text.id = textID;
     this.request = h("p", { class: "request" });
-    this.reactions = h("ul", { class: "reactions", "aria-label": `Reactions to client ${this.name}` });
-    this.element = h("article", { class: "card", "data-client": this.name, "aria-label": `Client ${this.name}` }, h("div", { class: "card-body" },
-      h("header", {}, chip(client.name, client.hue), h("h3", {}, `client ${this.name}`), this.request,
-        this.view.readOnly ? null : h("button", { type: "button", class: "quiet", "aria-label": `Remove client ${this.name}`, title: "Remove this client",
+    this.reactions = h("ul", { class: "reactions", "aria-label": words("card.reactions", client) });
+    this.element = h("article", { class: "card", "data-client": this.name, "aria-label": words("card.label", client) }, h("div", { class: "card-body" },
+      h("header", {}, chip(client.name, client.hue), h("h3", {}, words("card", client)), this.request,
+        this.view.readOnly ? null : h("button", { type: "button", class: "quiet", "aria-label": words("card.remove", client), title: words("card.remove.title"),
           onclick: () => this.view.remove(this.name) }, "✕")),
       this.view.readOnly ? null : h("div", { class: "acts" },
         b.connect, b.half, b.rest, b.whole,
-        h("details", { class: "more" }, h("summary", {}, "More acts"),
+        h("details", { class: "more" }, h("summary", {}, words("card.more")),
           h("div", { class: "acts" }, b.byte, b.long, b.flood, b.halfClose, b.close, b.reset),
-          h("div", { class: "own" }, h("label", { for: textID }, "Own text"), this.text, b.own))),
+          h("div", { class: "own" }, h("label", { for: textID }, words("card.own")), this.text, b.own))),
       this.reactions));
   }
 
@@ -78,7 +80,7 @@ class Card {
       setAttribute(row, "data-kind", kind);
       setText(row.lastChild, text);
       const got = client.at.get(server.id)?.got;
-      setAttribute(row, "title", got ? `It got: ${visible(got)}` : null);
+      setAttribute(row, "title", got ? words("card.got", { got: visible(got) }) : null);
     }
     for (const [id, row] of this.rows) {
       if (model.servers.has(id)) continue;
@@ -99,7 +101,7 @@ class Card {
     this.request.replaceChildren(
       h("span", { class: "sent" }, visible(sent)),
       h("span", { class: "unsent" }, visible(requests.whole.slice(sent.length))));
-    this.request.setAttribute("aria-label", `${sent.length} of ${requests.whole.length} bytes of its request sent`);
+    this.request.setAttribute("aria-label", words("card.sent", { sent: sent.length, whole: requests.whole.length }));
   }
 
   drawButtons(client) {
@@ -118,23 +120,9 @@ class Card {
       setAttribute(button, "aria-disabled", enabled[key] ? null : "true");
       button.classList.toggle("primary", key === next);
     }
-    setText(this.buttons.connect, client.at.size > 0 && !open ? "Connect again" : "Connect");
+    setText(this.buttons.connect, words(client.at.size > 0 && !open ? "act.connect-again" : "act.connect"));
   }
 }
-
-const TITLES = {
-  connect: "Open a TCP connection to each server",
-  half: "GET / HTTP/1.0 and one line end: no server can answer that",
-  rest: "What is missing for a whole request",
-  byte: "The next byte of the request, in a segment of its own",
-  whole: "A whole request in one segment",
-  long: "1,500 bytes of cookie: some servers must read more than once",
-  flood: "Nearly a MiB of “y”, as fast as the server reads",
-  halfClose: "shutdown(SHUT_WR): nothing more will be sent, the answer can still be read",
-  close: "close(): the server reads end of file",
-  reset: "RST: what is on its way is lost",
-  own: "\\r, \\n and \\x41 stand for bytes",
-};
 
 /** unescape makes bytes of what a reader can type: of each byte a character up to U+00FF,
  * as an act has them. Other characters are sent as UTF-8. */
@@ -155,7 +143,7 @@ export class Clients {
     this.cards = new Map();
     this.readOnly = false;
     this.generation = model.generation;
-    this.outsiders = h("article", { class: "card outsiders", "aria-label": "Clients from outside", hidden: true });
+    this.outsiders = h("article", { class: "card outsiders", "data-words-aria-label": "outside.label", "aria-label": words("outside.label"), hidden: true });
     byID("add-client").addEventListener("click", () => this.add());
     byID("clear-clients").addEventListener("click", () => this.removeAll());
   }
@@ -239,13 +227,13 @@ export class Clients {
     if (here.length === 0) return;
     if (!this.outsiders.parentNode) this.root.append(this.outsiders);
     this.outsiders.replaceChildren(
-      h("header", {}, h("h3", {}, "from outside")),
+      h("header", {}, h("h3", {}, words("outside"))),
       h("ul", { class: "reactions" }, ...here.slice(-OUTSIDERS).map(([client, server]) => {
         const { sign, kind, text } = reaction(server, client, model);
         return h("li", { "data-kind": kind }, h("span", { class: "sign" }, icon(sign)),
           h("b", {}, chip(client.name, client.hue, client.outside)),
-          h("span", { class: "reaction" }, `${model.labelOf(server)}: ${text}`));
+          h("span", { class: "reaction" }, words("outside.at", { server: model.labelOf(server), text })));
       })),
-      here.length > OUTSIDERS ? h("p", { class: "quiet-text" }, `and ${here.length - OUTSIDERS} more`) : "");
+      here.length > OUTSIDERS ? h("p", { class: "quiet-text" }, words("more", { n: here.length - OUTSIDERS })) : "");
   }
 }

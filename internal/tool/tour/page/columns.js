@@ -3,7 +3,8 @@
 import { source } from "./api.js";
 import { byID, chip, h, icon, reducedMotion, say, setAttribute, setText } from "./dom.js";
 import { drawKernel } from "./kernel.js";
-import { badges, stuck } from "./words.js";
+import { said, words } from "./language.js";
+import { badges, stuck } from "./state.js";
 
 const FRESH = 900e6; // ns: so long a line that has run keeps a mark
 const BADGES = 2; // shown
@@ -35,20 +36,20 @@ class Column {
     this.label = (this.server?.lesson ?? this.lesson.name).replace(/^exercise\//, "");
     const id = this.server?.id ?? `read-${this.lesson.name}`;
     const remove = h("button", {
-      type: "button", class: "quiet", "aria-label": `Remove ${this.name()}`, title: "Remove this column",
+      type: "button", class: "quiet", "aria-label": words("column.remove", { name: this.name() }), title: words("column.remove.title"),
       onclick: () => this.columns.remove(this),
     }, "✕");
-    this.badges = h("ul", { class: "badges", "aria-label": `What ${this.name()} does now` });
-    this.tabs = h("div", { class: "files", role: "group", "aria-label": "File" });
+    this.badges = h("ul", { class: "badges", "aria-label": words("column.does", { name: this.name() }) });
+    this.tabs = h("div", { class: "files", role: "group", "aria-label": words("column.file") });
     this.pane = h("div", {
-      class: "source code", tabindex: "0", role: "region", "aria-label": `Source of ${this.name()}`,
+      class: "source code", tabindex: "0", role: "region", "aria-label": words("column.source", { name: this.name() }),
       onwheel: () => this.pin(), onpointerdown: () => this.pin(), onkeydown: () => this.pin(),
     });
     this.lines = h("div", { class: "lines" });
     this.pane.append(this.lines);
     this.measure();
     this.note = h("p", { class: "stuck", hidden: true });
-    this.kernel = h("div", { class: "kernel", tabindex: "0", role: "region", "aria-label": `The kernel's side of ${this.name()}` });
+    this.kernel = h("div", { class: "kernel", tabindex: "0", role: "region", "aria-label": words("column.kernel", { name: this.name() }) });
     this.curl = h("div", { class: "curl" });
     this.element = h("section", {
       class: "column", "data-server": id, "data-lesson": this.server?.lesson ?? this.lesson.name,
@@ -58,7 +59,7 @@ class Column {
       h("div", { class: "column-title" },
         h("h3", { id: `title-${id}` }, this.name()),
         this.columns.readOnly ? null : remove),
-      h("p", { class: "what" }, this.server?.title ?? this.lesson.title ?? ""),
+      h("p", { class: "what" }, this.columns.titleOf(this.server ?? this.lesson)),
       this.badges),
     this.tabs, this.pane, this.note, this.kernel, this.curl);
   }
@@ -95,10 +96,10 @@ class Column {
     if (label === this.label) return;
     this.label = label;
     setText(this.element.querySelector("h3"), label);
-    this.pane.setAttribute("aria-label", `Source of ${label}, ${this.file}`);
-    this.kernel.setAttribute("aria-label", `The kernel's side of ${label}`);
-    this.badges.setAttribute("aria-label", `What ${label} does now`);
-    this.element.querySelector(".column-title button")?.setAttribute("aria-label", `Remove ${label}`);
+    this.pane.setAttribute("aria-label", words("column.source-file", { name: label, file: this.file }));
+    this.kernel.setAttribute("aria-label", words("column.kernel", { name: label }));
+    this.badges.setAttribute("aria-label", words("column.does", { name: label }));
+    this.element.querySelector(".column-title button")?.setAttribute("aria-label", words("column.remove", { name: label }));
   }
 
   pin() {
@@ -131,7 +132,7 @@ class Column {
     if (this.file !== file) return; // another one was asked for meanwhile
     this.lines.replaceChildren(...rows);
     this.rows = rows;
-    this.pane.setAttribute("aria-label", `Source of ${this.name()}, ${file}`);
+    this.pane.setAttribute("aria-label", words("column.source-file", { name: this.name(), file }));
     this.columns.changed();
   }
 
@@ -171,7 +172,7 @@ class Column {
     this.freshen(server, now, model.still);
     this.standing = Boolean(standing) || model.still;
     this.still = model.still;
-    const note = stuck(server) || server.note;
+    const note = stuck(server) || said(server.note);
     setText(this.note, note);
     this.note.classList.toggle("calm", !stuck(server));
     this.note.hidden = !note;
@@ -208,7 +209,7 @@ class Column {
       }
       setText(item.querySelector(".badge-text"), badge.text);
     });
-    const all = list.length > BADGES ? list.map((b) => b.text.replace(/, [^,]*$/, "")).join("; ") : null;
+    const all = list.length > BADGES ? list.map((b) => b.short ?? b.text).join(words("semicolon")) : null;
     setAttribute(this.badges, "title", all);
   }
 
@@ -342,33 +343,41 @@ class Column {
     if (this.columns.readOnly) return;
     if (server.state === "starting") return;
     if (server.state !== "listening") {
-      this.curl.append(h("button", { type: "button", onclick: () => this.columns.orders.again(server.id) }, "Start it again"));
+      this.curl.append(h("button", { type: "button", onclick: () => this.columns.orders.again(server.id) }, words("column.again")));
       return;
     }
     const command = `curl http://${server.addr}/`;
     this.curl.append(h("code", {}, command), h("button", {
-      type: "button", class: "quiet", "aria-label": `Copy: ${command}`,
+      type: "button", class: "quiet", "aria-label": words("column.copy.label", { command }),
       onclick: async () => {
         try {
           await navigator.clipboard.writeText(command);
-          say("Copied");
+          say(words("column.copied"));
         } catch {
-          say("The browser does not let this page copy"); // the text is there to select
+          say(words("column.not-copied")); // the text is there to select
         }
       },
-    }, "Copy"), this.holds());
+    }, words("column.copy")), this.holds());
   }
 
   /** holds is what a reader can do to the server itself. */
   holds() {
     const { frozen, rationed, id, untraced, parked } = this.server;
-    const button = (how, on, words, title) => h("button", { type: "button", "data-hold": how, title,
-      onclick: () => this.columns.orders.hold(how, id, !on) }, words);
+    const button = (how, on) => h("button", { type: "button", "data-hold": how, title: words(`hold.${how}.title`),
+      onclick: () => this.columns.orders.hold(how, id, !on) }, words(on ? `hold.${how}.end` : `hold.${how}`));
     return h("div", { class: "holds" },
-      parked && untraced ? null : button("freeze", frozen, frozen ? "Continue" : "Freeze",
-        "Freeze: the server makes no call, as after SIGSTOP, and the kernel continues"),
-      parked && untraced ? null : button("ration", rationed, rationed ? "Give descriptors back" : "Take descriptors away",
-        "Take away: the server gets no new descriptor, and accept4 fails with EMFILE"));
+      ...(parked && untraced ? [] : [button("freeze", frozen), button("ration", rationed)]));
+  }
+
+  /** again builds the column once more, in another language. */
+  again() {
+    const { element, file } = this;
+    this.build();
+    element.replaceWith(this.element);
+    this.kernelVersion = -1;
+    this.curlKey = null;
+    this.file = "";
+    if (file) this.show(file);
   }
 }
 
@@ -386,6 +395,11 @@ export class Columns {
     this.recorded = null; // the sources of a recording, file -> text
   }
 
+  /** titleOf is what a server is, in a few words. That of an exercise is its page's title. */
+  titleOf({ lesson, name, title }) {
+    return this.pageTitle?.((lesson ?? name).replace(/^exercise\//, "exercises/")) || said(title ?? "");
+  }
+
   async sourceOf(file) {
     const recorded = this.recorded?.[file];
     let lines = null;
@@ -399,6 +413,10 @@ export class Columns {
     const texts = String(recorded).replace(/\n$/, "").split("\n");
     if (lines && lines.length === texts.length && lines.every((l, i) => plain(l) === texts[i])) return lines;
     return texts.map((text) => [["", text]]);
+  }
+
+  again() {
+    for (const column of this.list) column.again();
   }
 
   clear() {
@@ -453,7 +471,7 @@ export class Columns {
     let columns = this.list.filter((c) => c.files().includes(file));
     if (columns.length === 0 && open) {
       const lesson = this.lessons.find((l) => l.files.includes(file)) ??
-        { name: file.replace(/\/main\.go$/, ""), title: "source to read", files: [file] };
+        { name: file.replace(/\/main\.go$/, ""), title: words("column.to-read"), files: [file] };
       const column = new Column(this, null, lesson);
       this.append(column);
       columns = [column];
@@ -462,7 +480,7 @@ export class Columns {
     await Promise.all(columns.map((c) => c.point(file, from, to)));
     if (open && columns[0]) {
       columns[0].element.scrollIntoView({ block: "nearest", inline: "nearest" });
-      say(`${file}, line ${from}, is highlighted in ${columns.map((c) => c.name()).join(", ")}`);
+      say(words("column.highlighted", { file, line: from, columns: columns.map((c) => c.name()) }));
     }
     return columns.length > 0;
   }

@@ -1,5 +1,7 @@
 // Making elements, and saying things in words.
 
+import { words } from "./language.js";
+
 /** h makes an element: h("p", {class: "note"}, "text", child). A property that
  * begins with "on" is a listener; null, false and undefined are left out. */
 export function h(tag, properties = {}, ...children) {
@@ -57,10 +59,6 @@ export function duration(ns) {
   return `${Math.floor(ns / 60e9)} min ${Math.floor((ns % 60e9) / 1e9)} s`;
 }
 
-export function plural(n, one, many = `${one}s`) {
-  return `${n} ${n === 1 ? one : many}`;
-}
-
 /** visible makes of bytes what can be seen, as Go and C write them: \r, \n. */
 export function visible(text) {
   return text
@@ -86,7 +84,7 @@ export function toast(text) {
   const box = byID("toast");
   box.replaceChildren(
     h("p", {}, text),
-    h("button", { type: "button", "aria-label": "Close this message", onclick: () => box.replaceChildren() }, "✕"),
+    h("button", { type: "button", "aria-label": words("toast.close"), onclick: () => box.replaceChildren() }, "✕"),
   );
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => box.replaceChildren(), 12000);

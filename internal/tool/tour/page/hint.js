@@ -1,6 +1,7 @@
 // The line that tells a newcomer what to do first, and what next.
 
 import { byID, h } from "./dom.js";
+import { words } from "./language.js";
 import { requests } from "./model.js";
 
 const SEEN = "lesson-tour-hint";
@@ -46,11 +47,11 @@ export class Hint {
       this.done("connect");
       this.done("half");
       this.half = act.bytes === requests.half;
-      if (this.half) this.say("Each highlighted line is where a server is blocked now. Next: ", "add a client b, connect it, and “Send it all”. Which servers let b wait, and where does the page show it?");
+      if (this.half) this.say("hint.half-sent");
       remember(SEEN, "seen");
     }
     if (act.do === "send" && act.client !== "a" && this.half && act.bytes.endsWith("\r\n\r\n")) {
-      this.say("Green means answered. loop has not answered b: it is blocked in read, on the connection of a. ", "Let a send the rest and close, and watch loop answer b. Then read chapter 1, on the left.");
+      this.say("hint.answered");
     }
   }
 
@@ -60,7 +61,8 @@ export class Hint {
     element?.querySelector("b").replaceChildren("✓");
   }
 
-  say(first, then) {
-    byID("hint-text").replaceChildren(h("span", {}, h("strong", {}, first), then));
+  say(key) {
+    byID("hint-text").replaceChildren(h("span", {}, h("strong", { "data-words": key }, words(key)),
+      h("span", { "data-words": `${key}.next` }, words(`${key}.next`))));
   }
 }

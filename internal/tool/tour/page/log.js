@@ -1,7 +1,8 @@
 // The log: what the timeline shows, in words.
 
 import { byID, h, setText } from "./dom.js";
-import { actText, callText } from "./words.js";
+import { said, words } from "./language.js";
+import { actText, because, callText } from "./state.js";
 
 const SHOWN = 120;
 const BUSY = 40; // lines, when there is more than a reader can read
@@ -104,10 +105,10 @@ export class Log {
     const id = `log-${this.count++}`;
     const time = `${this.seconds(at).padStart(11)}  `;
     if (note) {
-      const text = note.act || note.text
-        ? actText(note)
-        : `${note.missed} calls of ${this.model.labelOf(this.model.servers.get(note.server))} left out: too many to show`;
-      return h("li", { id, class: note.act || note.text ? "log-act" : "log-missed" }, time + text);
+      const of = () => this.model.labelOf(this.model.servers.get(note.server));
+      const text = note.act ? actText(note) : note.held ? words(`held.${note.held}`, { server: note.label })
+        : words("log.missed", { n: note.missed, server: of() });
+      return h("li", { id, class: note.missed ? "log-missed" : "log-act" }, time + text);
     }
     const li = h("li", { id }, time, ...this.words(server, call, 0));
     li.call = call;
@@ -122,7 +123,7 @@ export class Log {
       name,
       client ? h("b", { class: `hue-text hue-${this.model.hueOf(client)}` }, client.padEnd(5)) : "·    ",
       callText(call, now),
-      call.why ? h("i", {}, ` because ${call.why}`) : "",
+      because(call) ? h("i", {}, ` ${because(call)}`) : "",
       call.file ? `  ${call.file}:${call.line}` : "",
     ];
   }
@@ -151,7 +152,7 @@ export class Log {
   drawStanding(now) {
     this.lastStanding = this.standingKey(now);
     this.standing = this.open(now).map(([server, call], i) => {
-      const li = h("li", { id: `log-now-${i}`, class: "log-now" }, "now".padStart(11), "  ",
+      const li = h("li", { id: `log-now-${i}`, class: "log-now" }, words("log.now").padStart(11), "  ",
         ...this.words(server, call, Math.floor(now / 1e8) * 1e8));
       li.call = call;
       li.server = server;
@@ -159,18 +160,18 @@ export class Log {
     });
     this.root.append(...this.standing);
     if (this.root.children.length === 0) {
-      this.standing = [h("li", { class: "log-empty" }, "Nothing has happened yet.")];
+      this.standing = [h("li", { class: "log-empty" }, words("log.empty"))];
       this.root.append(...this.standing);
     }
   }
 
   drawFilter() {
     const servers = [...this.model.servers.values()];
-    const key = servers.map((s) => s.id).join();
+    const key = servers.map((s) => this.model.labelOf(s)).join() + words("log.all");
     if (key === this.filterKey) return;
     this.filterKey = key;
     const value = this.filter.value;
-    this.filter.replaceChildren(h("option", { value: "" }, "all servers"),
+    this.filter.replaceChildren(h("option", { value: "" }, words("log.all")),
       ...servers.map((s) => h("option", { value: s.id }, this.model.labelOf(s))));
     this.filter.value = servers.some((s) => s.id === value) ? value : "";
   }

@@ -31,11 +31,8 @@ export class Ring {
   }
 }
 
-/** HELD is what a reader can do to a server: how the log says it. */
-const HELD = {
-  frozen: ["is frozen: it makes no call, and the kernel continues", "continues"],
-  rationed: ["gets no new descriptor: accept4 fails with EMFILE", "gets descriptors again"],
-};
+/** HELD is what a reader can do to a server: how the log says that it begins, and ends. */
+const HELD = { frozen: ["frozen", "continues"], rationed: ["rationed", "given-back"] };
 
 /** A Server is one column: what it is, and what it does. */
 class Server {
@@ -187,7 +184,7 @@ export class Model {
         if (e.act.do === "connect") this.hidden.delete(e.act.client);
         if (!this.hidden.has(e.act.client)) this.ensureClient(e.act.client).acted(e.act);
         if (e.act.do === "connect") for (const s of this.servers.values()) s.arrivals.add(e.act.client);
-        this.notes.push({ at: e.at, act: e.act, text: e.text, by: e.by });
+        this.notes.push({ at: e.at, act: e.act, text: e.text, form: e.form, args: e.args, by: e.by });
         return undefined;
       case "scenario":
         this.scenario = e.state === "stopped" ? null : e;
@@ -228,12 +225,12 @@ export class Model {
     server.addr = e.addr ?? server.addr;
     server.files = e.files ?? server.files;
     server.state = e.state ?? server.state;
-    server.error = e.error ?? "";
+    server.error = e.said ?? e.error ?? "";
     server.untraced = e.untraced ?? server.untraced;
-    server.note = e.note ?? "";
+    server.note = e.noted ?? e.note ?? "";
     for (const [how, [begins, ends]] of Object.entries(HELD)) {
       const on = Boolean(e[how]);
-      if (on !== server[how]) this.notes.push({ at: e.at, server: server.id, text: `${this.labelOf(server)} ${on ? begins : ends}` });
+      if (on !== server[how]) this.notes.push({ at: e.at, server: server.id, held: on ? begins : ends, label: this.labelOf(server) });
       server[how] = on;
     }
     server.parked = e.parked ?? server.parked;
@@ -296,7 +293,7 @@ export class Model {
 
   /** labelOf names a server; of several that run the same program, each with its number. */
   labelOf(server) {
-    if (!server) return "a server";
+    if (!server) return "?";
     const name = server.lesson.replace(/^exercise\//, "");
     const alike = [...this.servers.values()].filter((s) => s.lesson === server.lesson);
     return alike.length > 1 || server.number > 1 ? `${name} ${server.number}` : name;
@@ -331,8 +328,7 @@ class Client {
 
   acted(act) {
     this.version++;
-    const text = did(act);
-    if (text) this.did = { text };
+    this.did = did(act) ?? this.did;
     switch (act.do) {
       case "connect":
         this.sent = "";

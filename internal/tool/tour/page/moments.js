@@ -1,8 +1,8 @@
 // The moments of a session: its steps, the links that lead to them, and what the kernel
 // held at each.
 
-import { plural } from "./dom.js";
-import { callText, actText } from "./words.js";
+import { words } from "./language.js";
+import { callText, actText } from "./state.js";
 
 /** stepsOf returns after how many events of a log each step is over. A call that returns
  * before anything else happens is one step, and that time passes is none. */
@@ -36,16 +36,17 @@ export function describe(e, model) {
   switch (e.type) {
     case "call": {
       const call = e.event.left ? server?.last : server?.open.get(e.event.call);
-      const who = model.nameOf(e.event.peer);
-      return `${name}${who ? `, for ${who}` : ""}: ${callText(call ?? e.event, e.event.at)}`;
+      const client = model.nameOf(e.event.peer);
+      return words(client ? "step.call-for" : "step.call", { server: name, client, call: callText(call ?? e.event, e.event.at) });
     }
     case "act": return actText(e);
-    case "client": return `client ${e.client} at ${name}: ${e.state}`;
-    case "kernel": return `the kernel, asked about ${name}: ${plural(e.listener?.queue ?? 0, "connection")} in the accept queue, ` +
-      `${plural((e.conns ?? []).reduce((sum, c) => sum + c.unread, 0), "byte")} unread`;
-    case "server": return `${e.lesson ?? name}: ${e.state}`;
-    case "scenario": return `the race is ${e.state}`;
-    case "missed": return `${e.calls} calls of ${name} are not kept`;
+    case "client": return words("step.client", { client: e.client, server: name, state: { key: `state.${e.state}` } });
+    case "kernel": return words("step.kernel", { server: name,
+      conns: { key: "conns", args: { n: e.listener?.queue ?? 0 } },
+      bytes: { key: "bytes", args: { n: (e.conns ?? []).reduce((sum, c) => sum + c.unread, 0) } } });
+    case "server": return words("step.server", { server: e.lesson ?? name, state: { key: `state.${e.state}` } });
+    case "scenario": return words("step.race", { state: { key: `state.${e.state}` } });
+    case "missed": return words("step.missed", { server: name, n: e.calls });
     default: return e.type;
   }
 }

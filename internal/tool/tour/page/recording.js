@@ -1,6 +1,7 @@
 // Recordings: kept, opened, and played back, in both directions, without a server.
 
 import { byID, duration, h, icon, setAttribute, setText } from "./dom.js";
+import { words } from "./language.js";
 import { describe, linked, linkTo, stepsOf } from "./moments.js";
 
 /** save hands the reader a recording as a file. */
@@ -16,7 +17,7 @@ export function save(recording, name) {
 /** A Player shows the events of a recording in a model: by the recording's clock while it
  * plays, and else exactly the first so many. */
 export class Player {
-  /** options: title; session, the name by which a link finds the recording; onClose, null
+  /** options: title(); session, the name by which a link finds the recording; onClose, null
    * where nothing is behind it; changed, called when something is to be drawn. */
   constructor(model, recording, options) {
     this.model = model;
@@ -38,30 +39,40 @@ export class Player {
   }
 
   build() {
-    const button = (id, label, run, title) => h("button", { type: "button", id: `player-${id}`, title, onclick: run }, label);
+    const button = (id, key, run) => h("button", {
+      type: "button", id: `player-${id}`, title: words(`player.${key}.title`), onclick: run,
+    }, words(`player.${key}`));
     this.button = h("button", { type: "button", id: "player-play", onclick: () => (this.playing ? this.pause() : this.play()) });
     this.slider = h("input", {
-      type: "range", min: "0", max: String(this.steps.length - 1), value: "0", id: "player-slider", "aria-label": "Step",
+      type: "range", min: "0", max: String(this.steps.length - 1), value: "0", id: "player-slider", "aria-label": words("player.step"),
       oninput: () => this.show(Number(this.slider.value)),
     });
     this.position = h("output", { class: "player-clock", for: "player-slider" });
     this.what = h("p", { class: "player-what", id: "player-what" });
-    this.link = h("a", { id: "player-link", title: "A link that opens this moment" }, "Link to this step");
-    this.rate = h("select", { "aria-label": "Speed", onchange: () => this.setSpeed(Number(this.rate.value)) },
+    this.link = h("a", { id: "player-link", title: words("player.link.title") }, words("player.link"));
+    this.rate = h("select", { "aria-label": words("race.speed"), onchange: () => this.setSpeed(Number(this.rate.value)) },
       ...["0.1", "0.25", "0.5", "1", "2", "4"].map((v) => h("option", { value: v, selected: v === "1" }, `× ${v}`)));
-    this.back = button("back", "Back", () => this.show(this.at - 1), "The step before: ←");
-    this.forward = button("next", "Next", () => this.show(this.at + 1), "The next step: →");
+    this.back = button("back", "back", () => this.show(this.at - 1));
+    this.forward = button("next", "next", () => this.show(this.at + 1));
     const root = byID("player");
     root.hidden = false;
     root.replaceChildren(
-      h("h2", {}, h("span", { class: "quiet-text" }, "Recording "), this.options.title),
+      h("h2", {}, h("span", { class: "quiet-text" }, words("player")), " ", this.options.title()),
       h("div", { class: "transport" }, this.button, this.rate,
-        button("first", "First", () => this.show(0), "The first step: Home"), this.back, this.forward,
-        button("step", "Next act", () => this.nextAct(), "What comes of the next act, up to the one after it"),
-        button("last", "Last", () => this.show(this.steps.length - 1), "The last step: End")),
+        button("first", "first", () => this.show(0)), this.back, this.forward,
+        button("step", "act", () => this.nextAct()),
+        button("last", "last", () => this.show(this.steps.length - 1))),
       h("div", { class: "scrub" }, this.slider, this.position),
-      this.options.onClose ? h("button", { type: "button", id: "player-close", onclick: this.options.onClose }, "Back to live servers") : "",
+      this.options.onClose ? h("button", { type: "button", id: "player-close", onclick: this.options.onClose }, words("player.close")) : "",
       h("div", { class: "player-moment" }, this.what, this.link));
+  }
+
+  /** again builds the bar once more, in another language. */
+  again() {
+    this.build();
+    this.rate.value = String(this.speed);
+    this.playKey = this.drawn = null;
+    this.drawBar();
   }
 
   /** key takes the keys of the story of `lesson explore`, but where they mean something else. */
@@ -153,16 +164,18 @@ export class Player {
     const key = String(this.playing);
     if (this.playKey !== key) {
       this.playKey = key;
-      this.button.replaceChildren(icon(this.playing ? "pause" : "running"), h("span", {}, this.playing ? "Pause" : "Play"));
+      this.button.replaceChildren(icon(this.playing ? "pause" : "running"), h("span", {}, words(this.playing ? "race.pause" : "race.play")));
     }
     if (this.drawn === this.next) return;
     this.drawn = this.next;
     const event = this.log[this.steps[this.at] - 1];
     const last = this.log.at(-1);
-    setText(this.position, `step ${event.seq} of ${last.seq}, ${duration(this.model.time - this.model.first)}`);
-    const words = describe(event, this.model);
-    setText(this.what, words);
-    setAttribute(this.slider, "aria-valuetext", `step ${event.seq}: ${words}`);
+    setText(this.position, words("player.position", {
+      step: event.seq, last: last.seq, time: duration(this.model.time - this.model.first),
+    }));
+    const what = describe(event, this.model);
+    setText(this.what, what);
+    setAttribute(this.slider, "aria-valuetext", words("player.says", { step: event.seq, what }));
     this.slider.value = String(this.at);
     setAttribute(this.back, "aria-disabled", this.at === 0 ? "true" : null);
     setAttribute(this.forward, "aria-disabled", this.at === this.steps.length - 1 ? "true" : null);

@@ -1,6 +1,7 @@
 // The scenarios: races that play themselves, at a chosen speed or act by act.
 
 import { byID, h, icon, setAttribute, setText } from "./dom.js";
+import { said, words } from "./language.js";
 
 /** Scenarios is the panel. orders: play(name, speed), step(), pause(on), stop(). */
 export class Scenarios {
@@ -13,32 +14,42 @@ export class Scenarios {
 
   build() {
     this.select = h("select", { id: "scenario", onchange: () => this.chosen() },
-      ...this.list.map((s) => h("option", { value: s.name }, s.title || s.name)));
+      ...this.list.map((s) => h("option", { value: s.name }, said(s.title || s.name))));
     this.question = h("p", {});
     this.progress = h("p", { class: "progress" });
-    this.play = h("button", { type: "button", id: "scenario-play", onclick: () => this.toggle() }, icon("running"), h("span", {}, "Play"));
-    this.step = h("button", { type: "button", id: "scenario-step", title: "The next act only", onclick: () => this.stepOn() },
-      icon("step"), h("span", {}, "Step"));
-    this.stop = h("button", { type: "button", id: "scenario-stop", hidden: true, onclick: () => this.orders.stop() }, "Stop");
+    this.play = h("button", { type: "button", id: "scenario-play", onclick: () => this.toggle() }, icon("running"), h("span", {}, words("race.play")));
+    this.step = h("button", { type: "button", id: "scenario-step", title: words("race.step.title"), onclick: () => this.stepOn() },
+      icon("step"), h("span", {}, words("race.step")));
+    this.stop = h("button", { type: "button", id: "scenario-stop", hidden: true, onclick: () => this.orders.stop() }, words("race.stop"));
     this.speed = h("select", { id: "scenario-speed" },
       ...[["0.1", "× 0.1"], ["0.25", "× 0.25"], ["0.5", "× 0.5"], ["1", "× 1"], ["2", "× 2"], ["4", "× 4"]]
         .map(([value, text]) => h("option", { value, selected: value === "1" }, text)));
     this.acts = h("ol", { class: "script" });
     byID("scenarios").replaceChildren(
-      h("h2", { id: "scenarios-title", title: "Clients that act by a script" }, "Races"),
-      h("div", { class: "choose" }, h("label", { class: "visually-hidden", for: "scenario" }, "Race"), this.select),
+      h("h2", { id: "scenarios-title", title: words("races.title") }, words("races")),
+      h("div", { class: "choose" }, h("label", { class: "visually-hidden", for: "scenario" }, words("race")), this.select),
       h("div", { class: "transport" }, this.play,
         ...(this.live ? [this.step, this.stop,
-          h("label", { class: "visually-hidden", for: "scenario-speed" }, "Speed"), this.speed] : [])),
+          h("label", { class: "visually-hidden", for: "scenario-speed" }, words("race.speed")), this.speed] : [])),
       h("div", { class: "question" }, this.question, this.progress),
-      h("details", { class: "script-box" }, h("summary", {}, "Its script"), this.acts));
+      h("details", { class: "script-box" }, h("summary", {}, words("race.script")), this.acts));
+    this.chosen();
+  }
+
+  /** again builds the panel once more, in another language. */
+  again() {
+    const { select: { value }, speed } = this;
+    this.build();
+    this.select.value = value;
+    this.speed.value = speed.value;
+    this.key = null;
     this.chosen();
   }
 
   chosen() {
     const scenario = this.list.find((s) => s.name === this.select.value);
-    setText(this.question, scenario?.question ?? "");
-    this.acts.replaceChildren(...(scenario?.script ?? []).map((act) => h("li", {}, act)));
+    setText(this.question, said(scenario?.question ?? ""));
+    this.acts.replaceChildren(...(scenario?.script ?? []).map((act) => h("li", {}, said(act))));
     this.shown = scenario;
   }
 
@@ -70,7 +81,7 @@ export class Scenarios {
     if (key === this.key) return;
     this.key = key;
     this.play.replaceChildren(icon(playing ? "pause" : "running"),
-      h("span", {}, playing ? "Pause" : paused ? "Continue" : "Play"));
+      h("span", {}, words(playing ? "race.pause" : paused ? "race.continue" : "race.play")));
     this.stop.hidden = !playing && !paused;
     if (at && at.state !== "done" && at.name !== this.shown?.name && this.list.some((s) => s.name === at.name)) {
       this.select.value = at.name;
@@ -85,6 +96,6 @@ export class Scenarios {
     const line = this.acts.children[next];
     if (line) this.acts.scrollTop = line.offsetTop - 20;
     setText(this.progress, (playing || paused) && script[next]
-      ? `Next, ${next + 1} of ${script.length}: ${script[next]}` : "");
+      ? words("race.next", { number: next + 1, last: script.length, act: said(script[next]) }) : "");
   }
 }

@@ -1,7 +1,8 @@
 // The timeline: a lane per server and thread, each call a box as long as it took.
 
 import { byID, h, reducedMotion, setAttribute, setText } from "./dom.js";
-import { actText, callText } from "./words.js";
+import { words } from "./language.js";
+import { actText, callText } from "./state.js";
 
 const LABELS = 114; // px at the left
 const LANE = 20; // px
@@ -202,7 +203,7 @@ export class Timeline {
     } else {
       c.font = "11px system-ui, sans-serif";
       c.fillStyle = this.muted;
-      c.fillText(`thread ${index + 1}`, 14, y + LANE / 2);
+      c.fillText(words("time.thread", { number: index + 1 }), 14, y + LANE / 2);
     }
     c.fillStyle = this.line;
     c.fillRect(LABELS, y + LANE - 1, this.width - LABELS, 1);
@@ -298,16 +299,16 @@ export class Timeline {
     c.font = "11px ui-monospace, monospace";
     c.textBaseline = "middle";
     c.textAlign = "left";
-    let words = name ? `${name} ${call.name}` : call.name;
-    if (c.measureText(words).width > width - 6) words = name;
-    if (!words || c.measureText(words).width > width - 6) return;
+    let text = name ? `${name} ${call.name}` : call.name;
+    if (c.measureText(text).width > width - 6) text = name;
+    if (!text || c.measureText(text).width > width - 6) return;
     const at = Math.max(left, LABELS) + 4;
     if (blocked) { // a plate, so that the hatching does not cross the letters
       c.fillStyle = this.surface;
-      c.fillRect(at - 2, y + 2, c.measureText(words).width + 4, height - 4);
+      c.fillRect(at - 2, y + 2, c.measureText(text).width + 4, height - 4);
     }
     c.fillStyle = blocked ? this.ink : this.surface;
-    c.fillText(words, at, y + height / 2 + 0.5);
+    c.fillText(text, at, y + height / 2 + 0.5);
   }
 
   /** at is the call under a place of the canvas. */
