@@ -395,8 +395,8 @@ func (r *rig) endsByItself() {
 		select {
 		case err := <-s.ended:
 			s.ended <- err // for stop
-		case <-time.After(stopBound):
-			r.t.Errorf("Serve has not returned after %v", stopBound)
+		case <-time.After(r.t.stopBound()):
+			r.t.Errorf("Serve has not returned after %v", r.t.stopBound())
 		}
 	}
 	r.stop()

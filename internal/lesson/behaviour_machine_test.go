@@ -5,6 +5,8 @@ package lesson_test
 import (
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -112,15 +114,28 @@ func (linux) queued(c *play.Conn) (unread, onTheirWay int, ok bool) {
 	return unread, onTheirWay, err == nil
 }
 
-// mostDescriptors is more than the tests have open at a time.
-const mostDescriptors = 1024
+// openDescriptors returns the numbers of the descriptors that this process has open.
+func openDescriptors() (open []int) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			panic(err)
+		}
+		open = append(open, fd)
+	}
+	return open
+}
 
 // ends finds both ends of a client's connection among this process's own
 // descriptors, for server and client are one process here; -1 for an end that
 // is not there: not accepted yet, or closed.
 func ends(c *play.Conn) (ours, theirs int) {
 	ours, theirs = -1, -1
-	for fd := range mostDescriptors {
+	for _, fd := range openDescriptors() {
 		peer, err := unix.Getpeername(fd)
 		if err != nil {
 			continue // no descriptor, no socket, or not connected

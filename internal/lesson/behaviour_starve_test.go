@@ -67,6 +67,29 @@ func starvedCalls(in time.Duration) int64 {
 
 const starvedFor = 300 * time.Millisecond
 
+// calm wants a server to make few calls, and to use little processor time, in one of a few
+// times: a virtual machine that is stopped in the middle may count that as processor time.
+func calm(t *testing.T, made func() int64) {
+	t.Helper()
+	const tries = 5
+	var failed []string
+	for range tries {
+		began := time.Now()
+		calls, busy := made(), processorTime(t)
+		time.Sleep(starvedFor)
+		took := time.Since(began)
+		calls, busy = made()-calls, processorTime(t)-busy
+		if most := starvedCalls(took); calls > most {
+			failed = append(failed, fmt.Sprintf("%d system calls in %v, want at most %d", calls, took, most))
+		} else if busy > took/2 && os.Getenv(starvedChild) != "" {
+			failed = append(failed, fmt.Sprintf("%v of processor time in %v", busy, took))
+		} else {
+			return
+		}
+	}
+	t.Errorf("it is not calm: %q", failed)
+}
+
 func starvesCalmly(t *T, l lesson.Lesson) {
 	var starving atomic.Bool
 	var failed atomic.Int64
@@ -84,14 +107,7 @@ func starvesCalmly(t *T, l lesson.Lesson) {
 	proof.Must(t, c.Send([]byte(request)))
 	s.serve()
 	proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
-	began := time.Now()
-	calls := s.calls() + failed.Load() // a failed one is not made
-	time.Sleep(starvedFor)
-	calls = s.calls() + failed.Load() - calls
-	took := time.Since(began)
-	if most := starvedCalls(took); calls > most {
-		t.Errorf("made %d system calls in %v, want at most %d", calls, took, most)
-	}
+	calm(t.T, func() int64 { return s.calls() + failed.Load() }) // a failed one is not made
 	starving.Store(false)
 	answered(t, c, response)
 }
@@ -142,17 +158,7 @@ func TestStarvedChild(t *testing.T) {
 		proof.Eventually(t, "accept4 has failed", func() bool { return failed.Load() > 0 })
 	}
 
-	began := time.Now()
-	calls, busy := s.calls(), processorTime(t)
-	time.Sleep(starvedFor)
-	calls, busy = s.calls()-calls, processorTime(t)-busy
-	took := time.Since(began)
-	if most := starvedCalls(took); calls > most {
-		t.Errorf("made %d system calls in %v, want at most %d", calls, took, most)
-	}
-	if busy > took/2 {
-		t.Errorf("used %v of processor time in %v", busy, took)
-	}
+	calm(t, s.calls)
 	if got := r.counts(); got != (counts{}) {
 		t.Errorf("counted %+v without a descriptor to spare", got)
 	}
@@ -165,7 +171,7 @@ func TestStarvedChild(t *testing.T) {
 	r.counted(counts{accepted: 1, served: 1})
 
 	taken = takeAll(t)
-	r.stopsWithin(stopBound)
+	r.stopsInTime()
 	for _, fd := range taken {
 		proof.Must(t, unix.Close(fd))
 	}

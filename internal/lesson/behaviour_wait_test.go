@@ -30,16 +30,21 @@ var waiting = []behaviour{
 // at its beginning: kernel.Linux waits in epoll_wait twice when it waits for
 // long, a moment raw and then the other way; the Go runtime may interrupt the
 // raw one; and the server may not have got there yet. A server that looks for
-// work every 100 ms makes more.
+// work every 100 ms always makes more.
 func (s *running) atRest(t testing.TB) {
 	t.Helper()
-	const watched, allowed = 500 * time.Millisecond, 4
-	calls := s.calls()
-	time.Sleep(watched)
-	if calls = s.calls() - calls; calls > allowed {
-		t.Errorf("made %d system calls in %v with nothing to do, want at most %d",
-			calls, watched, allowed)
+	const watched, allowed, tries = 500 * time.Millisecond, 4, 5
+	var made []int64
+	for range tries {
+		calls := s.calls()
+		time.Sleep(watched)
+		if calls = s.calls() - calls; calls <= allowed {
+			return
+		}
+		made = append(made, calls)
 	}
+	t.Errorf("made %d system calls in %v each with nothing to do, want at most %d",
+		made, watched, allowed)
 }
 
 func idle(t *T, l lesson.Lesson) {
@@ -135,7 +140,7 @@ func stopFullHouse(t *T, l lesson.Lesson) {
 		digested(t, c)
 	}
 	r.servers[0].atRest(t)
-	r.stopsWithin(stopBound)
+	r.stopsInTime()
 }
 
 // systemCalls serves one client after the other, from connect to close, that never
@@ -144,7 +149,11 @@ func systemCalls(t *T, l lesson.Lesson) {
 	if len(l.Calls) == 0 {
 		t.Fatal("the registry has no system calls for this lesson")
 	}
-	for range 5 {
+	tries := 5
+	if !t.alone {
+		tries = 50 // in one of them, no client is late
+	}
+	for range tries {
 		if systemCallsOf(t, l) {
 			return
 		}
@@ -230,7 +239,7 @@ func plainTCP(t *T, l lesson.Lesson) {
 	r := newRig(t, l)
 	s := r.listen()
 	found := 0
-	for fd := range mostDescriptors {
+	for _, fd := range openDescriptors() {
 		own, err := unix.Getsockname(fd)
 		if err != nil {
 			continue

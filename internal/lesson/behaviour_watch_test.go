@@ -242,6 +242,11 @@ func arrived(t *T, c *play.Conn) {
 // A holding counts what a process has and a server must give back.
 type holding struct{ descriptors, goroutines int }
 
+// more reports whether there is more of anything than in another.
+func (h holding) more(than holding) bool {
+	return h.descriptors > than.descriptors || h.goroutines > than.goroutines
+}
+
 // holds is what this process has now.
 func holds() holding {
 	entries, err := os.ReadDir("/proc/self/fd")
