@@ -394,8 +394,8 @@ func listening(addr netip.AddrPort) bool {
 	return true
 }
 
-// dyingWithin is how long a program takes to say what has ended it; dyingMost, one that
-// does not listen any more, on a busy machine.
+// dyingWithin is how long a program that has had its turn takes to say what has ended it;
+// dyingMost, one that does not listen any more.
 const (
 	dyingWithin = 300 * time.Millisecond
 	dyingMost   = 3 * time.Second
@@ -411,7 +411,10 @@ func (s *server) obituary(ctx context.Context, inSight bool) ([]string, error) {
 	if _, err := listenerAt(s.Addr); errors.Is(err, sockets.ErrNone) {
 		within = dyingMost
 	}
-	ended, err := until(ctx, within, func() (bool, error) { return s.Ended(), nil })
+	began := time.Now()
+	var turn turn
+	over := func() bool { return time.Since(began) > within && turn.over(s) }
+	ended, err := poll(ctx, over, func() (bool, error) { return s.Ended(), nil })
 	if err != nil || !ended {
 		return nil, err
 	}

@@ -118,7 +118,20 @@ func (t *trial) stuff(name string, most int) (written int, err error) {
 			return written, err
 		}
 		time.Sleep(acknowledged)
+		if err := t.allAcknowledged(fd); err != nil {
+			return written, err
+		}
 	}
+}
+
+// allAcknowledged waits until all that has been sent is acknowledged: on a busy machine that
+// takes longer.
+func (t *trial) allAcknowledged(fd int) error {
+	_, err := until(t.ctx, t.patience, func() (bool, error) {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err == nil && info.Unacked == 0, err
+	})
+	return err
 }
 
 // answeredEarly is a server that has not waited for the rest of the request.
