@@ -55,7 +55,7 @@ func newExerciseList() *cobra.Command {
 }
 
 func newExerciseStart() *cobra.Command {
-	var dir string
+	var dir, lang string
 	cmd := &cobra.Command{
 		Use:   "start NAME",
 		Short: "Make a copy to work on",
@@ -65,11 +65,12 @@ own. Existing files are never overwritten.`,
   lesson exercise start one-read-per-edge --dir ~/exercises`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
-		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+		RunE: atDeskIn(&lang, func(_ *cobra.Command, desk *exercise.Desk, name string) error {
 			return desk.Start(name, dir)
 		}),
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "make the copy in this `folder`")
+	addLanguage(cmd, &lang)
 	mustMarkDir(cmd)
 	return cmd
 }
@@ -142,11 +143,7 @@ func newExerciseHint() *cobra.Command {
   lesson exercise hint 6 --again          the hints that you have seen`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
-		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
-			var err error
-			if desk.Language, err = docs.Language(lang, os.Getenv); err != nil {
-				return usageError{err}
-			}
+		RunE: atDeskIn(&lang, func(_ *cobra.Command, desk *exercise.Desk, name string) error {
 			return desk.Hint(name, again)
 		}),
 	}
@@ -156,7 +153,8 @@ func newExerciseHint() *cobra.Command {
 }
 
 func newExerciseSolution() *cobra.Command {
-	return &cobra.Command{
+	var lang string
+	cmd := &cobra.Command{
 		Use:   "solution NAME",
 		Short: "Print the fix, why it works, and which projects had the bug",
 		Long: `Prints the fix as a unified diff, against the server as it was when you started. On a
@@ -164,10 +162,12 @@ terminal the output is in colour, unless NO_COLOR is set.`,
 		Example:           "  lesson exercise solution 6",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
-		RunE: atDesk(func(_ *cobra.Command, desk *exercise.Desk, name string) error {
+		RunE: atDeskIn(&lang, func(_ *cobra.Command, desk *exercise.Desk, name string) error {
 			return desk.Solution(name)
 		}),
 	}
+	addLanguage(cmd, &lang)
+	return cmd
 }
 
 func newExerciseReset() *cobra.Command {
@@ -201,6 +201,17 @@ func mustMarkDir(cmd *cobra.Command) {
 	if err := cmd.MarkFlagDirname("dir"); err != nil {
 		panic(err)
 	}
+}
+
+// atDeskIn is atDesk with what is quoted from the pages in a language: that of the flag.
+func atDeskIn(lang *string, do func(*cobra.Command, *exercise.Desk, string) error) func(*cobra.Command, []string) error {
+	return atDesk(func(cmd *cobra.Command, desk *exercise.Desk, name string) error {
+		var err error
+		if desk.Language, err = docs.Language(*lang, os.Getenv); err != nil {
+			return usageError{err}
+		}
+		return do(cmd, desk, name)
+	})
 }
 
 // atDesk returns a RunE that calls do with the first argument, if any.

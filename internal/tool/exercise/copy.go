@@ -8,64 +8,66 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"lesson/docs"
 	"lesson/internal/child"
 	"lesson/internal/progress"
 	"lesson/internal/tool/check"
 )
 
-// files are what a learner's copy begins with, by name.
-func (g *Gallery) files(e Exercise) map[string]string {
+// files are what a learner's copy begins with, by name, with the README in a language
+// of docs.
+func (g *Gallery) files(e Exercise, language string) (map[string]string, error) {
+	r, err := e.in(language)
+	if err != nil {
+		return nil, err
+	}
 	return map[string]string{
 		"main.go":   e.Source,
-		"README.md": e.task(),
+		"README.md": e.task(r),
 		"go.mod":    strings.Replace(g.goMod, "module exercise", "module "+e.Name, 1),
 		"go.sum":    g.goSum,
-	}
-}
-
-// pageLink is a link to another page in docs. A copy is somewhere else.
-var pageLink = regexp.MustCompile(`\[([^\]]+)\]\(\.\./\.\./([^)]+)\)`)
-
-// about says what kind of server it is.
-func (e Exercise) about() string {
-	return pageLink.ReplaceAllString(e.readme.about, "$1 (docs/$2)")
+	}, nil
 }
 
 // task is the README of a copy. It ends where the hints begin: an editor does
 // not fold them, and who opens the file would have read the solution.
-func (e Exercise) task() string {
+func (e Exercise) task(r readme) string {
 	return fmt.Sprintf(`# %02d %s
 
 > %s
 
 %s
 
-## First look
+## %s
 
 %s
 
-## Hints
+## %s
 
-The server is in main.go. When you think that it is fixed:
+%s
 
-    lesson exercise check %[6]s
+    lesson exercise check %[9]s
 
-For a hint, or for the solution:
+%[10]s
 
-    lesson exercise hint %[6]s
-    lesson exercise solution %[6]s
-`, e.Number, e.Title, strings.ReplaceAll(e.readme.quote, "\n", "\n> "), e.about(), e.readme.look, e.Name)
+    lesson exercise hint %[9]s
+    lesson exercise solution %[9]s
+`, e.Number, r.title, strings.ReplaceAll(r.quote, "\n", "\n> "), r.away(r.about), r.sections[0],
+		r.away(r.look), r.sections[1], r.words.fixed, e.Name, r.words.hint)
 }
 
 // copyOut makes the folder parent/NAME with the learner's copy in it, and
 // returns its absolute path. It makes all or nothing, and fails with
 // fs.ErrExist when there is something of that name already.
-func (g *Gallery) copyOut(e Exercise, parent string) (string, error) {
-	parent, err := filepath.Abs(parent)
+func (g *Gallery) copyOut(e Exercise, parent, language string) (string, error) {
+	files, err := g.files(e, language)
+	if err != nil {
+		return "", err
+	}
+	parent, err = filepath.Abs(parent)
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +80,7 @@ func (g *Gallery) copyOut(e Exercise, parent string) (string, error) {
 		return "", err
 	}
 	err = os.Chmod(temporary, 0o755) // a temporary one is its owner's only
-	for name, text := range g.files(e) {
+	for name, text := range files {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(temporary, name), []byte(text), 0o644)
 		}
@@ -171,7 +173,7 @@ func Unpack(name string, repaired bool) (folder string, model check.Model, remov
 	if err != nil {
 		return "", "", nil, err
 	}
-	if folder, err = g.copyOut(e, parent.Path); err != nil {
+	if folder, err = g.copyOut(e, parent.Path, docs.English); err != nil {
 		return "", "", nil, errors.Join(err, parent.Remove())
 	}
 	return folder, e.Kind.Model, parent.Remove, nil

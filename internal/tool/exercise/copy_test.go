@@ -49,7 +49,7 @@ func TestCopyOut(t *testing.T) {
 	g := loadFixture(t, fixture())
 	e := g.Exercises[1]
 	parent := t.TempDir()
-	dir, err := g.copyOut(e, parent)
+	dir, err := g.copyOut(e, parent, "")
 	if err != nil || dir != filepath.Join(parent, e.Name) {
 		t.Fatalf("%s, %v", dir, err)
 	}
@@ -104,7 +104,7 @@ func TestCopyOutOverwritesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.copyOut(e, parent); !errors.Is(err, fs.ErrExist) {
+		if _, err := g.copyOut(e, parent, ""); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: the error is %v, want %v", test.what, err, fs.ErrExist)
 		}
 		after, err := os.Lstat(target)
@@ -178,7 +178,7 @@ func main() { println(unix.Getpid()) }
 	t.Setenv("GOPROXY", "off")
 	parent := t.TempDir()
 	write(t, "go 1.26.0\n", parent, "go.work") // not ours
-	dir, err := g.copyOut(g.Exercises[0], parent)
+	dir, err := g.copyOut(g.Exercises[0], parent, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type Desk struct {
 	Record  Record
 	Judge   Judge
 
-	Language string // of hints: one of docs
+	Language string // of what is quoted from the pages: one of docs, or "" for English
 
 	Out   io.Writer          // what was asked for
 	Print check.PrintOptions // how it looks
@@ -104,7 +104,7 @@ func (d *Desk) Start(name, parent string) error {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	dir, err := d.Gallery.copyOut(e, parent)
+	dir, err := d.Gallery.copyOut(e, parent, d.Language)
 	if errors.Is(err, fs.ErrExist) {
 		where := ""
 		if dir != p.Dir {
@@ -120,6 +120,10 @@ func (d *Desk) Start(name, parent string) error {
 	if err != nil {
 		return fmt.Errorf("the copy is in %s, but %w", dir, err)
 	}
+	r, err := e.in(d.Language)
+	if err != nil {
+		return err
+	}
 	_, err = fmt.Fprintf(d.Out, `%s
 
 %s
@@ -129,7 +133,7 @@ Your copy is in %s. Read README.md there first.
   lesson exercise check %[4]s    is it fixed?
   lesson exercise watch %[4]s    the same, whenever you save
   lesson exercise hint %[4]s     the next hint
-`, e.readme.quote, e.about(), shown(dir), e.Name)
+`, r.quote, r.away(r.about), shown(dir), e.Name)
 	return err
 }
 
@@ -208,17 +212,21 @@ func (d *Desk) Hint(name string, again bool) error {
 }
 
 func (d *Desk) hint(e Exercise, i int) error {
-	hints, err := e.hintsIn(d.Language)
+	r, err := e.in(d.Language)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(d.Out, "Hint %d of %d\n\n%s\n\n", i+1, len(e.Hints), hints[i])
+	_, err = fmt.Fprintf(d.Out, "Hint %d of %d\n\n%s\n\n", i+1, len(e.Hints), r.hints[i])
 	return err
 }
 
 // Solution shows the change as a diff, and says why it works.
 func (d *Desk) Solution(name string) error {
 	e, err := d.Gallery.Find(name)
+	if err != nil {
+		return err
+	}
+	r, err := e.in(d.Language)
 	if err != nil {
 		return err
 	}
@@ -229,7 +237,7 @@ func (d *Desk) Solution(name string) error {
 	difference := report.Unified(
 		report.Text{Name: "a/main.go", Body: e.Source},
 		report.Text{Name: "b/main.go", Body: patched}, d.Print.Colour)
-	_, err = fmt.Fprintf(d.Out, "%s\n%s\n", difference, e.Solution)
+	_, err = fmt.Fprintf(d.Out, "%s\n%s\n", difference, r.solution)
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"lesson/docs"
+	"lesson/internal/translation"
 )
 
 // A readme is the README.md of an exercise, taken apart. Its shape:
@@ -42,7 +43,27 @@ type readme struct {
 	look     string
 	hints    []string
 	solution string
+	sections [3]string // their titles
+	words    words
 }
+
+// words are what a copy says in the language of its README.
+type words struct {
+	page        string // takes the place of a link to another page: $1 its text, $2 its file
+	fixed, hint string // before the commands
+}
+
+var (
+	inEnglish = words{"$1 (docs/$2)",
+		"The server is in main.go. When you think that it is fixed:", "For a hint, or for the solution:"}
+	inChinese = words{"$1（docs/zh/$2）", "服务器在 main.go 里。你认为修好了的时候：", "要看提示或者解法："}
+)
+
+// pageLink is a link to another page in docs. A copy is somewhere else.
+var pageLink = regexp.MustCompile(`\[([^\]]+)\]\(\.\./\.\./([^)]+)\)`)
+
+// away returns a part of the README for a place outside of docs.
+func (r readme) away(text string) string { return pageLink.ReplaceAllString(text, r.words.page) }
 
 var (
 	titleLine   = regexp.MustCompile(`^# (\d\d) (\S.*)$`)
@@ -52,7 +73,7 @@ var (
 
 // parseReadme takes a README apart. The error says all that is wrong with it.
 func parseReadme(text string) (readme, error) {
-	var r readme
+	r := readme{words: inEnglish}
 	var wrong []error
 	complain := func(format string, args ...any) {
 		wrong = append(wrong, fmt.Errorf(format, args...))
@@ -62,6 +83,8 @@ func parseReadme(text string) (readme, error) {
 	if got, want := strings.Join(order, ", "), "First look, Hints, Solution"; got != want {
 		complain("its sections are %s; want %s", got, want)
 	}
+
+	copy(r.sections[:], order)
 
 	head := paragraphs(parts[""])
 	if len(head) != 3 {
@@ -163,26 +186,57 @@ func unquote(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// hintsIn returns the hints in a language of docs. In a translation they are the folded
-// parts that come first, as in the English README.
-func (e Exercise) hintsIn(language string) ([]string, error) {
+// in returns the README in a language of docs.
+func (e Exercise) in(language string) (readme, error) {
 	if language != docs.Chinese {
-		return e.Hints, nil
+		return e.readme, nil
 	}
 	text, err := fs.ReadFile(docs.In(language, docs.Exercises), path.Join("exercises", e.Name, "README.md"))
 	if err != nil {
-		return nil, err
+		return readme{}, err
 	}
-	var hints []string
-	for _, part := range details(string(text)) {
-		if part.summary != "" && len(hints) < len(e.Hints) {
-			hints = append(hints, part.text)
+	r, err := parseTranslation(string(text))
+	if err == nil && len(r.hints) != len(e.Hints) {
+		err = fmt.Errorf("%d hints, want %d", len(r.hints), len(e.Hints))
+	}
+	if err != nil {
+		return r, fmt.Errorf("the README of %s in %q: %w", e.Name, language, err)
+	}
+	return r, nil
+}
+
+// parseTranslation takes a translated README apart. Its parts are in the order of the
+// English one. A note may stand before a part that has no current translation.
+func parseTranslation(text string) (readme, error) {
+	r := readme{words: inChinese}
+	var plain strings.Builder
+	for line := range strings.Lines(text) {
+		plain.WriteString(translation.WithoutAnchor(strings.TrimSuffix(line, "\n")) + "\n")
+	}
+	parts, order := split(plain.String(), "## ")
+	head := paragraphs(parts[""])
+	if len(order) != len(r.sections) || len(head) < 3 {
+		return r, fmt.Errorf("%d paragraphs and the sections %q", len(head), order)
+	}
+	copy(r.sections[:], order)
+	m := titleLine.FindStringSubmatch(head[0])
+	if m == nil {
+		return r, fmt.Errorf("the title is %q", head[0])
+	}
+	last := len(head) - 1
+	r.title, r.quote, r.about = m[2], unquote(strings.Join(head[1:last], "\n")), head[last]
+	r.look = parts[order[0]]
+	for _, hint := range details(parts[order[1]]) {
+		if hint.summary != "" {
+			r.hints = append(r.hints, hint.text)
 		}
 	}
-	if len(hints) < len(e.Hints) {
-		return nil, fmt.Errorf("the README of %s in %q has %d hints, want %d", e.Name, language, len(hints), len(e.Hints))
+	for _, part := range details(parts[order[2]]) {
+		if part.summary != "" {
+			r.solution = part.text
+		}
 	}
-	return hints, nil
+	return r, nil
 }
 
 // A detail is a folded part of a page.

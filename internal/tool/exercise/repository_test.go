@@ -109,6 +109,36 @@ func TestExercises(t *testing.T) {
 	}
 }
 
+var fenced = regexp.MustCompile("(?ms)^```.*?^```$")
+
+// A copy can be begun in Chinese, with what its README has in English: the symptom, the
+// kind of server, and the same commands, but neither a hint nor the solution.
+func TestCopiesInChinese(t *testing.T) {
+	for _, e := range carried(t).Exercises {
+		r, err := e.in(docs.Chinese)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		task := e.task(r)
+		wants(t, e.Name, task, r.title, "docs/zh/"+e.Kind.Chapter, "lesson exercise check "+e.Name)
+		if strings.Contains(task, "](../") {
+			t.Errorf("%s: a link that leads nowhere from the copy is in\n%s", e.Name, task)
+		}
+		if got, want := fenced.FindAllString(task, -1), fenced.FindAllString(e.readme.look, -1); !slices.Equal(got, want) {
+			t.Errorf("%s: the commands are %q, want %q", e.Name, got, want)
+		}
+		if quote := strings.ReplaceAll(r.quote, "\n", "\n> "); quote == "" || !strings.Contains(task, "\n> "+quote+"\n") {
+			t.Errorf("%s: the symptom is %q, and the copy has\n%s", e.Name, quote, task)
+		}
+		for _, hidden := range append(r.hints, r.solution) {
+			if hidden == "" || strings.Contains(task, hidden) {
+				t.Errorf("%s: %q is a hint or the solution, and the copy has\n%s", e.Name, hidden, task)
+			}
+		}
+	}
+}
+
 // A link in a README of an exercise leads to a file.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
