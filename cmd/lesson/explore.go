@@ -47,6 +47,7 @@ the rest of the time, it tries random orders. See docs/14-every-order.md.`,
 		Example: `  lesson explore edgetriggered
   lesson explore 06-one-read-per-edge
   lesson explore ./my-server -- --listen {addr}
+  lesson explore epoll --scenario half-request --clients 4
   lesson explore 6 --html story.html         walk through the story in a browser
   lesson explore 6 --replay one:all:i.1      play one order again`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -60,6 +61,8 @@ the rest of the time, it tries random orders. See docs/14-every-order.md.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.scenarios, "scenario", nil, "explore only these scenarios, by `name`")
+	flags.IntVar(&f.options.Clients, "clients", 0,
+		"`number` of clients: those that a scenario does not have are like its last one (default: its own)")
 	flags.StringVar(&f.faults, "faults", "all", "what may go wrong: none, short, errors or all")
 	flags.IntVar(&f.options.Depth, "depth", 2, "most deviations from the plain order")
 	flags.DurationVar(&f.options.For, "for", explore.DefaultFor, "how long to explore")
@@ -86,6 +89,9 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 			return usageError{err}
 		}
 		f.options.Scenarios = append(f.options.Scenarios, s)
+	}
+	if err := f.checkClients(cmd); err != nil {
+		return usageError{err}
 	}
 	ctx, cancel := untilSignal()
 	defer cancel()
@@ -124,6 +130,22 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 		return errFails
 	}
 	return err
+}
+
+// checkClients returns an error if there cannot be so many clients.
+func (f *exploreFlags) checkClients(cmd *cobra.Command) error {
+	switch {
+	case !cmd.Flags().Changed("clients"):
+		return nil
+	case f.replay != "":
+		return errors.New("--clients and --replay exclude each other: the string has the number of clients")
+	}
+	for _, s := range append(f.options.Scenarios, explore.Scenarios()[0]) {
+		if _, err := s.With(f.options.Clients); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writePage writes the story as a page, if there is one.

@@ -287,3 +287,30 @@ func used(t testing.TB) time.Duration {
 	proof.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// Clients that a scenario does not have are like its last one.
+func TestMoreClients(t *testing.T) {
+	for _, target := range lessons(t) {
+		t.Run(target.Name, func(t *testing.T) {
+			r, err := target.Explore(t.Context(), explore.Options{Clients: 4, Faults: all})
+			proof.Must(t, err)
+			passes(t, r)
+			names := make([]string, len(r.Covered))
+			for i, c := range r.Covered {
+				names[i] = c.Scenario
+			}
+			if !slices.Contains(names, "two@4") || slices.Contains(names, "queue") {
+				t.Errorf("explored %q: want two@4, and not queue, which has 5 clients", names)
+			}
+			r, err = target.Replay(t.Context(), "two@4:none:0")
+			proof.Must(t, err)
+			var story strings.Builder
+			r.Print(&story, 0)
+			for _, client := range []string{"a", "b", "c", "d"} {
+				if !strings.Contains(story.String(), client+" reads end of file") {
+					t.Errorf("%s does not read to the end:\n%s", client, &story)
+				}
+			}
+		})
+	}
+}

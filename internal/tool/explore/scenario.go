@@ -5,6 +5,8 @@ package explore
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -126,16 +128,50 @@ func Scenarios() []Scenario {
 	}
 }
 
-// FindScenario returns the scenario of that name.
+// FindScenario returns the scenario of that name. "one@3" is the scenario one with three
+// clients.
 func FindScenario(name string) (Scenario, error) {
+	base, clients, more := strings.Cut(name, "@")
 	var names []string
 	for _, s := range Scenarios() {
-		if s.Name == name {
-			return s, nil
+		if s.Name == base {
+			if !more {
+				return s, nil
+			}
+			n, err := strconv.Atoi(clients)
+			if err != nil {
+				return Scenario{}, fmt.Errorf("%q: after @ comes the number of clients, as in %s@3", name, base)
+			}
+			return s.With(n)
 		}
 		names = append(names, s.Name)
 	}
 	return Scenario{}, fmt.Errorf("no scenario %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// mostClients bounds the clients of a scenario: their names are a to z.
+const mostClients = 26
+
+// With returns the scenario with n clients. Those that it does not have are like its last one.
+func (s Scenario) With(n int) (Scenario, error) {
+	has := len(s.Clients)
+	switch {
+	case n == has:
+		return s, nil
+	case n < 1 || n > mostClients:
+		return s, fmt.Errorf("%s cannot be explored; the number must be between 1 and %d",
+			count(n, "client"), mostClients)
+	case n < has:
+		return s, fmt.Errorf("the scenario %s has %d clients, and cannot do with %d; "+
+			"leave --clients out, or choose another scenario: lesson explore --list", s.Name, has, n)
+	}
+	s.Name = fmt.Sprintf("%s@%d", s.Name, n)
+	s.Asks = fmt.Sprintf("%s (%d clients)", s.Asks, n)
+	s.Clients = slices.Clone(s.Clients)
+	for i := has; i < n; i++ {
+		s.Clients = append(s.Clients, Client{string(rune('a' + i)), s.Clients[has-1].acts})
+	}
+	return s, nil
 }
 
 // wholeRequest reports whether the bytes end a request.

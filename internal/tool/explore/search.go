@@ -12,7 +12,8 @@ import (
 
 // Options say what to explore.
 type Options struct {
-	Scenarios []Scenario
+	Scenarios []Scenario // none is all that the target can pass
+	Clients   int        // in each scenario; 0 is as many as it has
 	Faults    Faults
 	Depth     int           // deviations of one execution, at most
 	For       time.Duration // how long; 0 is until the depth is reached

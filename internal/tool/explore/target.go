@@ -3,6 +3,7 @@
 package explore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -72,8 +73,8 @@ func (t *Target) Close() error {
 
 // Explore explores the target: see the function Explore.
 func (t *Target) Explore(ctx context.Context, o Options) (*Report, error) {
-	if len(o.Scenarios) == 0 {
-		o.Scenarios = t.scenarios()
+	if err := t.choose(&o); err != nil {
+		return nil, err
 	}
 	var r *Report
 	var err error
@@ -99,6 +100,27 @@ func (t *Target) complete(r *Report) {
 	if t.built != nil {
 		r.source = t.built.source
 	}
+}
+
+// choose completes the scenarios: all that may be asked of the target, unless some are named,
+// and each with the number of clients that is wanted. Of all, those that have more are left out.
+func (t *Target) choose(o *Options) error {
+	wanted, named := o.Scenarios, len(o.Scenarios) > 0
+	if !named {
+		wanted = t.scenarios()
+	}
+	o.Scenarios = nil
+	for _, s := range wanted {
+		if !named && o.Clients > 0 && o.Clients < len(s.Clients) {
+			continue
+		}
+		s, err := s.With(cmp.Or(o.Clients, len(s.Clients)))
+		if err != nil {
+			return err
+		}
+		o.Scenarios = append(o.Scenarios, s)
+	}
+	return nil
 }
 
 // scenarios returns those that may be asked of the target.
