@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +81,21 @@ func (t *T) onlyOnLinux(why string) {
 // linux is the machine that the tests run on.
 type linux struct{}
 
-func (linux) kernel(l lesson.Lesson) countingKernel { return l.Kernel() }
+func (linux) kernel(l lesson.Lesson) countingKernel { return unseenCloses{l.Kernel()} }
+
+// looking is held while a test looks at a descriptor of this process, and while a server
+// closes one. A call has the file for as long as it lasts: a server that closes it meanwhile
+// would find it in its interest list still, and its events with it.
+var looking sync.RWMutex
+
+// An unseenCloses is a kernel that closes no descriptor while the tests look.
+type unseenCloses struct{ countingKernel }
+
+func (k unseenCloses) Close(fd int) error {
+	looking.Lock()
+	defer looking.Unlock()
+	return k.countingKernel.Close(fd)
+}
 
 func (linux) dial(
 	addr netip.AddrPort, on func(netip.AddrPort) (*play.Conn, error),
@@ -106,6 +121,8 @@ func (linux) queued(c *play.Conn) (unread, onTheirWay int, ok bool) {
 	if ours < 0 || theirs < 0 {
 		return 0, 0, false
 	}
+	looking.RLock()
+	defer looking.RUnlock()
 	onTheirWay, err := unix.IoctlGetInt(ours, unix.SIOCOUTQ)
 	if err != nil {
 		return 0, 0, false
@@ -136,13 +153,9 @@ func openDescriptors() (open []int) {
 func ends(c *play.Conn) (ours, theirs int) {
 	ours, theirs = -1, -1
 	for _, fd := range openDescriptors() {
-		peer, err := unix.Getpeername(fd)
-		if err != nil {
+		own, peer, connected := namesOf(fd)
+		if !connected {
 			continue // no descriptor, no socket, or not connected
-		}
-		own, err := unix.Getsockname(fd)
-		if err != nil {
-			continue
 		}
 		local, _ := kernel.AddrPort(own) // none of another family is a client's
 		remote, _ := kernel.AddrPort(peer)
@@ -157,4 +170,16 @@ func ends(c *play.Conn) (ours, theirs int) {
 		}
 	}
 	return ours, theirs
+}
+
+// namesOf returns the addresses of a socket that is connected.
+func namesOf(fd int) (own, peer unix.Sockaddr, connected bool) {
+	looking.RLock()
+	defer looking.RUnlock()
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return nil, nil, false
+	}
+	own, err = unix.Getsockname(fd)
+	return own, peer, err == nil
 }

@@ -240,7 +240,9 @@ func plainTCP(t *T, l lesson.Lesson) {
 	s := r.listen()
 	found := 0
 	for _, fd := range openDescriptors() {
+		looking.RLock()
 		own, err := unix.Getsockname(fd)
+		looking.RUnlock()
 		if err != nil {
 			continue
 		}
