@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,6 +41,15 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("waited %v for %s", Patience, what)
 		}
 	}
+}
+
+// WriteProgram writes a program, or a script, that can be run at once: no process that this one
+// starts meanwhile has the file open for writing, which would be ETXTBSY in execve(2).
+func WriteProgram(t testing.TB, file string, program []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	Must(t, os.WriteFile(file, program, 0o700))
 }
 
 // exhaustive is the environment variable that asks for the exhaustive run.

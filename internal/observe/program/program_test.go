@@ -247,7 +247,7 @@ func TestProgramOfAnotherArchitecture(t *testing.T) {
 		proof.Must(t, binary.Write(&program, binary.LittleEndian, part))
 	}
 	file := filepath.Join(t.TempDir(), "program")
-	proof.Must(t, os.WriteFile(file, program.Bytes(), 0o700))
+	proof.WriteProgram(t, file, program.Bytes())
 	found := make(chan struct{})
 	l := new(record)
 	var watch error

@@ -48,7 +48,7 @@ if [ ! -e %[1]s-failed ]; then touch %[1]s-failed; echo "no such package"; exit 
 setsid sh -c 'echo $$ >%[1]s; exec sleep 60' & wait
 `, pidFile)
 	fake := filepath.Join(dir, "go")
-	proof.Must(t, os.WriteFile(fake, []byte(command), 0o700))
+	proof.WriteProgram(t, fake, []byte(command))
 	var b builds
 	const name = "06-one-read-per-edge"
 	if _, err := b.exercise(t.Context(), name); err == nil || !strings.Contains(err.Error(), "no such package") {
