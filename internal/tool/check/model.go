@@ -204,6 +204,9 @@ func (t *trial) guess(p *portrait) (Model, []string, error) {
 	if err := t.waitTaken("first"); isOurs(err) {
 		return "", nil, err
 	}
+	if err := t.comesToRest(); err != nil { // one that answers half a request has done so
+		return "", nil, err
+	}
 
 	held := half // by the first client
 	if got, err := first.Read(1, lastRead); len(got) > 0 || !errors.Is(err, play.ErrTimeout) {
