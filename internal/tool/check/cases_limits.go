@@ -85,14 +85,18 @@ var limits = []Case{
 		Cause: "After EMFILE the server does not try again. Remember that there is more in the accept" +
 			" queue, and try again when a connection is closed, and after a while.",
 		script: starving(
-			preparing(own("the clients that hold the descriptors reset, and the limit is raised again",
+			// In this order: an answer may need descriptors of its own, such as that of a file.
+			preparing(own("the limit is raised again, and the clients that hold the descriptors reset",
 				func(t *trial) error {
+					if err := t.unlimitDescriptors(); err != nil {
+						return err
+					}
 					for _, c := range t.crowd {
 						if err := c.Reset(); err != nil {
 							return err
 						}
 					}
-					return t.unlimitDescriptors()
+					return nil
 				})),
 			waitersAnswered(),
 		),

@@ -194,11 +194,15 @@ func repeated(times int, one func(*trial) error) func(*trial) error {
 	}
 }
 
-// countDescriptors waits until the number does not change any more: the last
-// clients may still be on their way out.
+// countDescriptors waits until the number does not change any more, and the server sleeps: it
+// may still be starting, or the last clients be on their way out. A server that has worked for
+// longer than that takes spins.
 func (t *trial) countDescriptors() error {
-	const unchanged = 50 * time.Millisecond
-	last, since := -1, time.Now()
+	const (
+		unchanged = 50 * time.Millisecond
+		long      = 200 * time.Millisecond // of processor time
+	)
+	last, since, ran := -1, time.Now(), t.server.onProcessor()
 	_, err := t.until(func() (bool, error) {
 		n, err := t.server.descriptors()
 		if err != nil {
@@ -207,7 +211,11 @@ func (t *trial) countDescriptors() error {
 		if n != last {
 			last, since = n, time.Now()
 		}
-		return time.Since(since) > unchanged, nil
+		if time.Since(since) <= unchanged {
+			return false, nil
+		}
+		asleep, err := t.server.asleep()
+		return asleep || t.server.onProcessor()-ran > long, err
 	})
 	t.held = last
 	return err
