@@ -66,6 +66,20 @@ func (c *Client) EndedIn() int {
 	return c.conn.endedIn
 }
 
+// WhyReset explains why the server's kernel has sent a reset, "" if it cannot.
+func (c *Client) WhyReset() string {
+	switch s := c.conn; {
+	case s == nil || s.closedIn == 0:
+		return ""
+	case s.dropped > 0:
+		return fmt.Sprintf(": the server closes in step %d, while %d bytes of this client are unread",
+			s.closedIn, s.dropped)
+	default:
+		return fmt.Sprintf(": the server has closed in step %d, and %s sends more after that",
+			s.closedIn, c.Name)
+	}
+}
+
 // Connected reports whether the connection is established, which it may be before the
 // server has accepted it.
 func (c *Client) Connected() bool { return c.conn != nil }

@@ -508,6 +508,13 @@ func (k *Kernel) Close(fd int) error {
 	return nil
 }
 
+// FellShort notes that a send on fd took less than the server wanted to send.
+func (k *Kernel) FellShort(fd int) {
+	if s, _, err := k.socket(fd); err == nil {
+		s.short = k.stepNow()
+	}
+}
+
 // Silent returns a descriptor on which nothing ever happens: one end of a pipe, or an
 // eventfd, that a server keeps for signals.
 func (k *Kernel) Silent() (int, error) {

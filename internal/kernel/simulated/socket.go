@@ -49,6 +49,8 @@ type socket struct {
 
 	// Steps, 0 for none: the last send that took less than all; the end of the sending side.
 	short, endedIn int
+
+	closedIn, dropped int // the step of close, and the bytes that were unread by then
 }
 
 // poll returns the readiness of the socket: tcp_poll in net/ipv4/tcp.c.
@@ -202,6 +204,7 @@ func (s *socket) resetQueue() {
 // into a reset, which drops what is still unsent: tcp_close.
 func (s *socket) close() {
 	s.file = nil
+	s.closedIn = s.kernel.stepNow()
 	if s.endedIn == 0 {
 		s.endedIn = s.kernel.stepNow()
 	}
@@ -211,7 +214,7 @@ func (s *socket) close() {
 		s.kernel.forget(s)
 	case s.state != connected:
 	case len(s.unread) > 0:
-		s.unsent = nil
+		s.unsent, s.dropped = nil, len(s.unread)
 		s.client.receiveReset()
 		s.state = closed
 		return

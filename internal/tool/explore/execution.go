@@ -77,6 +77,7 @@ type execution struct {
 	since    int      // calls since a client has acted or the server slept
 	changed  int      // the kernel's count of changes at the last call
 	acting   bool
+	faulted  callKey // the call for which a fault was chosen last
 	failure  *Failure
 	done     bool   // judged: what is left is to unwind the server
 	alone    bool   // the server is one goroutine

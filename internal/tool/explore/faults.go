@@ -35,9 +35,19 @@ func (f *faulty) Run(main, wait func()) {
 func (f *faulty) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	if f.x.faults.Short && len(events) > 1 && f.x.choose.pick("events", 2) == 1 {
 		f.x.kernel.Remember(-1) // plan remembers others
+		f.x.faulted = callKey{"epoll_wait", -1}
 		events = events[:1]
 	}
 	return f.Faulty.EpollWait(epfd, events, milliseconds)
+}
+
+// Send may be given less than the server wants to send: the kernel cannot see that it fell short.
+func (f *faulty) Send(fd int, p []byte, flags int) (int, error) {
+	n, err := f.Faulty.Send(fd, p, flags)
+	if err == nil && n < len(p) {
+		f.x.kernel.FellShort(fd)
+	}
+	return n, err
 }
 
 // shortFaults and errorFaults are the faults of each call. Clients must not notice any.
@@ -77,6 +87,7 @@ func (x *execution) plan(name string, fd int) (kernel.Fault, bool) {
 		return kernel.Fault{}, false
 	}
 	x.kernel.Remember(chosen)
+	x.faulted = callKey{name, fd}
 	fault := faults[chosen-1]
 	if fault.Err != nil {
 		x.kernel.Skip(name, fd) // the call is made, as far as the story goes

@@ -42,10 +42,11 @@ func (x *execution) judgeEnd(a *actor) {
 	case !strings.HasPrefix(answer, got):
 		x.fail("wrong", "%s got another answer: %s", a.Name, quote(a.got))
 	case got == answer && a.err != nil:
-		x.fail("reset", "%s got its answer, but a reset after it instead of end of file", a.Name)
+		x.fail("reset", "%s got its answer, but a reset after it instead of end of file%s", a.Name,
+			a.conn.WhyReset())
 	case a.err != nil:
-		x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset", a.Name,
-			len(got), len(answer))
+		x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset%s", a.Name,
+			len(got), len(answer), a.conn.WhyReset())
 	case got != answer:
 		x.fail("cut", "%s got only %d of %d bytes of its answer: the server sends its end in step %d",
 			a.Name, len(got), len(answer), a.conn.EndedIn())

@@ -5,6 +5,7 @@ package explore
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"lesson/internal/kernel/simulated"
@@ -34,8 +35,21 @@ func (r *Report) Print(w io.Writer, width int) {
 	for _, line := range report.Wrap("FAILS: "+r.Failure.Text+".", width) {
 		fmt.Fprintln(w, line)
 	}
+	if r.Story.faulty() {
+		fmt.Fprintln(w, "\n"+aboutFaults)
+	}
 	fmt.Fprintf(w, "\n%s tried, %.1f s. Again: %s\n",
 		report.Plural(r.Executions, "order", "orders"), r.Took.Seconds(), r.again())
+}
+
+// aboutFaults explains faultMark.
+const aboutFaults = "(fault): explore let this call fail or fall short. --faults none leaves that out."
+
+// faulty reports whether a call of the story went wrong by choice.
+func (s *Story) faulty() bool {
+	return slices.ContainsFunc(s.Steps, func(step Step) bool {
+		return strings.Contains(step.Text, faultMark)
+	})
 }
 
 const nothingWrong = "Nothing is wrong in this order."

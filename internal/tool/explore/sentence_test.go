@@ -25,10 +25,15 @@ func TestLastSentence(t *testing.T) {
 		"asks for a level":     `^the last 40 system calls changed nothing \((read and epoll_wait|epoll_wait and read) again and again, which reports OUT of 5\): it spins$`,
 		"waits for 0 ms":       `^the last 40 system calls changed nothing \(epoll_wait again and again, and nothing is ready\): it spins$`,
 		"takes EINTR for more": `^the server panics: interrupted system call$`,
+		"sends once":           `^a waits for the last 113 bytes of its answer, and the server sleeps: a send to 5 fell short in step \d+, and the rest was not sent when there was room; the edge was reported in step \d+, and there has been no other since$`,
+		"closes at once":       `^a got its answer, but a reset after it instead of end of file: the server closes in step \d+, while 6 bytes of this client are unread$`,
 	} {
 		t.Run(flaw, func(t *testing.T) {
 			options := Options{Scenarios: Scenarios()[:16], Depth: 2, most: 1000}
 			options.Faults.Errors = flaw == "takes EINTR for more" || flaw == "accepts once"
+			if options.Faults.Short = flaw == "sends once"; options.Faults.Short {
+				options.Scenarios = options.Scenarios[:1] // later ones have small buffers
+			}
 			target := &Target{Name: "small", program: (&small{flaw: flaw}).serve}
 			r, err := target.Explore(t.Context(), options)
 			proof.Must(t, err)
@@ -38,6 +43,8 @@ func TestLastSentence(t *testing.T) {
 				t.Errorf("%+v, want %q", r.Failure, want)
 			case len(r.Story.Steps) > shortEnough:
 				t.Errorf("%d steps, want at most %d", len(r.Story.Steps), shortEnough)
+			case options.Faults.Short && !r.Story.faulty():
+				t.Errorf("no step is marked as a fault: %+v", r.Story.Steps)
 			}
 		})
 	}
@@ -140,7 +147,9 @@ func (s *small) handle(fd int, c *smallConn) {
 			return
 		}
 	}
-	s.send(fd, c)
+	if s.flaw != "sends once" {
+		s.send(fd, c)
+	}
 }
 
 func (s *small) send(fd int, c *smallConn) {
@@ -154,7 +163,14 @@ func (s *small) send(fd int, c *smallConn) {
 			return
 		}
 		c.rest = bytes.Clone(c.rest[n:])
-		if len(c.rest) > 0 {
+		if s.flaw == "closes at once" && len(c.rest) == 0 {
+			s.end(fd)
+			return
+		}
+		switch {
+		case len(c.rest) > 0 && s.flaw == "sends once":
+			return
+		case len(c.rest) > 0:
 			continue
 		}
 		if s.flaw == "asks for a level" {

@@ -75,6 +75,7 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 		story.add(x, "server", text+" waits")
 		story.Steps[at].File, story.Steps[at].Line = file, number
 	})
+	x.faulted = callKey{}
 	return func(r kernel.Returned) {
 		if x.done || at < 0 || story.full() {
 			return
@@ -82,6 +83,9 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 		result, why := x.outcome(r)
 		if name == "read" && r.Result > 0 {
 			result += fmt.Sprintf(" %.20q", r.Data)
+		}
+		if x.faulted == (callKey{name, fd}) {
+			result += faultMark
 		}
 		if at == len(story.Steps)-1 { // nothing has happened meanwhile
 			story.Steps[at].Text = text + " = " + result
@@ -98,6 +102,9 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 		story.save()
 	}
 }
+
+// faultMark follows the result of a call that went wrong because --faults allows it.
+const faultMark = " (fault)"
 
 // outcome writes what a call returned, and of each event what put its entry on the ready
 // list.
