@@ -196,6 +196,7 @@ var sharedBrowser = sync.OnceValues(func() (*chrome, error) {
 	}
 	ctx, endBrowser := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath("chromium"), chromedp.UserDataDir(data),
+		chromedp.WSURLReadTimeout(2*patience), // the first start on a busy machine
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),

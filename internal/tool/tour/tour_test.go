@@ -311,8 +311,7 @@ func TestStepOneEndsAndIsStartedAgain(t *testing.T) {
 		p.awaitState(server, "a", "answered")
 		p.act("a", "close", "")
 		ends(n + 1)
-		p.act("b", "connect", "")
-		p.awaitState(server, "b", "refused")
+		p.connectsInVain(server, "b")
 		p.must("POST", p.base+"/servers", map[string]string{"again": server}, nil)
 	}
 	p.await("it has listened three times", func(events []anEvent) bool {
@@ -323,6 +322,25 @@ func TestStepOneEndsAndIsStartedAgain(t *testing.T) {
 			}
 		}
 		return count == 3
+	})
+}
+
+// connectsInVain lets a client connect until it is refused. A program that another test is
+// just starting has a listener of this process for a moment longer.
+func (p *aPage) connectsInVain(server, client string) {
+	p.t.Helper()
+	proof.Eventually(p.t, client+" to be refused", func() bool {
+		before := len(p.all())
+		p.act(client, play.Connect, "")
+		last := ""
+		p.await(client+" to be connected, or not", func(events []anEvent) bool {
+			last = state(events[before:], server, client).State
+			return last != "" && last != "connecting"
+		})
+		if last != "refused" {
+			p.act(client, play.Reset, "")
+		}
+		return last == "refused"
 	})
 }
 
@@ -482,7 +500,8 @@ func TestStreamsAndSlowRequestsKeepNoPageOut(t *testing.T) {
 	response, err := fresh.Get(r.url + "/")
 	proof.Must(t, err)
 	proof.Must(t, response.Body.Close())
-	p.add("epoll") // its events come: the streams have kept their places
+	r.http.CloseIdleConnections() // the gate may have closed them
+	p.add("epoll")                // its events come: the streams have kept their places
 }
 
 func TestAServerHasSoManyDescriptors(t *testing.T) {
@@ -732,9 +751,7 @@ func TestMemoryStaysFlatUnderLoad(t *testing.T) {
 	fill(2 * keptCalls)
 	before := heap()
 	fill(20 * keptCalls)
-	if after := heap(); after > before+1<<20 {
-		t.Errorf("%d bytes, and then %d", before, after)
-	}
+	proof.Eventually(t, "no more than before, and a mebibyte", func() bool { return heap() <= before+1<<20 })
 	runtime.KeepAlive(j)
 }
 
@@ -781,11 +798,12 @@ func TestASessionsMemoryIsBoundedAndReturns(t *testing.T) {
 		})
 	}
 	const most = 4 << 20
-	grown := heap() - before
+	grown := int64(0)
+	proof.Eventually(t, "at most 4 MiB more", func() bool { // beside what is just being allocated
+		grown = heap() - before
+		return grown <= most
+	})
 	t.Logf("%d bytes more with %d acts and %d pages that do not read", grown, acts, len(unread))
-	if grown > most {
-		t.Errorf("%d bytes more, want at most %d", grown, most)
-	}
 	r.must("DELETE", base, nil, nil)
 	const left = 1 << 20
 	proof.Eventually(t, "the memory to return", func() bool { return heap()-before < left })

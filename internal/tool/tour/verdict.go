@@ -38,6 +38,10 @@ const (
 // done by then.
 const lasting = 700 * time.Millisecond
 
+// lastingLooks is in how many looks a state must be seen to be judged. Two can be the last
+// before the machine stalls and the first after that, when no server has run in between.
+const lastingLooks = 3
+
 // A server spins that makes so many calls one after the other of which none moves a byte or
 // waits, in at most spinWithin.
 const (
@@ -117,7 +121,13 @@ func waitsForMany(name string) bool {
 
 // A judge remembers since when what it has seen of a server has been so.
 type judge struct {
-	since map[string]time.Duration
+	since map[string]lasts
+}
+
+// A lasts is a state that a server has been in since then, as so many looks have seen.
+type lasts struct {
+	began time.Duration
+	looks int
 }
 
 // verdicts judges a server by what the kernel says, by its calls, and by how its clients
@@ -127,15 +137,16 @@ func (j *judge) verdicts(e *kernelEvent, c conduct, reset []netip.AddrPort,
 ) []verdict {
 	open := c.open
 	found := []verdict{}
-	holds := map[string]time.Duration{}
+	holds := map[string]lasts{}
 	judged := func(kind, about string, text func() words.Sentence) {
 		key := kind + " " + about
-		began, known := j.since[key]
+		state, known := j.since[key]
 		if !known {
-			began = now
+			state.began = now
 		}
-		holds[key] = began
-		if now-began >= lasting {
+		state.looks++
+		holds[key] = state
+		if now-state.began >= lasting && state.looks >= lastingLooks {
 			found = append(found, verdict{kind, text()})
 		}
 	}
