@@ -4,19 +4,22 @@ package check
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"lesson/internal/observe/sockets"
+	"lesson/internal/play"
 	"lesson/internal/protocol"
 )
 
 var requests = []Case{
 	{
 		Address: "requests/whole", Severity: Must, Models: everyone,
-		Chapter: oneClient, Contract: "B1", FailedBy: []string{"answers nothing"},
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{"answers nothing", "keeps its end back"},
 		NoExercise: "A server that fails this case serves no client.",
 		Must:       "A whole request in one segment is answered, and then the server closes.",
 		Why: "This is what a server is for. An HTTP/1.0 client recognizes the end of an answer" +
@@ -178,13 +181,53 @@ func largeRequest(size int) string {
 // answeredSomehow demands an answer that any client would take for one.
 func answeredSomehow(name string) step {
 	text := name + ` must be answered "HTTP/1.… 200 …", and then read end of file`
+	const want = "a status line with 200, and end of file at the end"
 	return step{text: text, do: func(t *trial) error {
-		got, end := t.read(name)
-		if status(got) == 200 && end == nil {
+		c := t.clients[name]
+		var all []byte
+		var slept time.Time // since when the server has slept, with the answer sent
+		got, end := t.reading(t.patience, func(_ int, within time.Duration) ([]byte, error) {
+			more, err := c.ReadAll(within)
+			all = append(all, more...)
+			switch {
+			case !errors.Is(err, play.ErrTimeout) || !t.answer.equal(all) || !t.sleepsBeforeEnd(c):
+				slept = time.Time{}
+			case slept.IsZero():
+				slept = time.Now()
+			case time.Since(slept) > lateEnd:
+				err = errEndsLate
+			}
+			return more, err
+		})
+		switch {
+		case end == errEndsLate:
+			f := fails(fmt.Sprintf("the answer, and no end of file: the server has slept for %v", lateEnd), want)
+			f.cause = keepsItsEndBack
+			return f
+		case status(got) == 200 && end == nil:
 			return nil
 		}
-		return t.hears(t.clients[name], got, end, "a status line with 200, and end of file at the end")
+		return t.hears(c, got, end, want)
 	}}
+}
+
+// lateEnd is how long a server sleeps that has answered and waits for something else than
+// a processor before it ends the answer.
+const lateEnd = 300 * time.Millisecond
+
+var errEndsLate = errors.New("the server sleeps before it ends its answer")
+
+const keepsItsEndBack = "The server ends its side only when the client does, or after a time limit." +
+	" Call shutdown(SHUT_WR) as soon as the answer is sent; linger after that."
+
+// sleepsBeforeEnd reports whether the server sleeps, and has not ended its side.
+func (t *trial) sleepsBeforeEnd(c *play.Conn) bool {
+	theirs, err := t.theirs(c)
+	if err != nil || theirs.State != sockets.Established || !t.server.visible() {
+		return false
+	}
+	asleep, err := t.server.asleep()
+	return err == nil && asleep
 }
 
 // ourAnswer demands the bytes that all lessons answer.

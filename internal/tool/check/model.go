@@ -100,8 +100,12 @@ func (t *trial) learnAnswer() {
 	}
 }
 
-// counted is how many requests the system calls are counted over.
-const counted = 100
+// The system calls are counted over so many requests, or over as many as a server that
+// takes long for each answers in that time.
+const (
+	counted     = 100
+	countWithin = time.Second
+)
 
 // countCalls counts the system calls of a request, by name and by what they return. Those
 // of a thousand waiting clients are others than those of one: here they come one by one.
@@ -110,25 +114,37 @@ func (t *trial) countCalls(p *portrait) error {
 	if err != nil {
 		return err
 	}
-	err = t.serveMany(aFew)
+	_, err = t.serveSome(aFew)
 	before, returned := counter.Counts(), counter.Outcomes()
+	requests := 0
 	if err == nil {
-		err = t.serveMany(counted)
+		requests, err = t.serveSome(counted)
 	}
 	after, returns := counter.Counts(), counter.Outcomes()
 	if err := errors.Join(err, counter.Detach()); err != nil {
 		return err
 	}
-	p.calls = each(after, before)
-	p.returns = each(returns, returned)
+	p.calls = each(after, before, requests)
+	p.returns = each(returns, returned, requests)
 	return nil
 }
 
-// each returns what was added to counts for each of the requests that were counted.
-func each[K comparable](after, before map[K]int64) map[K]float64 {
+// serveSome serves at least one client, and returns how many it has served: most of them,
+// if that takes no longer than countWithin.
+func (t *trial) serveSome(most int) (n int, err error) {
+	for end := time.Now().Add(countWithin); n == 0 || n < most && time.Now().Before(end); n++ {
+		if err := t.serveOneMore(); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// each returns what was added to counts for each of the requests.
+func each[K comparable](after, before map[K]int64, requests int) map[K]float64 {
 	added := map[K]float64{}
 	for key, n := range after {
-		if each := float64(n-before[key]) / counted; each >= 0.01 {
+		if each := float64(n-before[key]) / float64(requests); each >= 0.01 {
 			added[key] = each
 		}
 	}

@@ -179,7 +179,7 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 	// Without an answer to a whole request, nothing else can be judged.
 	if i := slices.IndexFunc(cases, isWhole); i >= 0 && r.plan.skip == nil {
 		if one(i); results[i].Verdict == Fails && results[i].Step < len(cases[i].script) {
-			r.useless = servesOne + " fails: a server that does not answer one client is not judged any further"
+			r.useless = servesOne + " fails: a server that does not serve one client is not judged any further"
 		}
 	}
 	begun := func(c Case) bool { return isWhole(c) && r.plan.skip == nil }

@@ -114,10 +114,12 @@ static void finish(struct conn *c) {
 }
 
 static void linger(struct conn *c) {
+#ifndef NO_SHUTDOWN
     if (shutdown(c->fd, SHUT_WR) < 0) {
         finish(c);
         return;
     }
+#endif
     c->state = LINGERING;
     c->deadline = now() + LINGER;
 #ifdef TIMER_BY_DESCRIPTOR
