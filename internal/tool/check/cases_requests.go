@@ -201,7 +201,7 @@ func answeredSomehow(name string) step {
 		})
 		switch {
 		case end == errEndsLate:
-			f := fails(fmt.Sprintf("the answer, and no end of file: the server has slept for %v", lateEnd), want)
+			f := fails(fmt.Sprintf("the answer, and no end of file: the server slept for %v", lateEnd), want)
 			f.cause = keepsItsEndBack
 			return f
 		case status(got) == 200 && end == nil:
