@@ -38,9 +38,9 @@ acts before which system call, where a request is cut into segments, which call 
 short or fails. If an order goes wrong, it prints that order step by step, with the
 accept queue, the interest list and the ready list.
 
-The server is a lesson, an exercise, or the folder of a Go program of your own that uses
-golang.org/x/sys/unix. The program is built against a simulated x/sys, and is not
-changed. Its arguments follow --; the default is {addr}.
+The server is a lesson, an exercise, or the folder of a Go program of your own that makes
+its system calls through golang.org/x/sys/unix or syscall. The program is built against a
+simulated x/sys, and is not changed. Its arguments follow --; the default is {addr}.
 
 It tries the plain order first, then orders with one deviation from it, and so on. For
 the rest of the time, it tries random orders. See docs/14-every-order.md.`,
@@ -114,7 +114,7 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return cannotRun{err}
 	}
-	result.Target = args[0]
+	result.Target, result.Arguments = args[0], args[1:]
 	if f.html != "" {
 		if err := f.writePage(cmd, result); err != nil {
 			return err

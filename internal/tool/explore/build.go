@@ -113,6 +113,7 @@ func opensNoSocket(pkg *goPackage, source map[string]string) error {
 // A goPackage is what `go list -json` says of the folder.
 type goPackage struct {
 	Name         string
+	GoFiles      []string
 	TestGoFiles  []string
 	XTestGoFiles []string
 	Imports      []string
@@ -155,9 +156,8 @@ func (g goTool) inspect(ctx context.Context, folder string) (*goPackage, error) 
 		return nil, fmt.Errorf("%s is package %s; explore runs a program: package main", folder, pkg.Name)
 	case slices.Contains(pkg.Deps, "golang.org/x/sys/unix"):
 		return &pkg, nil
-	case slices.Contains(pkg.Imports, "syscall"):
-		return nil, fmt.Errorf("%s uses package syscall, and %s; try the import:\n"+
-			"\tsyscall \"golang.org/x/sys/unix\"\nthen: go mod tidy", folder, see)
+	case pkg.onSyscall() && !slices.Contains(pkg.Deps, "net"):
+		return &pkg, nil
 	case slices.Contains(pkg.Deps, "net"):
 		return nil, fmt.Errorf("%s uses package net, and %s; for any other server, try: lesson check -- COMMAND",
 			folder, see)
@@ -246,7 +246,7 @@ func (b *Built) build(ctx context.Context, folder string) error {
 	if err := opensNoSocket(pkg, b.source); err != nil {
 		return err
 	}
-	out, err := g.run(ctx, "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", "golang.org/x/sys")
+	out, err := g.findSys(ctx, pkg)
 	if err != nil {
 		return err
 	}
@@ -262,6 +262,11 @@ func (b *Built) build(ctx context.Context, folder string) error {
 	overlay := struct{ Replace map[string]string }{map[string]string{
 		filepath.Join(folder, "lesson_explore_test.go"): filepath.Join(b.dir.Path, "main_test.go"),
 	}}
+	if pkg.onSyscall() {
+		if err := b.replaceSyscall(folder, pkg.GoFiles, overlay.Replace); err != nil {
+			return err
+		}
+	}
 	for _, name := range slices.Concat(pkg.TestGoFiles, pkg.XTestGoFiles) {
 		overlay.Replace[filepath.Join(folder, name)] = "" // its tests are not there
 	}
@@ -277,6 +282,9 @@ func (b *Built) build(ctx context.Context, folder string) error {
 		return err
 	}
 	_, err = g.run(ctx, "test", "-c", "-vet=off", "-overlay", overlayFile, "-o", b.File, ".")
+	if err != nil && pkg.onSyscall() {
+		return fmt.Errorf("%w\nexplore builds it with golang.org/x/sys/unix in the place of syscall", err)
+	}
 	return err
 }
 

@@ -198,9 +198,13 @@ func TestWhatAProgramLacks(t *testing.T) {
 		{"package net", module, "package main\nimport \"net\"\nfunc main() { net.Listen(\"\", \"\") }",
 			"uses package net, and explore can only see calls that are made through golang.org/x/sys/unix; " +
 				"for any other server, try: lesson check"},
-		{"package syscall", module, "package main\nimport \"syscall\"\nfunc main() { syscall.Close(3) }",
-			"uses package syscall, and explore can only see calls that are made through " +
-				"golang.org/x/sys/unix; try the import:\n\tsyscall \"golang.org/x/sys/unix\""},
+		{"a name of package syscall", module,
+			"package main\nimport \"syscall\"\nfunc main() { syscall.ForkLock.Lock() }",
+			"undefined: syscall.ForkLock\nexplore builds it with golang.org/x/sys/unix in the place of syscall"},
+		{"package net beside syscall", module,
+			"package main\nimport (\"net/http\"; \"syscall\")\nvar _ = syscall.SIGTERM\n" +
+				"func main() { http.ListenAndServe(\"\", nil) }",
+			"uses package net, and explore can only see"},
 		{"neither", module, "package main\nfunc main() {}", "does not use golang.org/x/sys/unix"},
 		{"an error", string(ours),
 			"package main\nimport \"golang.org/x/sys/unix\"\nfunc main() { unix.Close(fd) }",

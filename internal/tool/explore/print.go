@@ -56,7 +56,11 @@ const nothingWrong = "Nothing is wrong in this order."
 
 // again returns the command that plays the same order.
 func (r *Report) again() string {
-	return fmt.Sprintf("lesson explore %s --replay %s", r.Target, r.Replay)
+	command := fmt.Sprintf("lesson explore %s --replay %s", r.Target, r.Replay)
+	if len(r.Arguments) > 0 {
+		command += " -- " + strings.Join(r.Arguments, " ")
+	}
+	return command
 }
 
 // print writes the steps: what happened and, of a system call, where it is made; below

@@ -24,6 +24,7 @@ type Options struct {
 // A Report is what came of it.
 type Report struct {
 	Target     string        `json:"target"`
+	Arguments  []string      `json:"arguments,omitempty"` // of the program, if any were given
 	Executions int           `json:"executions"`
 	States     int           `json:"states"`          // distinct ones, at most maxStates
 	Merged     int           `json:"merged"`          // executions that ended in a state seen before
