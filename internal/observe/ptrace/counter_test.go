@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -332,7 +333,10 @@ func TestChildrenOfTheTracer(t *testing.T) {
 		t.Fatal(err)
 	}
 	counter := newCounter()
-	counter.Tracer = newTracer(counter.count)
+	counter.Tracer = newTracer(func(s Stop) bool {
+		counter.count(s)
+		return false
+	})
 	attached, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
@@ -351,6 +355,50 @@ func TestChildrenOfTheTracer(t *testing.T) {
 	if got := ended.ends(); got != "exit status 9" {
 		t.Error(got)
 	}
+}
+
+// A thread that is held does nothing more before Detach, and the others do not wait for it.
+func TestHold(t *testing.T) {
+	c := start(t, true)
+	c.do("threads 1")
+	var held atomic.Int64
+	tracer, err := Hold(func(s Stop) bool {
+		return !s.Left && s.Call() == "getpriority" && held.CompareAndSwap(0, int64(s.Thread))
+	}, c.pid)
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, tracer.Detach()) })
+	c.tell("calls 5")
+	proof.Eventually(t, "the thread to be held", func() bool { return held.Load() != 0 })
+	another := start(t, true)
+	counter := another.attach()
+	another.do("other 3")
+	expect(t, counter, "getpgid", 3)
+	stopped := fmt.Sprintf("State t (tracing stop), Pid %d,", held.Load())
+	if !strings.Contains(c.threads(), stopped) {
+		t.Errorf("thread %d is not held:\n%s", held.Load(), c.threads())
+	}
+	proof.Must(t, tracer.Detach())
+	c.answer("calls")
+	if c.traced() {
+		t.Errorf("still traced:\n%s", c.threads())
+	}
+}
+
+// A process may be killed while one of its threads is held.
+func TestKilledWhileHeld(t *testing.T) {
+	c := start(t, true)
+	var held atomic.Bool
+	tracer, err := Hold(func(s Stop) bool {
+		return !s.Left && s.Call() == "getpgid" && held.CompareAndSwap(false, true)
+	}, c.pid)
+	proof.Must(t, err)
+	c.tell("other 5")
+	proof.Eventually(t, "the thread to be held", held.Load)
+	c.signal(unix.SIGKILL)
+	if got := c.ends(); got != "signal: killed" {
+		t.Error(got)
+	}
+	proof.Must(t, tracer.Detach())
 }
 
 func TestTwoProcesses(t *testing.T) {

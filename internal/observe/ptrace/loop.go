@@ -30,6 +30,7 @@ type loop struct {
 	tracees  map[int]bool // by thread id: has it stopped once, to stop in every call from then on?
 	born     map[int]bool // those that tracees have started
 	ended    map[int]bool // children of this program that their owner has not waited for
+	held     map[int]bool // those that continue when all are let go
 	stopping bool         // every tracee is let go where it next stops
 
 	news news // what the last call of waitid returned
@@ -47,6 +48,7 @@ func (t *Tracer) run(pids []int, attached chan<- struct{}) {
 
 	l := &loop{
 		Tracer: t, tracees: map[int]bool{}, born: map[int]bool{}, ended: map[int]bool{},
+		held: map[int]bool{},
 	}
 	for {
 		// A thread that was just creating another when it was seized has created one that
@@ -227,7 +229,10 @@ func (l *loop) handle(tid int) error {
 		if signal != int(unix.SIGTRAP)|0x80 {
 			deliver = signal // it is about to get one
 		} else if !l.stopping { // PTRACE_O_TRACESYSGOOD: it enters a call, or leaves it
-			err = l.stopsInCall(tid)
+			var hold bool
+			if hold, err = l.stopsInCall(tid); hold {
+				return l.hold(tid)
+			}
 		}
 	case unix.PTRACE_EVENT_STOP:
 		// SIGTRAP: after PTRACE_INTERRUPT, SIGCONT, or its birth. Another: stopped by
@@ -255,23 +260,34 @@ func (l *loop) handle(tid int) error {
 	return nil
 }
 
-// stopsInCall reports the call that a tracee enters or leaves.
-func (l *loop) stopsInCall(tid int) error {
+// hold leaves a tracee where it has stopped. Its news are taken: otherwise waitid would
+// return them again and again.
+func (l *loop) hold(tid int) error {
+	l.held[tid] = true
+	if _, err := unix.Wait4(tid, nil, unix.WALL|unix.WNOHANG, nil); err != nil {
+		return fmt.Errorf("wait4 of thread %d: %w", tid, err)
+	}
+	return nil
+}
+
+// stopsInCall reports the call that a tracee enters or leaves, and returns whether it is
+// to be held there.
+func (l *loop) stopsInCall(tid int) (hold bool, err error) {
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid),
 		unsafe.Sizeof(l.info), uintptr(unsafe.Pointer(&l.info)), 0, 0)
 	switch {
 	case errno == unix.EIO:
-		return fmt.Errorf("PTRACE_GET_SYSCALL_INFO, which is Linux 5.3: %w", errno)
+		return false, fmt.Errorf("PTRACE_GET_SYSCALL_INFO, which is Linux 5.3: %w", errno)
 	case errno != 0:
-		return errno
+		return false, errno
 	case l.info.op == unix.PTRACE_SYSCALL_INFO_ENTRY:
-		l.report(Stop{
+		return l.report(Stop{
 			Thread: tid, Args: l.info.args, call: call{l.info.arch, l.info.number}, pc: l.info.pc,
-		})
+		}), nil
 	case l.info.op == unix.PTRACE_SYSCALL_INFO_EXIT:
-		l.report(Stop{Thread: tid, Left: true, Result: int64(l.info.number)})
+		return l.report(Stop{Thread: tid, Left: true, Result: int64(l.info.number)}), nil
 	}
-	return nil
+	return false, nil
 }
 
 // end takes notice of a thread that has ended. A process is not gone before its
@@ -281,6 +297,7 @@ func (l *loop) end(tid int) error {
 	delete(l.tracees, tid)
 	born := l.born[tid]
 	delete(l.born, tid)
+	delete(l.held, tid)
 	if who, err := proc.ReadStatus(tid); err == nil && who.Process == tid && who.Parent == os.Getpid() && !born {
 		l.ended[tid] = true
 		return nil
@@ -288,12 +305,19 @@ func (l *loop) end(tid int) error {
 	return bury(tid)
 }
 
-// letGo lets all tracees stop once more; there handle lets them go.
+// letGo lets all tracees stop once more; there handle lets them go. Those that are held
+// have stopped already.
 func (l *loop) letGo() {
 	if l.stopping {
 		return
 	}
 	l.stopping = true
+	for tid := range l.held {
+		delete(l.tracees, tid)
+		if err := ptrace(unix.PTRACE_DETACH, tid, 0); err != nil && err != unix.ESRCH {
+			l.fail(fmt.Errorf("PTRACE_DETACH of thread %d: %w", tid, err))
+		}
+	}
 	for tid := range l.tracees {
 		// ESRCH: it has ended.
 		if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0); err != nil && err != unix.ESRCH {

@@ -45,7 +45,7 @@ const patience = 10 * time.Second
 // A Tracer traces processes: all their threads, and the processes that they start. Its
 // methods may be called from any goroutine.
 type Tracer struct {
-	report func(Stop)
+	report func(Stop) (hold bool)
 	stop   atomic.Bool   // set by Detach: let them all go
 	done   chan struct{} // closed when they have been let go, or have all ended
 	err    error         // what ended the tracing; not to be read before done
@@ -70,6 +70,15 @@ type Tracer struct {
 // process has one tracer at a time. The error is an EPERM that tries to say why, or ESRCH
 // when a process has ended. It takes Linux 5.3.
 func Trace(report func(Stop), pids ...int) (*Tracer, error) {
+	return Hold(func(s Stop) bool {
+		report(s)
+		return false
+	}, pids...)
+}
+
+// Hold is Trace with a choice: a thread for whose Stop report returns true does not continue
+// before Detach. The other threads of its process do.
+func Hold(report func(Stop) (hold bool), pids ...int) (*Tracer, error) {
 	if err := interruptible(); err != nil {
 		return nil, err
 	}
@@ -98,7 +107,7 @@ func Trace(report func(Stop), pids ...int) (*Tracer, error) {
 	}
 }
 
-func newTracer(report func(Stop)) *Tracer {
+func newTracer(report func(Stop) bool) *Tracer {
 	return &Tracer{report: report, done: make(chan struct{})}
 }
 

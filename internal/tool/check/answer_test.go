@@ -109,3 +109,23 @@ func TestWhoMayWaitForCRLF(t *testing.T) {
 		})
 	}
 }
+
+// A server that answers an empty line alone leaves nothing to the next client. The lessons'
+// protocol forbids it, and so the cause is named.
+func TestWhoMayAnswerAnEmptyLine(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[string]Verdict{
+		"answers an empty line": Fails, lineInOwnWords: Holds, "own words": Holds,
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			report, err := Run(t.Context(), Target{Command: command(serveWrong, fault)},
+				Options{Model: EventLoop, Only: []string{"requests/no-leftovers"}})
+			must(t, err)
+			r := report.Results[0]
+			if r.Verdict != want || want == Fails && !strings.Contains(r.Cause, "answers an empty line alone") {
+				t.Errorf("%s because %q, got %s, want %s", r.Verdict, r.Cause, r.Got, want)
+			}
+		})
+	}
+}

@@ -30,13 +30,14 @@ const (
 	levelOrEdge    = "docs/06-level-or-edge.md"
 	misbehave      = "docs/07-when-clients-misbehave.md"
 	runsOut        = "docs/08-when-the-machine-runs-out.md"
+	manyCores      = "docs/11-many-cores-and-machines.md"
 )
 
 // Cases is all cases, group by group.
 func Cases() []Case {
 	return slices.Concat(
-		requests, disconnects, slow, timers, crowds, limits, []Case{noThread}, signals, resources, idles, children,
-		fairness)
+		requests, disconnects, slow, timers, []Case{staleThread}, crowds, limits, []Case{noThread}, signals,
+		resources, idles, children, fairness)
 }
 
 // Listing returns the cases as a table.

@@ -4,6 +4,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -128,10 +129,13 @@ var requests = []Case{
 		Cause: "The buffer of a connection is not emptied when the connection ends, or when its" +
 			" descriptor's number is used again.",
 		script: []step{
+			connect("first"), send("first", emptyLine), taken("first"),
+			preparing(own("whether an empty line alone is answered is remembered", answersEmptyLine)),
+			closes("first"), closedToo("first"),
 			connect("a"), send("a", "GE"), taken("a"), closes("a"), closedToo("a"),
 			connect("b"), send("b", whole), answered("b"),
 			connect("c"), send("c", "GET / HTTP/1.0\r\n"), taken("c"), closes("c"), closedToo("c"),
-			connect("d"), send("d", "\r\n"), taken("d"), unansweredOrRefused("d"),
+			connect("d"), send("d", emptyLine), taken("d"), nothingLeft("d"),
 			closes("d"), next(),
 		},
 	},
@@ -167,6 +171,35 @@ var requests = []Case{
 		},
 	},
 }
+
+// answersEmptyLine finds out whether the server answers an empty line that nothing precedes.
+func answersEmptyLine(t *trial) error {
+	got, _ := t.clients["first"].ReadAll(silence) // it may also be refused, or get nothing
+	t.answersLine = len(got) > 0 && !isRefusal(got)
+	return nil
+}
+
+// nothingLeft demands that an empty line is not answered, as the end of what another client
+// has left. If the server answers an empty line alone, that cannot be seen.
+func nothingLeft(name string) step {
+	demand := unansweredOrRefused(name)
+	return step{text: demand.text, do: func(t *trial) error {
+		err := demand.do(t)
+		var f *failure
+		if !t.answersLine || !errors.As(err, &f) {
+			return err
+		}
+		if !t.answer.lessons() {
+			t.note("the server answers an empty line alone, so what is left cannot be seen")
+			return nil
+		}
+		f.cause = cmp.Or(f.cause, lineAlone)
+		return f
+	}}
+}
+
+const lineAlone = "The server answers an empty line alone, as if it were a request. A request has a line" +
+	" before the empty one: it is complete at \\n\\n or \\n\\r\\n."
 
 // largeRequest is a request of that many bytes, in headers of 128 bytes each. The rest is a
 // query, because a server of files answers 404 for another path.

@@ -5,11 +5,16 @@ package check
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/observe/ptrace"
+	"lesson/internal/observe/sockets"
 	"lesson/internal/play"
 )
 
@@ -55,6 +60,139 @@ var noThread = Case{
 		own("each of them must be answered, or its connection closed", (*trial).crowdAnsweredOrClosed),
 		next(),
 	},
+}
+
+// staleThread is about several threads that wait on one interest list: each has a batch of its
+// own, and no order of work in one of them protects the events of another.
+var staleThread = Case{
+	Address: "slow/stale-thread", Severity: Must, Models: []Model{EventLoops},
+	Chapter: manyCores, Contract: "B11", FailedBy: []string{"28-another-thread"},
+	needs: toStart, long: true,
+	Must: "An event that one thread still has in its hands when another closes the connection does" +
+		" not end the next connection.",
+	Why: "A thread may be delayed between epoll_wait and the work on an event. Meanwhile the number" +
+		" of the descriptor can be closed, and given to the next client.",
+	Cause: "Another thread, such as that of a timer, closes a connection whose event has been" +
+		" reported. Let it only call shutdown, and let the thread that has the event close.",
+	script: []step{
+		preparing(own("two threads or more must wait on one list, which has the connections", sharesList)),
+		connect("a"), send("a", whole),
+		preparing(own("a must be answered, and leaves its connection open", answeredAndStays)),
+		preparing(own("a resets; the thread to which epoll_wait reports that is held there (ptrace)",
+			(*trial).holdThread)),
+		preparing(own(fmt.Sprintf("for %v at most: another thread closes the server's end", closesWithin),
+			(*trial).awaitClose)),
+		connect("b"), send("b", half), taken("b"),
+		preparing(own("the thread is let go, and waits again", (*trial).letGo)),
+		maySend("b", rest), answered("b"), next(),
+	},
+}
+
+// closesWithin bounds the wait for another thread. It is more than the time for which servers
+// commonly linger here, which is a second.
+const closesWithin = 3 * time.Second
+
+// A holding is a thread that is held where epoll_wait has returned an event.
+type holding struct {
+	tracer *ptrace.Tracer
+	thread atomic.Int64 // 0 before there is one
+}
+
+// sharesList makes sure that several threads of a process wait on one list.
+func sharesList(t *trial) error {
+	for _, pid := range t.server.Pids() {
+		waiting := map[int]int{} // threads, by list
+		shared, err := t.until(func() (bool, error) {
+			clear(waiting)
+			for _, thread := range proc.ThreadIDs(pid) {
+				if call, err := proc.ThreadBlockedIn(thread); err == nil && isEpollWait(call.Name()) {
+					waiting[call.Descriptor()]++
+				}
+			}
+			return len(waiting) > 0 && slices.Max(slices.Collect(maps.Values(waiting))) > 1, nil
+		})
+		if shared || err != nil {
+			return err
+		}
+	}
+	return unable{"each of its event loops has a list of its own"}
+}
+
+func isEpollWait(call string) bool {
+	return call == "epoll_wait" || call == "epoll_pwait" || call == "epoll_pwait2"
+}
+
+// answeredAndStays lets a read the answer and the end of file, and remembers the socket that
+// the server has for it.
+func answeredAndStays(t *trial) error {
+	if err := t.expectAnswer("a"); err != nil {
+		return err
+	}
+	theirs, err := t.theirs(t.clients["a"])
+	if errors.Is(err, sockets.ErrNone) {
+		return unable{"the server closes without waiting for the client's end of file"}
+	}
+	t.socket = theirs.Inode
+	return err
+}
+
+// holdThread resets a's connection, and holds the first thread to which that is reported.
+func (t *trial) holdThread() error {
+	h := new(holding)
+	waits := map[int]bool{} // by thread: is it in epoll_wait?
+	var armed atomic.Bool
+	var err error
+	h.tracer, err = ptrace.Hold(func(s ptrace.Stop) bool {
+		if !s.Left {
+			waits[s.Thread] = isEpollWait(s.Call())
+			return false
+		}
+		return armed.Load() && waits[s.Thread] && s.Result > 0 &&
+			h.thread.CompareAndSwap(0, int64(s.Thread))
+	}, t.server.Pids()...)
+	if err != nil {
+		return unable{fmt.Sprintf("its threads cannot be held: %v", err)}
+	}
+	t.holds = h
+	armed.Store(true)
+	if err := t.clients["a"].Reset(); err != nil {
+		return err
+	}
+	held, err := t.until(func() (bool, error) { return h.thread.Load() != 0, nil })
+	if err == nil && !held {
+		return unable{"the reset is reported to no thread"}
+	}
+	return err
+}
+
+// awaitClose waits until no process has a's connection open, or has had long enough.
+func (t *trial) awaitClose() error {
+	closed, err := until(t.ctx, closesWithin, func() (bool, error) {
+		for _, pid := range t.server.Pids() {
+			_, open, err := proc.DescriptorOf(pid, t.socket)
+			if open || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	if err == nil && !closed {
+		t.note("no other thread has closed it")
+	}
+	return err
+}
+
+// letGo lets the held thread continue, and waits until it has done what it has to do.
+func (t *trial) letGo() error {
+	thread := int(t.holds.thread.Load())
+	if err := t.holds.tracer.Detach(); err != nil {
+		return err
+	}
+	_, err := t.until(func() (bool, error) {
+		call, err := proc.ThreadBlockedIn(thread)
+		return errors.Is(err, proc.ErrGone) || err == nil && isEpollWait(call.Name()), nil
+	})
+	return err
 }
 
 // limitMemory leaves the server's processes no room for the stack of another thread. Only the

@@ -364,7 +364,7 @@ func (r *runner) notJudged(c Case) string {
 	case r.plan.skip != nil && r.plan.skip(c):
 		return "an earlier stage does not hold"
 	case !c.askedOf(r.model(c)):
-		return fmt.Sprintf("not asked of a server of the model %s", r.model(c))
+		return "for servers of another model"
 	case c.needs == aTimeout && r.options.Timeout == 0:
 		return "give the server's own timeout for unfinished requests with --timeout"
 	case c.needs == toStart && len(r.target.Command) == 0:

@@ -116,6 +116,7 @@ func work() {
 const (
 	crlfInOwnWords = "CR LF only, in its own words"
 	deafInOwnWords = "never answers, in its own words"
+	lineInOwnWords = "answers an empty line, in its own words"
 )
 
 // wrong is a server with one fault: a goroutine for each connection through
@@ -351,6 +352,8 @@ func (w *wrong) whole(request []byte) bool {
 		return bytes.Contains(request, []byte("\r\n\r\n"))
 	case w.is("first read"):
 		return len(request) > 0
+	case bytes.HasPrefix(request, []byte(emptyLine)) && (w.is("answers an empty line") || w.is(lineInOwnWords)):
+		return true
 	}
 	return bytes.Contains(request, []byte("\n\r\n")) || bytes.Contains(request, []byte("\n\n"))
 }
@@ -372,7 +375,7 @@ func (w *wrong) answer(c *net.TCPConn, request []byte) {
 		if !utf8.Valid(request) {
 			log.Fatal("that is not UTF-8")
 		}
-	case "own words", crlfInOwnWords, deafInOwnWords:
+	case "own words", crlfInOwnWords, deafInOwnWords, lineInOwnWords:
 		response = []byte("HTTP/1.0 200 OK\r\n\r\nHello, you!")
 	case "answers nothing":
 		response = nil

@@ -195,6 +195,7 @@ var stages = []Stage{
 		Cases: []string{
 			"limits/descriptors-survives", "limits/descriptors-calm", "limits/descriptors-recovers",
 			"limits/descriptors-raised", "limits/stale-event", "limits/no-thread",
+			"slow/stale-thread",
 		},
 	},
 	{

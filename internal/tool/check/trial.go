@@ -103,11 +103,13 @@ type trial struct {
 	sent         map[string]string // by each client, so far
 	early        map[string]bool   // was it answered before its request was complete?
 	answersEarly bool              // the server is known to answer half a request
+	answersLine  bool              // and an empty line without a request
 	filled       map[string]int    // bytes that were put before a client's answer
 	fits         int               // bytes that fit into a send buffer
 	slow         int               // bytes of an endless request that it has read, if it reads on slowly
 	crowd        []*play.Conn
 	flood        *flood
+	holds        *holding        // a thread of the server, if one is held
 	before       proc.Usage      // what the server had used when it was last looked at
 	held         int             // descriptors it had then
 	left         remains         // of its processes and threads, then
@@ -277,11 +279,15 @@ func (t *trial) close() error {
 	if t.flood != nil {
 		t.flood.stop()
 	}
+	var held error
+	if t.holds != nil {
+		held = t.holds.tracer.Detach()
+	}
 	for _, c := range t.clients {
 		_ = c.Close() // what it says is not of interest any more
 	}
 	for _, c := range t.crowd {
 		_ = c.Close()
 	}
-	return errors.Join(t.ended.end(), t.server.End())
+	return errors.Join(held, t.ended.end(), t.server.End())
 }

@@ -60,6 +60,7 @@ var kinds = []Kind{
 	{"threaded", "03-a-goroutine-each.md", check.Threaded},
 	{"level-triggered", "04-level-triggered.md", check.EventLoop},
 	{"edge-triggered", "05-edge-triggered.md", check.EventLoop},
+	{"several threads", "11-many-cores-and-machines.md", check.EventLoops},
 }
 
 // A Gallery is all exercises, in order, and what a copy of one needs to build
