@@ -76,7 +76,7 @@ func (r *Report) bySize(head string, figure func(*Server, *Size) string) *report
 // steadiness is how far the rounds lie apart: the distance of the quartiles in
 // hundredths of the median, over all sizes the middle one.
 func (r *Report) steadiness() *report.Table {
-	t := &report.Table{Left: 1, Head: []string{"quartiles apart, by median",
+	t := &report.Table{Left: 1, Head: []string{"quartile distance ÷ median",
 		"requests/s", "CPU time", "CPU time " + r.by()}}
 	for i := range r.Servers {
 		var rates, cpus, ratios []float64
