@@ -66,6 +66,7 @@ func TestInABrowser(t *testing.T) {
 		{"an edge that is lost is seen", lostEdge, false},
 		{"a chapter offers its server, and lights the lines that it names", namedLine, true},
 		{"the text's ports are those of the columns", portsOfTheText, false},
+		{"each column shows whole lines", wholeLines, false},
 		{"the keyboard is enough", keyboardOnly, false},
 		{"a recording is saved and opened again", saveAndOpen, false},
 		{"a story of explore is walked in both directions", walkedStory, false},
@@ -931,6 +932,37 @@ func axeFindsNothing(t *testing.T, b *chrome, url string) {
 				p.click(".views [data-view=run]")
 			}
 		}
+	}
+	// Some steps back: the player, and all that belongs to that step.
+	p.window(1280, 900, "light")
+	p.click("#look-back")
+	p.click("#player-back")
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{1280, 380} {
+			p.window(width, 900, scheme)
+			p.until("the step is drawn", `document.querySelector("#stage").dataset.step !== undefined &&
+				new Promise(done => requestAnimationFrame(() => done(true)))`)
+			p.accessible(fmt.Sprintf("%d %s, a step", width, scheme))
+		}
+	}
+}
+
+// wholeLines looks at as many servers as a window has room for: no line is cut off.
+func wholeLines(t *testing.T, b *chrome, url string) {
+	for width, servers := range map[int64]int{1440: 3, 1920: 4} {
+		t.Run(fmt.Sprintf("%d px", width), func(t *testing.T) {
+			p := b.openTour(t, url, width, 1080, "light")
+			p.act("a", "connect")
+			p.act("a", "long")
+			p.reaction("a", "epoll", "answered")
+			p.until("each server has a line that is lit", fmt.Sprintf(
+				`document.querySelectorAll(".column .src.current").length === %d`, servers))
+			p.until("no line of the source is wider than its column", `[...document.querySelectorAll(".column .src code")]
+				.every(line => line.scrollWidth <= line.clientWidth && line.getBoundingClientRect().right
+					<= line.closest(".source").getBoundingClientRect().right)`)
+			p.until("the log wraps", `(log => log.children.length > 0 && log.scrollWidth <= log.clientWidth)(document.querySelector("#log"))`)
+			p.until("nothing is wider than the window", `document.documentElement.scrollWidth <= innerWidth`)
+		})
 	}
 }
 
