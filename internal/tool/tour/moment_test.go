@@ -29,6 +29,16 @@ const pictures = `window.picture = async step => {
 	}).join("\n");
 }`
 
+// disagreements is a script that returns the clients whose cards show other unread bytes than
+// the columns do.
+const disagreements = `window.disagreements = () => [...document.querySelectorAll(".card [data-lesson]")].flatMap(entry => {
+	const unread = entry.querySelector(".reaction")?.textContent.match(/^(\d+) bytes? not read yet/)?.[1];
+	const client = entry.closest(".card").dataset.client;
+	const rows = document.querySelectorAll('.column[data-lesson="' + entry.dataset.lesson + '"] .kernel tbody tr');
+	const row = [...rows].find(r => r.cells[0].textContent.trim() === client);
+	return unread && row?.cells[2].textContent !== unread ? [client + " at " + entry.dataset.lesson + ": " + unread] : [];
+})`
+
 // stepsBack walks through a recording of an exported site: each step is the same picture
 // whenever it is shown, and its link opens it.
 func stepsBack(p *tab, scenario string) {
@@ -40,13 +50,16 @@ func stepsBack(p *tab, scenario string) {
 	eval[bool](p, fmt.Sprintf(`(location.hash = "#session=%s&step=0", true)`, scenario))
 	p.until("the link opens the recording at its first step", `document.querySelector("#player-slider")?.value === "0" &&
 		document.querySelector("#stage").dataset.step !== undefined`)
-	eval[bool](p, "("+pictures+", true)")
+	eval[bool](p, "("+pictures+", "+disagreements+", true)")
 	// The end first: then every file has been shown once.
 	differ := eval[[]string](p, fmt.Sprintf(`(async () => {
 		const steps = [], first = new Map(), differ = [];
 		for (let i = Number(document.querySelector("#player-slider").max); i >= 0; i -= %d) steps.push(i);
 		await picture(steps[0]);
-		for (const i of steps) first.set(i, await picture(i));
+		for (const i of steps) {
+			first.set(i, await picture(i));
+			for (const d of disagreements()) differ.push("at " + i + ", a card and a column disagree: " + d);
+		}
 		if (new Set(first.values()).size < steps.length / 2) differ.push("most steps are alike");
 		for (const i of [...steps].reverse()) if (first.get(i) !== await picture(i)) differ.push("on the way forward: " + i);
 		const [a, b] = [steps[1], steps.at(-2)];

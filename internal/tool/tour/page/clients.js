@@ -220,7 +220,7 @@ export class Clients {
     for (const client of model.clients.values()) {
       if (!client.outside) continue;
       for (const server of model.servers.values()) {
-        if (connectionOf(server, client)) here.push([client, server]);
+        if (connectionOf(server, client, model)) here.push([client, server]);
       }
     }
     this.outsiders.hidden = here.length === 0;

@@ -2,15 +2,14 @@
 
 import { chip, h } from "./dom.js";
 import { words } from "./language.js";
-import { inQueue, waitsForMany } from "./model.js";
-import { kernelThen } from "./moments.js";
+import { inQueue, kernelThen, waitsForMany } from "./model.js";
 import { because } from "./state.js";
 
 const SHOWN = 8; // connections
 
 /** drawKernel says what the kernel knows of a server. */
 export function drawKernel(root, server, model) {
-  const k = model.still ? kernelThen(server) : server.kernel;
+  const k = kernelThen(server, model);
   if (!k) {
     root.replaceChildren(h("p", { class: "quiet-text" }, words("kernel.nothing")));
     return;

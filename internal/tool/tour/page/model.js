@@ -129,6 +129,34 @@ export const waitsForMany = (call) => call.name.startsWith("epoll_") || call.nam
  * it has no descriptor any more, and waits for the client's FIN). */
 export const inQueue = (conn) => !conn.accepted && (conn.state === "ESTABLISHED" || conn.state === "CLOSE_WAIT");
 
+/** kernelThen is what the kernel held after the last event. Of a moment in the past, it is
+ * what the kernel reported when it was asked, changed by the calls that have returned since. */
+export function kernelThen(server, model) {
+  if (!model.still || !server.kernel || server.since.length === 0) return server.kernel;
+  const k = structuredClone(server.kernel);
+  for (const call of server.since) if (!call.err) change(k, call);
+  return k;
+}
+
+function change(k, call) {
+  const conn = (k.conns ?? []).find((c) => c.peer === call.peer);
+  if (call.name.startsWith("accept") && conn && !conn.accepted) {
+    Object.assign(conn, { accepted: true, fd: call.result });
+    if (k.listener) k.listener.queue = Math.max(0, k.listener.queue - 1);
+  } else if (/^(read|recv)/.test(call.name) && conn) {
+    conn.unread = Math.max(0, conn.unread - call.result);
+  } else if (call.name === "close" && conn) {
+    k.conns = k.conns.filter((c) => c !== conn);
+    k.interest = k.interest?.filter((i) => i.fd !== call.fd) ?? null;
+  } else if (call.name === "epoll_ctl" && k.interest) {
+    const [, what, fd, events] = call.args.split(", ");
+    const entry = k.interest.find((i) => i.fd === Number(fd));
+    if (what === "DEL") k.interest = k.interest.filter((i) => i !== entry);
+    else if (entry) entry.events = events;
+    else if (conn) k.interest.push({ fd: Number(fd), events, client: conn.client, what: "connection" });
+  }
+}
+
 /** isOutside: a client that is not the session's has such a name. */
 const isOutside = (name) => /^out\d+$/.test(name);
 

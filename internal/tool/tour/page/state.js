@@ -2,7 +2,7 @@
 
 import { duration, visible } from "./dom.js";
 import { said, words } from "./language.js";
-import { inQueue, waitsForMany } from "./model.js";
+import { inQueue, kernelThen, waitsForMany } from "./model.js";
 
 /** A call younger than this is not called blocked: it may be over at once. */
 const SETTLED = 40e6; // ns
@@ -77,16 +77,16 @@ export const actText = ({ act, text, form, args }) => (text ? said({ text, form,
 const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
 /** connectionOf is what the kernel says of a client at a server. */
-export function connectionOf(server, client) {
+export function connectionOf(server, client, model) {
   const event = client.at.get(server.id);
-  return (server.kernel?.conns ?? []).find((c) =>
+  return (kernelThen(server, model)?.conns ?? []).find((c) =>
     event?.peer ? c.peer === event.peer : c.client === client.name);
 }
 
 /** reaction says what has become of a client at a server: a sign and words. */
 export function reaction(server, client, model) {
   const event = client.at.get(server.id);
-  const conn = connectionOf(server, client);
+  const conn = connectionOf(server, client, model);
   if (!event && !client.outside) {
     return { sign: "empty", kind: "none", text: words(client.connected ? "client.not-here" : "client.unconnected") };
   }
