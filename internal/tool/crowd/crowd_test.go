@@ -5,6 +5,7 @@ package crowd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func TestWhatAConnectionCosts(t *testing.T) {
 	}
 	// Each has the one that only accepts; once is enough.
 	r := &Report{Servers: append(reports[0].Servers, reports[1].Servers[1:]...)}
-	threaded, netpoll := r.find(t, "threaded"), r.find(t, "netpoll")
+	threaded := r.find(t, "threaded")
 	for _, s := range r.Servers {
 		for _, size := range s.Size {
 			if size.Connected != size.Asked || size.Accepted != size.Asked {
@@ -91,26 +92,44 @@ func TestWhatAConnectionCosts(t *testing.T) {
 			t.Errorf("%s: %.2f threads for each connection, want none", name, got)
 		}
 	}
+	if wrong := memoryCosts(t, r); len(wrong) > 0 {
+		proof.Eventually(t, "memory as it is without what a Go program needs now and then", func() bool {
+			t.Log(strings.Join(wrong, "\n"))
+			wrong = memoryCosts(t, measure(t, quick(growing()...), lessonProgram("threaded"),
+				lessonProgram("netpoll"), lessonProgram("epoll"), lessonProgram("edgetriggered")))
+			return len(wrong) == 0
+		})
+	}
+}
+
+// memoryCosts returns what is wrong with the memory of servers for each connection. A
+// server that gets no processor may start a thread more, or collect its garbage later.
+func memoryCosts(t *testing.T, r *Report) (wrong []string) {
+	t.Helper()
+	threaded, netpoll := r.find(t, "threaded").User.Slope, r.find(t, "netpoll").User.Slope
 	for _, name := range []string{"epoll", "edgetriggered"} {
-		if event := r.find(t, name).User.Slope; event*10 > netpoll.User.Slope {
-			t.Errorf("%s: %.0f bytes for each connection; netpoll: %.0f", name, event, netpoll.User.Slope)
+		if event := r.find(t, name).User.Slope; event*10 > netpoll {
+			wrong = append(wrong, fmt.Sprintf("%s: %.0f bytes for each connection; netpoll: %.0f", name, event, netpoll))
 		}
 	}
-	if got := netpoll.User.Slope; got < 2048 { // one stack at least
-		t.Errorf("netpoll: %.0f bytes for each connection", got)
+	if netpoll < 2048 { // one stack at least
+		wrong = append(wrong, fmt.Sprintf("netpoll: %.0f bytes for each connection", netpoll))
 	}
-	if got := threaded.User.Slope; got < 2*netpoll.User.Slope {
-		t.Errorf("threaded: %.0f bytes for each connection; netpoll: %.0f", got, netpoll.User.Slope)
+	if threaded < 2*netpoll {
+		wrong = append(wrong, fmt.Sprintf("threaded: %.0f bytes for each connection; netpoll: %.0f", threaded, netpoll))
 	}
+	return wrong
 }
 
 // Less than a hundred bytes are seen only with many.
 func TestAnEntryOfATableIsSeen(t *testing.T) {
 	t.Parallel()
-	r := measure(t, quick(1000, 4000), lessonProgram("epoll"))
-	if got := r.find(t, "epoll").User.Slope; got < 40 || got > 400 {
-		t.Errorf("epoll: %.0f bytes for each connection", got)
-	}
+	// A page or two that the Go program needs meanwhile can be as much.
+	proof.Eventually(t, "an entry of 40 to 400 bytes", func() bool {
+		got := measure(t, quick(1000, 4000), lessonProgram("epoll")).find(t, "epoll").User.Slope
+		t.Logf("epoll: %.0f bytes for each connection", got)
+		return got >= 40 && got <= 400
+	})
 }
 
 func TestWhoHoardsIsDear(t *testing.T) {
@@ -127,10 +146,11 @@ func TestWhoHoardsIsDear(t *testing.T) {
 
 func TestWhoSpinsIsSeen(t *testing.T) {
 	t.Parallel()
-	r := measure(t, quick(10), program("right", "wrong", "none"))
-	if right := r.find(t, "right").Size[0].Idle.Median; right > 0.05 {
-		t.Errorf("one that rests used %.2f of a processor", right)
-	}
+	// What the Go program does for itself now and then is no spinning.
+	proof.Eventually(t, "a server that rests to use 0.05 of a processor at most", func() bool {
+		r := measure(t, quick(10), program("right", "wrong", "none"))
+		return r.find(t, "right").Size[0].Idle.Median <= 0.05
+	})
 	// On a busy machine, one that spins has to wait for a processor, too.
 	proof.Eventually(t, "a server that spins to use 0.2 of a processor", func() bool {
 		o := quick(10)
@@ -189,7 +209,7 @@ func TestWhyItStops(t *testing.T) {
 			case "an accept queue for 8":
 				o.Conns = []int{20} // it stops there
 			case "few descriptors":
-				o.patience = time.Second // it never rests
+				o.patience = 1500 * time.Millisecond // it never rests
 			}
 			r := measure(t, o, c.target)
 			s := r.find(t, c.target.Name)
