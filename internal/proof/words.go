@@ -112,11 +112,12 @@ func verbs(form string) []string {
 	return numbers
 }
 
-// FormsOf returns the forms with which the Go files of a folder call one of some functions
-// or methods, by name: the constant first arguments that have words.
-func FormsOf(t *testing.T, dir string, functions ...string) []string {
+// FormsOf returns the forms in the Go files that a pattern names: the constant arguments of
+// calls of some functions or methods. "fail:1" is the second argument of fail; without a
+// number, it is the first. Tests are left out, and forms without words, such as "%v".
+func FormsOf(t *testing.T, pattern string, functions ...string) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	files, err := filepath.Glob(pattern)
 	Must(t, err)
 	var forms []string
 	for _, name := range files {
@@ -127,7 +128,7 @@ func FormsOf(t *testing.T, dir string, functions ...string) []string {
 		Must(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
-			if !ok || len(call.Args) == 0 {
+			if !ok {
 				return true
 			}
 			called := ""
@@ -137,9 +138,13 @@ func FormsOf(t *testing.T, dir string, functions ...string) []string {
 			case *ast.SelectorExpr:
 				called = f.Sel.Name
 			}
-			form := constant(call.Args[0])
-			if slices.Contains(functions, called) && word.MatchString(verb.ReplaceAllString(form, "")) {
-				forms = append(forms, form)
+			for i, argument := range call.Args {
+				isForm := slices.Contains(functions, fmt.Sprintf("%s:%d", called, i)) ||
+					i == 0 && slices.Contains(functions, called)
+				form := constant(argument)
+				if isForm && (word.MatchString(verb.ReplaceAllString(form, "")) || len(verbs(form)) > 1) {
+					forms = append(forms, form)
+				}
 			}
 			return true
 		})

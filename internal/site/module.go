@@ -23,6 +23,7 @@ import (
 	"lesson/internal/protocol"
 	"lesson/internal/server"
 	"lesson/internal/tool/explore"
+	"lesson/internal/words"
 	"lesson/threaded"
 )
 
@@ -48,6 +49,7 @@ var packages = map[string]fs.ReadDirFS{
 	"internal/kernel":           kernel.Sources,
 	"internal/kernel/simulated": simulated.Sources,
 	"internal/tool/explore":     explore.Sources,
+	"internal/words":            words.Sources,
 }
 
 // leftOut are files of them that need more than a browser has.

@@ -32,6 +32,8 @@ var (
 	quizJS string
 	//go:embed page/words/en.js
 	english string
+	//go:embed page/words/zh.js
+	chinese string
 )
 
 // A Server is one that a reader of the page can act on.
@@ -176,7 +178,8 @@ func tables() (map[string]map[string]string, error) {
 		return nil, err
 	}
 	maps.Copy(english, viewer)
-	return map[string]map[string]string{"en": english}, nil
+	chinese, err := words.Table(chinese)
+	return map[string]map[string]string{"en": english, "zh": chinese}, err
 }
 
 // hash names a style or a script in a Content-Security-Policy.

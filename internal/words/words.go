@@ -29,5 +29,10 @@ func Say(form string, args ...any) Sentence {
 	return s
 }
 
+// An Error is a Sentence about what has failed.
+type Error struct{ Sentence }
+
+func (e Error) Error() string { return e.Text }
+
 // String returns the English text.
 func (s Sentence) String() string { return s.Text }

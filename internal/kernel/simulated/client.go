@@ -4,10 +4,11 @@ package simulated
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/words"
 )
 
 // A Client is the other end of a connection. Its acts take effect at once, as they
@@ -66,16 +67,16 @@ func (c *Client) EndedIn() int {
 	return c.conn.endedIn
 }
 
-// WhyReset explains why the server's kernel has sent a reset, "" if it cannot.
-func (c *Client) WhyReset() string {
+// WhyReset explains why the server's kernel has sent a reset, without text if it cannot.
+func (c *Client) WhyReset() words.Sentence {
 	switch s := c.conn; {
 	case s == nil || s.closedIn == 0:
-		return ""
+		return words.Sentence{}
 	case s.dropped > 0:
-		return fmt.Sprintf(": the server closes in step %d, while %d bytes of this client are unread",
+		return words.Say(": the server closes in step %d, while %d bytes of this client are unread",
 			s.closedIn, s.dropped)
 	default:
-		return fmt.Sprintf(": the server has closed in step %d, and %s sends more after that",
+		return words.Say(": the server has closed in step %d, and %s sends more after that",
 			s.closedIn, c.Name)
 	}
 }
@@ -105,7 +106,7 @@ func (c *Client) Send(p []byte) error {
 		return err
 	}
 	c.sent++
-	c.conn.receive(p, fmt.Sprintf("segment %d of %s", c.sent, c.Name))
+	c.conn.receive(p, words.Say("segment %d of %s", c.sent, c.Name))
 	return nil
 }
 
@@ -124,7 +125,7 @@ func (c *Client) HalfClose() error {
 func (c *Client) sendEnd() {
 	if !c.endSent {
 		c.endSent = true
-		c.conn.receiveEnd("the end of " + c.Name)
+		c.conn.receiveEnd(words.Say("the end of %s", c.Name))
 	}
 }
 
@@ -152,7 +153,7 @@ func (c *Client) Reset() {
 	c.gone = true
 	c.unread = nil
 	if c.conn != nil && !c.reset {
-		c.conn.receiveReset("a reset of " + c.Name)
+		c.conn.receiveReset(words.Say("a reset of %s", c.Name))
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/words"
 )
 
 // The numbers in the comments are those of docs/epoll-semantics.md.
@@ -35,9 +37,9 @@ type entry struct {
 	data   unix.EpollEvent // its Fd and Pad are the caller's
 
 	onReadyList bool
-	cause       string // why it was put on the ready list last
-	since       int    // and in which step
-	reported    int    // the step in which epoll_wait last returned it; 0 for never
+	cause       words.Sentence // why it was put on the ready list last
+	since       int            // and in which step
+	reported    int            // the step in which epoll_wait last returned it; 0 for never
 }
 
 func (e *epoll) find(f *file, fd int) *entry {
@@ -64,7 +66,7 @@ func (e *epoll) ctl(op int, f *file, fd int, event unix.EpollEvent) unix.Errno {
 		added := &entry{epoll: e, file: f, fd: fd}
 		e.interest = append(e.interest, added)
 		f.watched = slices.Insert(f.watched, 0, added) // add_wait_queue: last in, first woken
-		added.arm(event, "added while it was ready")
+		added.arm(event, causeAdded)
 	case unix.EPOLL_CTL_MOD:
 		switch {
 		case found == nil:
@@ -72,7 +74,7 @@ func (e *epoll) ctl(op int, f *file, fd int, event unix.EpollEvent) unix.Errno {
 		case found.events&unix.EPOLLEXCLUSIVE != 0:
 			return unix.EINVAL
 		}
-		found.arm(event, "changed while it was ready")
+		found.arm(event, causeChanged)
 	case unix.EPOLL_CTL_DEL:
 		if found == nil {
 			return unix.ENOENT
@@ -85,7 +87,7 @@ func (e *epoll) ctl(op int, f *file, fd int, event unix.EpollEvent) unix.Errno {
 }
 
 // arm sets what the entry asks for, and reports at once what is there already.
-func (e *entry) arm(event unix.EpollEvent, cause string) {
+func (e *entry) arm(event unix.EpollEvent, cause words.Sentence) {
 	e.events = event.Events | unix.EPOLLERR | unix.EPOLLHUP
 	e.data = event
 	if e.file.poll()&e.events != 0 {
@@ -102,14 +104,14 @@ func (e *entry) remove() {
 
 // wake puts the entry on the ready list if it asks for one of the events in key, 0
 // standing for any: ep_poll_callback. A fired EPOLLONESHOT asks for nothing.
-func (e *entry) wake(key uint32, cause string) {
+func (e *entry) wake(key uint32, cause words.Sentence) {
 	if e.events&^privateBits == 0 || key != 0 && key&e.events == 0 {
 		return
 	}
 	e.enqueue(cause)
 }
 
-func (e *entry) enqueue(cause string) {
+func (e *entry) enqueue(cause words.Sentence) {
 	if e.onReadyList {
 		return
 	}
@@ -117,7 +119,7 @@ func (e *entry) enqueue(cause string) {
 	e.cause, e.since = cause, e.epoll.kernel.stepNow()
 	e.epoll.ready = append(e.epoll.ready, e)
 	for _, outer := range e.epoll.file.watched { // a list that watches this list
-		outer.wake(unix.EPOLLIN, "an entry of "+e.epoll.name()+" is ready")
+		outer.wake(unix.EPOLLIN, words.Say("an entry of %s is ready", e.epoll.name()))
 	}
 }
 
@@ -148,7 +150,7 @@ func (e *epoll) collect(events []unix.EpollEvent) int {
 		case i.events&unix.EPOLLET == 0:
 			i.onReadyList = true
 			e.ready = append(e.ready, i)
-			i.cause = "still ready when it was last reported"
+			i.cause = causeReported
 		}
 	}
 	e.ready = append(slices.Clone(list), e.ready...)

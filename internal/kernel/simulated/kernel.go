@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/words"
 )
 
 // Options are the sizes of a simulated machine. A zero field has a default.
@@ -44,9 +46,20 @@ type World interface {
 // A Cause says what put an entry on the ready list, and in which step.
 type Cause struct {
 	FD   int
-	Text string
+	Text words.Sentence
 	Step int
 }
+
+// The causes that name nothing.
+var (
+	causeAdded    = words.Say("added while it was ready")
+	causeChanged  = words.Say("changed while it was ready")
+	causeReported = words.Say("still ready when it was last reported")
+	causeLowWater = words.Say("SO_RCVLOWAT is reached")
+	causeClosed   = words.Say("the client had closed before this")
+	causeRoom     = words.Say("the client has read, and the send buffer has room")
+	causeShutdown = words.Say("shutdown")
+)
 
 // A Kernel implements kernel.Kernel.
 type Kernel struct {
@@ -381,7 +394,7 @@ func (k *Kernel) SetsockoptInt(fd, level, name, value int) error {
 // and an end of file is below every mark.
 func (s *socket) wakeIfReadable() {
 	if s.client != nil && (s.end || len(s.unread) >= max(1, s.lowWater)) {
-		s.wake(unix.EPOLLIN, "SO_RCVLOWAT is reached")
+		s.wake(unix.EPOLLIN, causeLowWater)
 	}
 }
 

@@ -3,11 +3,12 @@
 package simulated
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/words"
 )
 
 // A tcpState is the part of TCP's state that the system calls of a server can see:
@@ -148,7 +149,7 @@ func (s *socket) takeErr() unix.Errno {
 func (s *socket) flush() {
 	c := s.client
 	if c.gone && len(s.unsent) > 0 { // no socket is there: the client's kernel resets
-		s.receiveReset("the client had closed before this")
+		s.receiveReset(causeClosed)
 		return
 	}
 	n := min(c.room(), len(s.unsent))
@@ -160,7 +161,7 @@ func (s *socket) flush() {
 	}
 	if s.noSpace && s.writable() {
 		s.noSpace = false
-		s.wake(unix.EPOLLOUT, "the client has read, and the send buffer has room")
+		s.wake(unix.EPOLLOUT, causeRoom)
 	}
 }
 
@@ -187,7 +188,7 @@ func (s *socket) shutdown(how int) unix.Errno {
 		s.readShut = s.readShut || how != unix.SHUT_WR
 		s.writeShut = s.writeShut || how != unix.SHUT_RD
 	}
-	s.wake(0, "shutdown")
+	s.wake(0, causeShutdown)
 	return err
 }
 
@@ -225,13 +226,13 @@ func (s *socket) close() {
 }
 
 // receive takes bytes of the client. A server that has closed answers with a reset.
-func (s *socket) receive(p []byte, cause string) {
+func (s *socket) receive(p []byte, cause words.Sentence) {
 	if s.state == closed || s.orphan() {
 		s.client.receiveReset()
 		return
 	}
 	if s.readShut && s.writeShut && !s.end { // FIN_WAIT2: tcp_rcv_state_process
-		s.receiveReset(cause + ", which the server cannot read")
+		s.receiveReset(words.Say("%s, which the server cannot read", cause))
 		s.client.receiveReset()
 		return
 	}
@@ -242,14 +243,14 @@ func (s *socket) receive(p []byte, cause string) {
 }
 
 // receiveEnd takes the client's FIN: tcp_fin, whose wake-up names no event.
-func (s *socket) receiveEnd(cause string) {
+func (s *socket) receiveEnd(cause words.Sentence) {
 	s.end = true
 	s.wake(0, cause)
 }
 
 // receiveReset takes a reset. Bytes that have arrived before it stay readable;
 // bytes that have not been sent are lost: tcp_reset.
-func (s *socket) receiveReset(cause string) {
+func (s *socket) receiveReset(cause words.Sentence) {
 	if s.state != connected || s.over() {
 		return
 	}
@@ -270,7 +271,7 @@ func (s *socket) orphan() bool { return s.file == nil && !s.kernel.queued(s) }
 
 // wake puts the entries that watch this socket for one of the events in key (0 for
 // any) on their ready lists.
-func (s *socket) wake(key uint32, cause string) {
+func (s *socket) wake(key uint32, cause words.Sentence) {
 	s.kernel.changed++
 	if s.file == nil {
 		return
@@ -287,6 +288,6 @@ func (s *socket) connect(c *Client) bool {
 	}
 	c.conn = &socket{kernel: s.kernel, state: connected, client: c, local: s.local, lowWater: 1}
 	s.queue = append(s.queue, c.conn)
-	s.wake(unix.EPOLLIN, fmt.Sprintf("%s connects", c.Name))
+	s.wake(unix.EPOLLIN, words.Say("%s connects", c.Name))
 	return true
 }

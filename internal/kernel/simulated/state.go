@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
+	"lesson/internal/words"
 )
 
 // A State is what can be seen of the kernel between two steps.
@@ -67,30 +68,30 @@ func Short(text string) string { return strings.ReplaceAll(text, "EPOLL", "") }
 
 // Silence explains why no event comes for a client that waits: what the server has not
 // taken, and what epoll has reported of it.
-func (k *Kernel) Silence(c *Client) string {
+func (k *Kernel) Silence(c *Client) words.Sentence {
 	switch {
 	case c == nil || c.conn == nil:
-		return ""
+		return words.Sentence{}
 	case k.queued(c.conn):
-		return "the connection is in the accept queue" + k.silenceOf(k.listenerOf(c.conn))
+		return words.Say("the connection is in the accept queue%s", k.silenceOf(k.listenerOf(c.conn)))
 	case c.conn.file == nil:
-		return ""
+		return words.Sentence{}
 	}
 	fd := k.number(c.conn.file)
 	s := c.conn
 	switch {
 	case len(s.unread) > 0:
-		return fmt.Sprintf("%d bytes of this client are unread in %d%s", len(s.unread), fd, k.silenceOf(s))
+		return words.Say("%d bytes of this client are unread in %d%s", len(s.unread), fd, k.silenceOf(s))
 	case s.end:
-		return fmt.Sprintf("the end of file of this client is unread in %d%s", fd, k.silenceOf(s))
+		return words.Say("the end of file of this client is unread in %d%s", fd, k.silenceOf(s))
 	case len(s.unsent) > 0:
-		return fmt.Sprintf("%d bytes of the answer are still in the send buffer of %d", len(s.unsent), fd)
+		return words.Say("%d bytes of the answer are still in the send buffer of %d", len(s.unsent), fd)
 	}
 	if s.short > 0 && !s.writeShut {
-		return fmt.Sprintf("a send to %d fell short in step %d, and the rest was not sent when there was room%s",
+		return words.Say("a send to %d fell short in step %d, and the rest was not sent when there was room%s",
 			fd, s.short, k.silenceOf(s))
 	}
-	return fmt.Sprintf("the server has read all that this client sent, from %d%s", fd, k.silenceOf(s))
+	return words.Say("the server has read all that this client sent, from %d%s", fd, k.silenceOf(s))
 }
 
 // Reported names what epoll_wait has returned last, as far as it is still ready: "IN of 5".
@@ -105,23 +106,23 @@ func (k *Kernel) Reported() string {
 }
 
 // silenceOf explains the part of epoll in that.
-func (k *Kernel) silenceOf(s *socket) string {
+func (k *Kernel) silenceOf(s *socket) words.Sentence {
 	if s == nil || s.file == nil || !k.polls() {
-		return ""
+		return words.Sentence{}
 	}
 	if len(s.file.watched) == 0 {
-		return "; no interest list has it"
+		return words.Say("; no interest list has it")
 	}
 	e := s.file.watched[0]
 	switch {
 	case e.events&^privateBits == 0:
-		return fmt.Sprintf("; its EPOLLONESHOT entry fired in step %d and was not armed again", e.reported)
+		return words.Say("; its EPOLLONESHOT entry fired in step %d and was not armed again", e.reported)
 	case s.poll()&e.events == 0:
-		return fmt.Sprintf("; its entry asks for %s only", EventNames(e.events&^(unix.EPOLLERR|unix.EPOLLHUP)))
+		return words.Say("; its entry asks for %s only", EventNames(e.events&^(unix.EPOLLERR|unix.EPOLLHUP)))
 	case e.events&unix.EPOLLET != 0 && e.reported > 0:
-		return fmt.Sprintf("; the edge was reported in step %d, and there has been no other since", e.reported)
+		return words.Say("; the edge was reported in step %d, and there has been no other since", e.reported)
 	}
-	return ""
+	return words.Sentence{}
 }
 
 // polls reports whether the server has an epoll descriptor.

@@ -45,7 +45,7 @@ function run(step) {
   const waits = result.waits ?? [];
   story = null;
   by("clients").replaceChildren(...result.clients?.filter(shownClient).map(card) ?? []);
-  by("outcome").textContent = [result.ended, ...waits].filter(Boolean).map(s => words("end", {text: said(s)})).join(" ");
+  by("outcome").textContent = [result.ended, ...waits].filter(s => s?.text).map(s => words("end", {text: said(s)})).join(" ");
   load(result.steps, step);
 }
 
@@ -56,7 +56,7 @@ function tell(one, step) {
   server = one.server;
   acts = [];
   by("clients").replaceChildren();
-  by("outcome").textContent = words("end", {text: said(result.failure.text)});
+  by("outcome").textContent = words("end", {text: said(result.failed ?? result.failure.text)});
   load(result.steps, step);
 }
 
@@ -84,7 +84,7 @@ function again() {
 }
 
 function shownClient(client, _, all) {
-  const both = all.slice(0, atFirst.length).every(c => c.state !== "not connected");
+  const both = all.slice(0, atFirst.length).every(c => c.state.text !== "not connected");
   return atFirst.includes(client.name) || both;
 }
 
@@ -156,7 +156,7 @@ function where(at) {
   const all = blocked.includes(line) ? words("blocked", {lines: [...new Set(blocked.map(b => b.line))].join(", ")}) : line?.line;
   const held = [["viewer.queue", step.state.queue], ["viewer.ready", step.state.ready]];
   by("where").replaceChildren(
-    element("span", "", `${step.number}: ${said(step)}`),
+    element("span", "", `${step.number}: ${said(step.said ?? step.text)}`),
     element("span", line ? "line" : "", line ? `${all}: ${text}` : words("where.none")),
     element("span", "", held.map(([name, list]) => words("list", {name: {key: name}, what: list?.join(" ") || words("where.empty")})).join(words("comma"))));
 }

@@ -7,7 +7,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net/netip"
 	"os"
 	"runtime"
@@ -26,6 +26,7 @@ import (
 	"lesson/internal/kernel"
 	"lesson/internal/server"
 	"lesson/internal/tool/explore"
+	"lesson/internal/words"
 	"lesson/threaded"
 )
 
@@ -117,7 +118,13 @@ func retell(program explore.Program, order string) any {
 	}{story, failure}
 }
 
-func failed(err error) any { return map[string]string{"error": err.Error()} }
+func failed(err error) any {
+	said := words.Sentence{Text: err.Error()}
+	if e, ok := errors.AsType[words.Error](err); ok {
+		said = e.Sentence
+	}
+	return map[string]words.Sentence{"error": said}
+}
 
 // function makes a function of the page, which takes the name of a server and a text, and
 // returns JSON.
@@ -127,7 +134,7 @@ func function(f func(explore.Program, string) any) js.Func {
 		if program, found := programs[args[0].String()]; found {
 			answer = f(program, args[1].String())
 		} else {
-			answer = failed(fmt.Errorf("no server %q", args[0].String()))
+			answer = failed(words.Error{Sentence: words.Say("no server %q", args[0].String())})
 		}
 		text, err := json.Marshal(answer)
 		if err != nil {

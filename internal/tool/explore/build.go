@@ -27,6 +27,7 @@ import (
 	"lesson/internal/child"
 	"lesson/internal/kernel"
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/words"
 )
 
 // A program on golang.org/x/sys/unix is explored unchanged: it is built against a module
@@ -317,7 +318,7 @@ func replacement(real, version string) (string, error) {
 		"unix/facade.go": facade,
 	}
 	for folder, sources := range map[string]fs.ReadDirFS{
-		"kernel": kernel.Sources, "kernel/simulated": simulated.Sources, "tool/explore": Sources,
+		"kernel": kernel.Sources, "kernel/simulated": simulated.Sources, "words": words.Sources, "tool/explore": Sources,
 	} {
 		if err := addSources(files, folder, sources); err != nil {
 			return "", err

@@ -13,13 +13,13 @@ package explore
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel"
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/words"
 )
 
 // A Program runs a server on k until the server ends. It calls started with a function
@@ -117,7 +117,7 @@ func (x *execution) play() {
 			if !x.alone { // the server's goroutines are others: this is a fault of ours
 				panic(r)
 			}
-			x.fail("ended", "the server panics: %v", r)
+			x.fail("ended", "the server panics: %s", fmt.Sprint(r))
 		}
 	}()
 	var k Kernel = x.wrapped()
@@ -134,15 +134,20 @@ func (x *execution) play() {
 	}
 }
 
-func (x *execution) fail(kind, format string, args ...any) {
+func (x *execution) fail(kind, form string, args ...any) { x.failSaid(kind, words.Say(form, args...)) }
+
+func (x *execution) failSaid(kind string, said words.Sentence) {
 	if x.failure == nil {
-		x.failure = &Failure{Kind: kind, Text: fmt.Sprintf(format, args...)}
+		x.failure = &Failure{Kind: kind, Text: said.Text}
+		if x.story != nil {
+			x.story.Failed = &said
+		}
 	}
 }
 
 // abort ends the execution from inside a system call of the server.
-func (x *execution) abort(kind, format string, args ...any) {
-	x.fail(kind, format, args...)
+func (x *execution) abort(kind, form string, args ...any) {
+	x.fail(kind, form, args...)
 	x.done = true
 	x.kernel.Exit(over{})
 }
@@ -293,15 +298,18 @@ func (x *execution) leaked() string {
 }
 
 // again names the calls that a server repeats.
-func (x *execution) again() string {
-	calls := strings.Join(x.repeated, " and ") + " again and again"
+func (x *execution) again() words.Sentence {
+	calls := words.Say("%s", x.repeated[0])
+	for _, call := range x.repeated[1:] {
+		calls = words.Say("%s and %s", calls, call)
+	}
 	if !slices.Contains(x.repeated, "epoll_wait") {
-		return calls
+		return words.Say("%s again and again", calls)
 	}
 	if events := x.kernel.Reported(); events != "" {
-		return calls + ", which reports " + events
+		return words.Say("%s again and again, which reports %s", calls, events)
 	}
-	return calls + ", and nothing is ready"
+	return words.Say("%s again and again, and nothing is ready", calls)
 }
 
 // held returns how many clients are still there: their connections may be open.
@@ -338,22 +346,24 @@ func (x *execution) begin() {
 	}
 }
 
-func (x *execution) note(format string, args ...any) {
+func (x *execution) note(form string, args ...any) { x.noteSaid(words.Say(form, args...)) }
+
+func (x *execution) noteSaid(said words.Sentence) {
 	if x.story != nil && !x.story.full() {
 		last := &x.story.Steps[len(x.story.Steps)-1]
-		last.Text = fmt.Sprintf(format, args...)
+		last.say(said)
 		last.State = x.kernel.State()
 		x.story.save()
 	}
 }
 
 // quote shows bytes that a client sends or gets.
-func quote(p []byte) string {
+func quote(p []byte) words.Sentence {
 	const most = 24
 	if len(p) > most {
-		return fmt.Sprintf("%d bytes, %q…", len(p), p[:most])
+		return words.Say("%d bytes, %s…", len(p), fmt.Sprintf("%q", p[:most]))
 	}
-	return fmt.Sprintf("%q", p)
+	return words.Sentence{Text: fmt.Sprintf("%q", p)}
 }
 
 func count(n int, what string) string { return plural(n, what, what+"s") }

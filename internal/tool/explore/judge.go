@@ -3,8 +3,9 @@
 package explore
 
 import (
-	"fmt"
 	"strings"
+
+	"lesson/internal/words"
 )
 
 // judge looks at every client.
@@ -54,20 +55,20 @@ func (x *execution) judgeEnd(a *actor) {
 }
 
 // unanswered fails the execution: the server sleeps, and the client is not served.
-func (x *execution) unanswered(a *actor) { x.fail("unanswered", "%s", x.waits(a)) }
+func (x *execution) unanswered(a *actor) { x.failSaid("unanswered", x.waits(a)) }
 
 // waits says what the server leaves undone for a client while it sleeps.
-func (x *execution) waits(a *actor) string {
-	what := "waits for its answer"
+func (x *execution) waits(a *actor) words.Sentence {
+	waits := words.Say("%s waits for its answer, and the server sleeps", a.Name)
 	switch {
 	case string(a.got) == answer:
-		what = "has its answer and waits for end of file"
+		waits = words.Say("%s has its answer and waits for end of file, and the server sleeps", a.Name)
 	case len(a.got) > 0:
-		what = fmt.Sprintf("waits for the last %d bytes of its answer", len(answer)-len(a.got))
+		waits = words.Say("%s waits for the last %d bytes of its answer, and the server sleeps",
+			a.Name, len(answer)-len(a.got))
 	}
-	text := fmt.Sprintf("%s %s, and the server sleeps", a.Name, what)
-	if why := x.kernel.Silence(a.conn); why != "" {
-		text += ": " + why
+	if why := x.kernel.Silence(a.conn); why.Text != "" {
+		return words.Say("%s: %s", waits, why)
 	}
-	return text
+	return waits
 }

@@ -13,23 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/words"
 )
 
 // A Performance is one execution in which a reader chooses the acts: each is done when
 // the server sleeps. The same acts give the same Performance.
 type Performance struct {
-	Steps   []Step      `json:"steps"`
-	Acted   []int       `json:"acted"`   // of each act, the number of its step
-	Clients []Performer `json:"clients"` // at the end
-	Waits   []string    `json:"waits"`   // who waits for what, one sentence each
-	Ended   string      `json:"ended"`   // how the server has ended; "" while it runs
+	Steps   []Step           `json:"steps"`
+	Acted   []int            `json:"acted"`   // of each act, the number of its step
+	Clients []Performer      `json:"clients"` // at the end
+	Waits   []words.Sentence `json:"waits"`   // who waits for what
+	Ended   words.Sentence   `json:"ended"`   // how the server has ended; zero while it runs
 }
 
 // A Performer is a client at the end of a Performance.
 type Performer struct {
-	Name  string   `json:"name"`
-	State string   `json:"state"` // in a few words
-	Can   []string `json:"can"`   // the verbs that it can do next
+	Name  string         `json:"name"`
+	State words.Sentence `json:"state"` // in a few words
+	Can   []string       `json:"can"`   // the verbs that it can do next
 }
 
 // Performers are the names of the clients.
@@ -48,16 +49,21 @@ var actForm = regexp.MustCompile(`^(?:([` + Performers + `]+)([chrwlexq])|([tm])
 
 // verbs are the acts of a client, in words for one client and for several. bytes is what
 // is sent.
-var verbs = map[string]struct{ one, many, bytes string }{
-	"c": {one: "connects", many: "connect"},
-	"h": {"sends half a request", "send half a request", request[:len(request)/2]},
-	"r": {"sends the rest of its request", "send the rest", request[len(request)/2:]},
-	"w": {"sends a whole request", "send a whole request", request},
-	"l": {"sends a request of 3,042 bytes", "send a request of 3,042 bytes each", longRequest},
-	"e": {one: "sends its end of file", many: "send their end of file"},
-	"x": {one: "resets", many: "reset"},
-	"q": {one: "closes", many: "close"},
+var verbs = map[string]clientVerb{
+	"c": verb("%s connects", "%s connect at the same moment", ""),
+	"h": verb("%s sends half a request", "%s send half a request at the same moment", request[:len(request)/2]),
+	"r": verb("%s sends the rest of its request", "%s send the rest at the same moment", request[len(request)/2:]),
+	"w": verb("%s sends a whole request", "%s send a whole request at the same moment", request),
+	"l": verb("%s sends a request of 3,042 bytes", "%s send a request of 3,042 bytes each at the same moment",
+		longRequest),
+	"e": verb("%s sends its end of file", "%s send their end of file at the same moment", ""),
+	"x": verb("%s resets", "%s reset at the same moment", ""),
+	"q": verb("%s closes", "%s close at the same moment", ""),
 }
+
+type clientVerb struct{ one, many, bytes string }
+
+func verb(one, many, bytes string) clientVerb { return clientVerb{one, many, bytes} }
 
 // longRequest is longer than some reads, and shorter than the longest that is served.
 var longRequest = "GET / HTTP/1.0\r\n" +
@@ -76,12 +82,12 @@ func parseActs(text string) ([]anAct, error) {
 	for _, part := range strings.Split(text, "-") {
 		found := actForm.FindStringSubmatch(part)
 		if found == nil {
-			return nil, fmt.Errorf("%.20q is no act", part)
+			return nil, words.Error{Sentence: words.Say("%.20q is no act", part)}
 		}
 		acts = append(acts, anAct{found[1], found[2] + found[3]})
 	}
 	if len(acts) > mostActs {
-		return nil, fmt.Errorf("%d acts; at most %d are performed: begin again", len(acts), mostActs)
+		return nil, words.Error{Sentence: words.Say("%d acts; at most %d are performed: begin again", len(acts), mostActs)}
 	}
 	return acts, nil
 }
@@ -104,7 +110,7 @@ func Perform(p Program, acts string) (*Performance, error) {
 	w.play()
 	switch {
 	case !w.done: // by itself: the acts that are left find no server
-		w.result.Ended = w.failure.Text
+		w.result.Ended = *w.story.Failed
 		w.acting = true
 		for w.collect() || len(w.acts) > 0 {
 			if len(w.acts) > 0 {
@@ -113,10 +119,10 @@ func Perform(p Program, acts string) (*Performance, error) {
 		}
 		w.finish()
 	case w.failure != nil: // a call was its last: it spins, say
-		w.result.Ended = w.failure.Text
+		w.result.Ended = *w.story.Failed
 	}
 	if w.story.full() && w.failure == nil {
-		return nil, fmt.Errorf("a story has at most %d steps: begin again", maxSteps)
+		return nil, words.Error{Sentence: words.Say("a story has at most %d steps: begin again", maxSteps)}
 	}
 	w.story.fold()
 	w.result.Steps = w.story.Steps
@@ -169,7 +175,7 @@ func (w *performance) collect() bool {
 		case ended:
 			w.note("%s reads end of file", a.Name)
 		default:
-			w.note("%s reads %d bytes: %.15q…", a.Name, len(p), p)
+			w.note("%s reads %d bytes: %s…", a.Name, len(p), fmt.Sprintf("%.15q", p))
 		}
 		return true
 	}
@@ -192,7 +198,8 @@ func (w *performance) perform() {
 		w.note("%.0f s pass", d.Seconds())
 		return
 	}
-	var done, refused []string
+	var done []string
+	var said []words.Sentence
 	for _, a := range w.actors {
 		switch {
 		case !strings.Contains(next.clients, a.Name):
@@ -200,22 +207,29 @@ func (w *performance) perform() {
 			w.do(a, next.verb)
 			done = append(done, a.Name)
 		default:
-			refused = append(refused, a.Name+" cannot do that now")
+			said = append(said, words.Say("%s cannot do that now", a.Name))
 		}
 	}
 	if len(done) > 0 {
-		refused = append(refused, describe(done, next.verb))
+		said = append(said, describe(done, next.verb))
 	}
-	w.note("%s", strings.Join(refused, "; "))
+	all := said[0] // an act names a client
+	for _, one := range said[1:] {
+		all = words.Say("%s; %s", all, one)
+	}
+	w.noteSaid(all)
 }
 
 // describe writes what clients have done at the same moment.
-func describe(clients []string, verb string) string {
-	v := verbs[verb]
+func describe(clients []string, verb string) words.Sentence {
 	if len(clients) == 1 {
-		return clients[0] + " " + v.one
+		return words.Say(verbs[verb].one, clients[0])
 	}
-	return strings.Join(clients, " and ") + " " + v.many + " at the same moment"
+	names := words.Say("%s and %s", clients[0], clients[1])
+	for _, name := range clients[2:] {
+		names = words.Say("%s and %s", names, name)
+	}
+	return words.Say(verbs[verb].many, names)
 }
 
 func (w *performance) do(a *actor, verb string) {
@@ -260,41 +274,41 @@ func (a *actor) can() []string {
 }
 
 // state describes a client in a few words.
-func (a *actor) state() string {
+func (a *actor) state() words.Sentence {
 	switch {
 	case a.conn == nil:
-		return "not connected"
+		return words.Say("not connected")
 	case a.conn.Refused():
-		return "refused: nothing listens"
+		return words.Say("refused: nothing listens")
 	case a.gone:
-		return "gone"
+		return words.Say("gone")
 	case !a.conn.Connected():
-		return "tries to connect"
+		return words.Say("tries to connect")
 	case a.err != nil && len(a.got) > 0:
-		return fmt.Sprintf("has %d bytes, and then a reset", len(a.got))
+		return words.Say("has %d bytes, and then a reset", len(a.got))
 	case a.err != nil:
-		return "was reset"
+		return words.Say("was reset")
 	case string(a.got) == answer && a.end:
-		return "has the answer, and end of file"
+		return words.Say("has the answer, and end of file")
 	case a.end && len(a.got) > 0:
-		return "has another answer, and end of file"
+		return words.Say("has another answer, and end of file")
 	case a.end:
-		return "has end of file, and no answer"
+		return words.Say("has end of file, and no answer")
 	case len(a.got) > 0:
-		return "has the answer"
+		return words.Say("has the answer")
 	case wholeRequest(a.sent):
-		return "waits for its answer"
+		return words.Say("waits for its answer")
 	case len(a.sent) > 0:
-		return "has sent half a request"
+		return words.Say("has sent half a request")
 	}
-	return "connected"
+	return words.Say("connected")
 }
 
 // finish describes the clients, and says of each that waits what keeps it waiting.
 func (w *performance) finish() {
 	for _, a := range w.actors {
 		w.result.Clients = append(w.result.Clients, Performer{a.Name, a.state(), a.can()})
-		if w.result.Ended == "" && a.open() && wholeRequest(a.sent) {
+		if w.result.Ended.Text == "" && a.open() && wholeRequest(a.sent) {
 			w.result.Waits = append(w.result.Waits, w.waits(a))
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"lesson/internal/lesson"
 	"lesson/internal/proof"
 	"lesson/internal/server"
+	"lesson/internal/words"
 )
 
 // of returns a lesson as a program.
@@ -84,13 +85,13 @@ func TestPerform(t *testing.T) {
 			if next < len(test.shows) {
 				t.Errorf("no step %q after those before it", test.shows[next])
 			}
-			if got := strings.Join(p.Waits, "; "); got != test.waits {
+			if got := strings.Join(texts(p.Waits), "; "); got != test.waits {
 				t.Errorf("waits: %q, want %q", got, test.waits)
 			}
-			if got := p.Clients[0].State + ", " + p.Clients[1].State; got != test.states {
+			if got := p.Clients[0].State.Text + ", " + p.Clients[1].State.Text; got != test.states {
 				t.Errorf("clients: %q, want %q", got, test.states)
 			}
-			if p.Ended != test.ended {
+			if p.Ended.Text != test.ended {
 				t.Errorf("ended: %q, want %q", p.Ended, test.ended)
 			}
 			if t.Failed() {
@@ -136,7 +137,7 @@ func TestReturnsNameTheirCall(t *testing.T) {
 func TestPerformOfASpinningServer(t *testing.T) {
 	p, err := Perform(spinning, "")
 	proof.Must(t, err)
-	if !strings.HasSuffix(p.Ended, "it spins") || len(p.Clients) != 0 {
+	if !strings.HasSuffix(p.Ended.Text, "it spins") || len(p.Clients) != 0 {
 		t.Errorf("ended: %q, clients %v", p.Ended, p.Clients)
 	}
 }
@@ -154,4 +155,12 @@ func TestPerformRefuses(t *testing.T) {
 			t.Errorf("%.10s: %v, want %s", acts, err, want)
 		}
 	}
+}
+
+func texts(all []words.Sentence) []string {
+	var texts []string
+	for _, s := range all {
+		texts = append(texts, s.Text)
+	}
+	return texts
 }

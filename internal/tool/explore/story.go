@@ -8,11 +8,14 @@ import (
 	"slices"
 
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/words"
 )
 
 // A Story is one execution, step by step.
 type Story struct {
 	Steps []Step `json:"steps"`
+	// Failed is the text of the Failure, as a sentence.
+	Failed *words.Sentence `json:"failed,omitempty"`
 
 	file      *os.File // where save writes it; nil for nowhere
 	announced map[callKey]func()
@@ -45,11 +48,14 @@ type Step struct {
 
 	Who   string          `json:"who"` // "server", or "" for a client
 	Text  string          `json:"text"`
+	Said  *words.Sentence `json:"said,omitempty"`  // Text, unless it is the text of a call
 	Began int             `json:"began,omitempty"` // of a return: the step in which the call began
 	File  string          `json:"file,omitempty"`  // of a system call: where it is made
 	Line  int             `json:"line,omitempty"`
 	Why   []string        `json:"why,omitempty"` // of an epoll_wait: the cause of each event
-	State simulated.State `json:"state"`
+	// Reasons has what Why has, as sentences.
+	Reasons []words.Sentence `json:"reasons,omitempty"`
+	State   simulated.State  `json:"state"`
 }
 
 // maxSteps bounds a story. Only a server that repeats itself has a longer one.
@@ -84,6 +90,9 @@ func (s *Story) folded() []Step {
 	}
 	return steps
 }
+
+// say makes the text of the step from a sentence.
+func (s *Step) say(said words.Sentence) { s.Text, s.Said = said.Text, &said }
 
 func (s Step) repeats(before Step) bool {
 	return s.Who != "" && s.Text == before.Text && s.File == before.File && s.Line == before.Line &&

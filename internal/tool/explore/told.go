@@ -13,6 +13,7 @@ import (
 
 	"lesson/internal/kernel"
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/words"
 )
 
 // told adds each system call to the story. A call takes its place in the story when it
@@ -72,7 +73,8 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 	at := -1
 	story.announce(callKey{name, fd}, func() {
 		at = len(story.Steps)
-		story.add(x, "server", text+" waits")
+		story.add(x, "server", "")
+		story.Steps[at].say(words.Say("%s waits", text))
 		story.Steps[at].File, story.Steps[at].Line = file, number
 	})
 	x.faulted = callKey{}
@@ -88,17 +90,22 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 			result += faultMark
 		}
 		if at == len(story.Steps)-1 { // nothing has happened meanwhile
-			story.Steps[at].Text = text + " = " + result
+			story.Steps[at].Text, story.Steps[at].Said = text+" = "+result, nil
 			story.Steps[at].State = x.kernel.State()
 		} else {
-			story.add(x, "server", name+" returns "+result)
-			story.Steps[len(story.Steps)-1].Began = story.Steps[at].Number
+			story.add(x, "server", "")
+			last := &story.Steps[len(story.Steps)-1]
+			last.say(words.Say("%s returns %s", name, result))
+			last.Began = story.Steps[at].Number
 			if len(r.Events) > 0 {
 				x.kernel.ReportedIn(len(story.Steps))
 			}
 		}
 		last := &story.Steps[len(story.Steps)-1]
-		last.File, last.Line, last.Why = file, number, why
+		last.File, last.Line, last.Reasons, last.Why = file, number, why, nil
+		for _, reason := range why {
+			last.Why = append(last.Why, reason.Text)
+		}
 		story.save()
 	}
 }
@@ -108,7 +115,7 @@ const faultMark = " (fault)"
 
 // outcome writes what a call returned, and of each event what put its entry on the ready
 // list.
-func (x *execution) outcome(r kernel.Returned) (result string, why []string) {
+func (x *execution) outcome(r kernel.Returned) (result string, why []words.Sentence) {
 	if errno, ok := r.Err.(unix.Errno); ok {
 		return unix.ErrnoName(errno), nil
 	}
@@ -116,7 +123,7 @@ func (x *execution) outcome(r kernel.Returned) (result string, why []string) {
 	for i, event := range r.Events {
 		cause := x.kernel.Why[i]
 		result += fmt.Sprintf(" [%d %s]", cause.FD, simulated.EventNames(event.Events))
-		why = append(why, fmt.Sprintf("%d: %s (step %d)", cause.FD, cause.Text, cause.Step))
+		why = append(why, words.Say("%d: %s (step %d)", cause.FD, cause.Text, cause.Step))
 	}
 	return result, why
 }

@@ -45,7 +45,7 @@ func TestWords(t *testing.T) {
 // sentences returns what the page gets from the program: problems, verdicts and acts, and
 // the titles of what can be chosen.
 func sentences(t *testing.T) []string {
-	all := proof.FormsOf(t, ".", "badRequest", "forbidden", "notFound", "gone", "tooMany", "hint", "Say")
+	all := proof.FormsOf(t, "*.go", "badRequest", "forbidden", "notFound", "gone", "tooMany", "hint", "Say")
 	for _, verb := range play.Verbs() {
 		for _, bytes := range []play.Bytes{"x", "xy"} {
 			all = append(all, play.Act{Client: "a", Do: verb, Bytes: bytes}.Sentence().Form)

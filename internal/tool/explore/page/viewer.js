@@ -22,9 +22,9 @@ const lists = [
 function stepButton(step, i) {
   const button = element("button", step.who ? "" : "client");
   button.type = "button";
-  button.append(element("span", "number", step.number), element("code", "", said(step)));
+  button.append(element("span", "number", step.number), element("code", "", said(step.said ?? step.text)));
   if (step.times) button.append(element("span", "times", words("viewer.times", {times: step.times, last: step.number + step.times - 1})));
-  for (const why of step.why ?? []) button.append(element("span", "why", words("viewer.because", {why: said(why)})));
+  for (const why of step.reasons ?? step.why ?? []) button.append(element("span", "why", words("viewer.because", {why: said(why)})));
   button.addEventListener("click", () => viewer.show(i));
   const item = element("li");
   item.append(button);
@@ -122,7 +122,7 @@ viewer.show = i => {
     }
   });
   by("slider").value = at;
-  by("slider").setAttribute("aria-valuetext", words("viewer.says", {n: steps[at].number, text: said(steps[at])}));
+  by("slider").setAttribute("aria-valuetext", words("viewer.says", {n: steps[at].number, text: said(steps[at].said ?? steps[at].text)}));
   by("position").textContent = words("viewer.position", {step: steps[at].number, last: steps.at(-1).number});
   by("first").disabled = by("back").disabled = at === 0;
   by("next").disabled = by("last").disabled = ended;

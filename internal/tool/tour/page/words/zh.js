@@ -406,5 +406,6 @@ export default {
   "there are %d clients already": "已经有 {0} 个客户端",
   "use one of them again": "请再次使用其中一个",
   "this session is being saved already": "这个会话正在保存",
-  "try again in a moment": "请稍后再试"
+  "try again in a moment": "请稍后再试",
+  "%s: %v": "{0}：{1}"
 };
