@@ -12,6 +12,7 @@ import (
 
 	"lesson/internal/proof"
 	"lesson/internal/translation"
+	"lesson/internal/words"
 )
 
 // translations are the pages of docs/zh, and its quiz.
@@ -126,5 +127,77 @@ func TestTerms(t *testing.T) {
 				t.Errorf("%q is the heading of %s, want %s", pair[1].Text, word, want)
 			}
 		}
+	}
+}
+
+// wordsOf reads the table of a page in a language.
+func wordsOf(t *testing.T, page, language string) map[string]string {
+	t.Helper()
+	script, err := os.ReadFile(filepath.Join(root, page, "words", language+".js"))
+	proof.Must(t, err)
+	table, err := words.Table(string(script))
+	proof.Must(t, err)
+	return table
+}
+
+const (
+	tourPage = "internal/tool/tour/page"
+	sitePage = "internal/site/page"
+)
+
+// What the pages say in Chinese is set as the translated pages are, in their terms.
+func TestPagesInChinese(t *testing.T) {
+	terms := terms(t)
+	value := regexp.MustCompile(`\{\w+\}`)
+	for _, page := range []string{tourPage, sitePage} {
+		for key, text := range wordsOf(t, page, "zh") {
+			// A value is Latin, such as a name, or Chinese.
+			wrong := translation.Style(value.ReplaceAllString(text, "x"))
+			if other := translation.Style(value.ReplaceAllString(text, "字")); len(other) < len(wrong) {
+				wrong = other
+			}
+			for _, one := range terms {
+				for _, not := range one.not {
+					if strings.Contains(text, not) {
+						wrong = append(wrong, not+": write "+one.chinese)
+					}
+				}
+			}
+			for _, what := range wrong {
+				t.Errorf("%s: %q: %s: %s", page, key, text, what)
+			}
+		}
+	}
+}
+
+// The pages about the tour name its buttons as it does, in bold, each in its language.
+func TestNamesOfButtons(t *testing.T) {
+	tables := map[string]map[string]string{"en": wordsOf(t, tourPage, "en"), "zh": wordsOf(t, tourPage, "zh")}
+	label := func(language, key string) string {
+		text, _, _ := strings.Cut(tables[language][key], "{")
+		return strings.TrimRight(text, ":： ")
+	}
+	bold := make(map[string]map[string]bool)
+	for language, name := range map[string]string{"en": "tour.md", "zh": "zh/tour.md"} {
+		text, err := os.ReadFile(name)
+		proof.Must(t, err)
+		bold[language] = make(map[string]bool)
+		for _, m := range regexp.MustCompile(`\*\*([^*]+)\*\*`).FindAllStringSubmatch(string(text), -1) {
+			bold[language][m[1]] = m[1] != "English" && m[1] != "中文" // each names its language
+		}
+	}
+	for _, in := range [][2]string{{"en", "zh"}, {"zh", "en"}} {
+		for name, isLabel := range bold[in[0]] {
+			found := false
+			for key := range tables["en"] {
+				found = found || label(in[0], key) == name && bold[in[1]][label(in[1], key)]
+			}
+			if isLabel && !found {
+				t.Errorf("%s: no button is called %q there, and named on the page in the other language", in[0], name)
+			}
+		}
+	}
+	if len(bold["en"]) < 10 || len(bold["zh"]) < 10 {
+		t.Errorf("buttons are named %v", bold)
 	}
 }

@@ -95,14 +95,18 @@ func (k *Kernel) Silence(c *Client) words.Sentence {
 }
 
 // Reported names what epoll_wait has returned last, as far as it is still ready: "IN of 5".
-func (k *Kernel) Reported() string {
-	var all []string
+func (k *Kernel) Reported() words.Sentence {
+	var all words.Sentence
 	for _, e := range k.last {
 		if events := e.file.poll() & e.events; events != 0 {
-			all = append(all, fmt.Sprintf("%s of %d", EventNames(events), e.fd))
+			one := words.Say("%s of %d", EventNames(events), e.fd)
+			if all.Text != "" {
+				one = words.Say("%s, %s", all, one)
+			}
+			all = one
 		}
 	}
-	return strings.Join(all, ", ")
+	return all
 }
 
 // silenceOf explains the part of epoll in that.

@@ -306,7 +306,7 @@ func (x *execution) again() words.Sentence {
 	if !slices.Contains(x.repeated, "epoll_wait") {
 		return words.Say("%s again and again", calls)
 	}
-	if events := x.kernel.Reported(); events != "" {
+	if events := x.kernel.Reported(); events.Text != "" {
 		return words.Say("%s again and again, which reports %s", calls, events)
 	}
 	return words.Say("%s again and again, and nothing is ready", calls)

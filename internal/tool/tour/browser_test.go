@@ -67,6 +67,7 @@ func TestInABrowser(t *testing.T) {
 		{"a chapter offers its server, and lights the lines that it names", namedLine, true},
 		{"the text's ports are those of the columns", portsOfTheText, false},
 		{"each column shows whole lines", wholeLines, false},
+		{"the page speaks Chinese, and keeps the choice", speaksChinese, false},
 		{"the keyboard is enough", keyboardOnly, false},
 		{"a recording is saved and opened again", saveAndOpen, false},
 		{"a story of explore is walked in both directions", walkedStory, false},
@@ -599,17 +600,6 @@ func namedLine(t *testing.T, b *chrome, url string) {
 		document.querySelector("#scenario-play").textContent.includes("Pause")`)
 	p.click("#scenario-stop")
 
-	// The same chapter in Chinese, and back.
-	p.click("#language")
-	p.until("the chapter is Chinese", `document.querySelector("#chapter").lang === "zh-Hans" &&
-		document.querySelector("#chapter h1")?.textContent.includes("水平触发")`)
-	p.until("its quotes still lead to the source", `document.querySelector(
-		'#chapter figure.quote[data-file="epoll/eventloop.go"] figcaption a') !== null`)
-	p.until("so does the list of chapters", `document.querySelector("#chapter-list").selectedOptions[0].text.includes("水平触发")`)
-	p.click("#language")
-	p.until("the chapter is English", `document.querySelector("#chapter").lang === "en" &&
-		document.querySelector("#chapter h1")?.textContent.includes("Level")`)
-
 	p.do(chromedp.SendKeys(chromedp.CSS("#find"), "interest list"))
 	p.until("the search finds it", `document.querySelector("mark.here")?.textContent.toLowerCase() === "interest list"`)
 }
@@ -1113,6 +1103,7 @@ func exportedSite(t *testing.T, b *chrome, _ string) {
 		p.until(name+" shows its clients", `document.querySelectorAll(".card .reactions li").length > 0`)
 	}
 	stepsBack(p, scenarios[0])
+	exportSpeaksChinese(p)
 
 	// The files of a recording are names that may come from any source.
 	evil := filepath.Join(t.TempDir(), "evil.json")

@@ -46,9 +46,10 @@ func TestSite(t *testing.T) {
 	t.Run("a moment is a link", func(t *testing.T) { moments(t, b, "file://"+file) })
 	t.Run("the keyboard is enough", func(t *testing.T) { siteByKeyboard(t, b, "file://"+file) })
 	t.Run("axe-core finds nothing", func(t *testing.T) { siteIsAccessible(t, b, "file://"+file) })
+	host := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer host.Close()
+	t.Run("it speaks Chinese, and keeps the choice", func(t *testing.T) { siteSpeaksChinese(t, b, host.URL) })
 	t.Run("it is quick on a slow machine, from a host", func(t *testing.T) {
-		host := httptest.NewServer(http.FileServer(http.Dir(dir)))
-		defer host.Close()
 		siteIsQuick(t, b, host.URL)
 	})
 }

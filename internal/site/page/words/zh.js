@@ -150,6 +150,8 @@ export default {
   "%s waits for its answer, and the server sleeps": "{0} 在等响应，而服务器睡着",
   "%s waits for the last %d bytes of its answer, and the server sleeps": "{0} 在等响应的最后 {1} 个字节，而服务器睡着",
   "%s, which the server cannot read": "{0}，而服务器读不了它",
+  "%s of %d": "{1} 的 {0}",
+  "%s, %s": "{0}、{1}",
   "%s: %s": "{0}：{1}",
   "%s; %s": "{0}；{1}",
   "; its EPOLLONESHOT entry fired in step %d and was not armed again": "；它的 EPOLLONESHOT 条目在第 {0} 步触发，没有再次启用",

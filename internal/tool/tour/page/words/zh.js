@@ -68,7 +68,7 @@ export default {
   "why.did-before": "{who} {did}，而在服务器读走之前会一再报告",
   "why.room": "发给 {who} 的发送缓冲区有空位",
   "why.something": "{who} 的字节或文件结束到了",
-  "because": "因为 {why}",
+  "because": "原因：{why}",
   "comma": "、",
   "semicolon": "；",
   "badge.ended": "已结束",
