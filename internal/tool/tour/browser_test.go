@@ -373,8 +373,18 @@ func (p *tab) until(what, condition string) {
 	}
 }
 
+// click clicks an element once it stands still: what arrives from the servers may move it
+// between the look at its place and the click.
 func (p *tab) click(selector string) {
 	p.Helper()
+	eval[bool](p, fmt.Sprintf(`(async () => {
+		const at = () => (r => r && [r.left, r.top].join())(document.querySelector(%q)?.getBoundingClientRect());
+		for (let look = 0, before = ""; look < 20 && at() !== before; look++) {
+			before = at();
+			for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+		}
+		return true;
+	})()`, selector))
 	p.do(chromedp.Click(chromedp.CSS(selector)))
 }
 
@@ -585,10 +595,12 @@ func namedLine(t *testing.T, b *chrome, url string) {
 	p.until("and it goes out", pointed+" === null")
 	// The sentence around the link does the same for the pointer.
 	p.do(chromedp.ScrollIntoView(chromedp.CSS(link)))
-	at := eval[[]float64](p, fmt.Sprintf(`(r => [r.left + 3, r.top + 8])(
-		document.querySelector(%q).closest(".sentence").getClientRects()[0])`, link))
-	p.do(chromedp.MouseEvent("mouseMoved", at[0], at[1]))
-	p.until("hovering the sentence lights it", pointed+" !== null")
+	proof.Eventually(p, "hovering the sentence lights it", func() bool {
+		at := eval[[]float64](p, fmt.Sprintf(`(r => [r.left + 3, r.top + 8])(
+			document.querySelector(%q).closest(".sentence").getClientRects()[0])`, link))
+		p.do(chromedp.MouseEvent("mouseMoved", at[0], at[1]))
+		return eval[bool](p, pointed+" !== null")
+	})
 	// A quoted piece of code leads to its place.
 	p.click(`#chapter figure.quote[data-file="epoll/eventloop.go"] figcaption a`)
 	p.until("all quoted lines are lit", `(f => document.querySelectorAll(".column[data-lesson=epoll] .src.pointed").length ===
