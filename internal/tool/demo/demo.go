@@ -61,6 +61,7 @@ type Table struct {
 var demos = []Demo{
 	reset,
 	events,
+	connect,
 	backlog,
 	descriptors,
 	ports,
