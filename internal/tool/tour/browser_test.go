@@ -373,7 +373,7 @@ func (p *tab) until(what, condition string) {
 	}
 }
 
-// click clicks an element once it stands still: what arrives from the servers may move it
+// click clicks an element once it does not move: what arrives from the servers may move it
 // between the look at its place and the click.
 func (p *tab) click(selector string) {
 	p.Helper()
