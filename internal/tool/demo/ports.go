@@ -398,7 +398,7 @@ func (s *PortsSeen) result() *Result {
 	first := fmt.Sprintf("In this network namespace, clients that do not ask for a port get one from"+
 		" %d to %d: %d ports.", s.Range[0], s.Range[1], all)
 	if len(s.Trials) > 1 && s.Trials[1].Connected > 0 {
-		first += " They are counted for each pair of addresses: ports in use here" +
+		first += " They are counted for each destination: ports in use here" +
 			" were free for another port of the server."
 	}
 	r.Sentences = append(r.Sentences, first)

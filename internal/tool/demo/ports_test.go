@@ -12,7 +12,7 @@ import (
 	"lesson/internal/proof"
 )
 
-// Ports are counted for each pair of addresses, and the side that closes first
+// Ports are counted for each destination, and the side that closes first
 // keeps them.
 func TestPorts(t *testing.T) {
 	t.Parallel()
