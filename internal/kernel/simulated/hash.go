@@ -82,6 +82,8 @@ func (k *Kernel) addFile(h *Hash, f *file) {
 		for _, e := range f.epoll.ready {
 			h.Add(e.fd, k.number(e.file))
 		}
+	case f.counter != nil:
+		h.Add(int(f.counter.count))
 	case f.socket == nil:
 	case f.socket.client != nil:
 		h.Add(f.socket.client.number)

@@ -22,7 +22,7 @@ import (
 
 // Options are the sizes of a simulated machine. A zero field has a default.
 type Options struct {
-	Descriptors  int // the limit of the process; 0 is 1024
+	Descriptors  int // the limit of the process, without pipes and eventfds; 0 is 1024
 	SendBuffer   int // of each connection of the server, in bytes; 0 is 4096
 	ClientBuffer int // the receive buffer of each client, in bytes; 0 is 4096
 	World        World
@@ -56,6 +56,8 @@ var (
 	causeChanged  = words.Say("changed while it was ready")
 	causeReported = words.Say("still ready when it was last reported")
 	causeLowWater = words.Say("SO_RCVLOWAT is reached")
+	causeWritten  = words.Say("a write to the eventfd")
+	causeTaken    = words.Say("a read from the eventfd")
 	causeClosed   = words.Say("the client had closed before this")
 	causeRoom     = words.Say("the client has read, and the send buffer has room")
 	causeShutdown = words.Say("shutdown")
@@ -92,6 +94,7 @@ type file struct {
 	descriptors int // how many refer to it
 	socket      *socket
 	epoll       *epoll
+	counter     *eventfd
 	nonblocking bool
 	watched     []*entry // the entries of interest lists that watch it
 }
@@ -102,6 +105,8 @@ func (f *file) poll() uint32 {
 		return f.epoll.poll()
 	case f.socket != nil:
 		return f.socket.poll()
+	case f.counter != nil:
+		return f.counter.poll()
 	}
 	return 0
 }
@@ -446,6 +451,10 @@ func (k *Kernel) Accept4(fd, flags int) (n int, err error) {
 func (k *Kernel) Read(fd int, p []byte) (n int, err error) {
 	defer k.enter("read", fd)()
 	defer k.learn(&n, &err)
+	if k.IsEventfd(fd) {
+		c := k.files[fd].counter
+		return c.try(func() (int, unix.Errno) { return c.read(p) })
+	}
 	s, f, err := k.socket(fd)
 	if err != nil {
 		return -1, err
@@ -528,10 +537,11 @@ func (k *Kernel) FellShort(fd int) {
 	}
 }
 
-// Silent returns a descriptor on which nothing ever happens: one end of a pipe, or an
-// eventfd, that a server keeps for signals.
+// Silent returns a descriptor on which nothing ever happens: one end of a pipe that a
+// server keeps for signals.
 func (k *Kernel) Silent() (int, error) {
 	defer k.enter("pipe2", -1)()
+	k.options.Descriptors++ // the limit is meant for connections
 	return k.open(&file{})
 }
 

@@ -3,6 +3,7 @@
 package simulated_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,6 +24,8 @@ import (
 type machine interface {
 	kernel.Kernel
 	Dup(fd int) (int, error)
+	Eventfd(initial uint, flags int) (int, error)
+	Write(fd int, p []byte) (int, error)
 
 	connect(client string, port uint16)
 	send(client string, n int) string
@@ -172,6 +175,9 @@ func (p *player) do(name string, words []string, want string) string {
 	case "read":
 		n, err := m.Read(fd, make([]byte, number(2)))
 		return result(n, err, strconv.Itoa(n))
+	case "write":
+		n, err := m.Write(fd, binary.NativeEndian.AppendUint64(nil, uint64(number(2))))
+		return result(n, err, strconv.Itoa(n))
 	case "send":
 		n, err := m.Send(fd, make([]byte, number(2)), unix.MSG_NOSIGNAL)
 		if want == "" {
@@ -219,6 +225,8 @@ func (p *player) create(name string, words []string) string {
 		fd, err = m.Accept4(p.fds[words[1]], unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	case "epoll":
 		fd, err = m.EpollCreate1(unix.EPOLL_CLOEXEC)
+	case "eventfd":
+		fd, err = m.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	case "dup":
 		fd, err = m.Dup(p.fds[words[1]])
 	default:
@@ -392,6 +400,12 @@ type realClient struct {
 }
 
 func (m *onLinux) Dup(fd int) (int, error) { return unix.Dup(fd) }
+
+func (m *onLinux) Eventfd(initial uint, flags int) (int, error) {
+	return unix.Eventfd(initial, flags)
+}
+
+func (m *onLinux) Write(fd int, p []byte) (int, error) { return unix.Write(fd, p) }
 
 func (m *onLinux) Accept4(fd, flags int) (int, error) {
 	n, err := m.Linux.Accept4(fd, flags)

@@ -34,6 +34,8 @@ const (
 	SHUT_WR          = 0x1
 	SOCK_CLOEXEC     = 0x80000
 	SOCK_NONBLOCK    = 0x800
+	EFD_NONBLOCK     = 0x800
+	EFD_SEMAPHORE    = 1
 	SOCK_STREAM      = 0x1
 	SOL_SOCKET       = 0x1
 	SO_BROADCAST     = 0x6

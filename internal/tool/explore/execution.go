@@ -37,6 +37,9 @@ type Machine interface {
 	// Run runs main, which may use goroutines: see simulated.Kernel.
 	Run(main, wait func())
 	Dup(fd int) (int, error)
+	Eventfd(initial uint, flags int) (int, error)
+	IsEventfd(fd int) bool
+	Write(fd int, p []byte) (int, error)
 	Silent() (fd int, err error)
 	SetNonblock(fd int, nonblocking bool) error
 	SocketError(fd int) (unix.Errno, error)

@@ -68,7 +68,7 @@ var (
 // plan chooses whether a call goes wrong, and how.
 func (x *execution) plan(name string, fd int) (kernel.Fault, bool) {
 	var faults []kernel.Fault
-	if x.faults.Short {
+	if x.faults.Short && !x.kernel.IsEventfd(fd) {
 		faults = append(faults, shortFaults[name]...)
 	}
 	if x.faults.Errors {

@@ -159,6 +159,8 @@ export default {
   "; no interest list has it": "；它不在任何兴趣列表里",
   "; the edge was reported in step %d, and there has been no other since": "；边缘在第 {0} 步报告过，此后再没有别的边缘",
   "SO_RCVLOWAT is reached": "达到了 SO_RCVLOWAT",
+  "a read from the eventfd": "从 eventfd 读",
+  "a write to the eventfd": "向 eventfd 写",
   "a reset of %s": "{0} 的重置",
   "a send to %d fell short in step %d, and the rest was not sent when there was room%s": "第 {1} 步向 {0} 的发送没有发完，有空位之后也没有发送其余部分{2}",
   "a story has at most %d steps: begin again": "最多显示 {0} 步：请从头开始",
