@@ -523,11 +523,34 @@ func (m *onLinux) acknowledged(fd int, bytes bool) {
 	}
 }
 
+// delivered waits until what the server's end of a client has sent has reached the client.
+func (m *onLinux) delivered(client int) {
+	local, err := unix.Getsockname(client)
+	must(err)
+	for _, fd := range m.accepted {
+		peer, err := unix.Getpeername(fd)
+		if err != nil || peer.(*unix.SockaddrInet4).Port != local.(*unix.SockaddrInet4).Port {
+			continue // or the connection has ended
+		}
+		end := time.Now().Add(m.patience)
+		for ; time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+			from, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+			must(err)
+			to, err := unix.GetsockoptTCPInfo(client, unix.IPPROTO_TCP, unix.TCP_INFO)
+			must(err)
+			if to.Bytes_received >= from.Bytes_sent-from.Bytes_retrans {
+				return
+			}
+		}
+	}
+}
+
 func (m *onLinux) read(c string, n int, expected bool) string {
 	patience := 10 * time.Millisecond
 	if expected {
 		patience = m.patience
 	}
+	m.delivered(m.clients[c].fd)
 	p := make([]byte, n)
 	for end := time.Now().Add(patience); ; {
 		got, err := unix.Read(m.clients[c].fd, p)
