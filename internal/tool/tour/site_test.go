@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 	"lesson/internal/proof"
 	"lesson/internal/site"
 	"lesson/internal/tool/explore"
-	"lesson/internal/tool/quiz"
 )
 
 // TestSite uses the first page of an exported site as a reader does: opened from a folder,
@@ -176,7 +174,7 @@ func tellsStories(t *testing.T, b *chrome, url string) {
 
 // asksQuestions answers the questions of a chapter wrongly, and then rightly.
 func asksQuestions(t *testing.T, b *chrome, url string) {
-	chapters, err := quiz.Chapters(docs.English)
+	chapters, err := site.Quiz(docs.English)
 	proof.Must(t, err)
 	p := b.openSite(t, url, 380, "light")
 	p.until("each chapter is there", fmt.Sprintf(`document.querySelectorAll("#asks option").length === %d`, 1+len(chapters)))
@@ -191,8 +189,10 @@ func asksQuestions(t *testing.T, b *chrome, url string) {
 		if q.Proof != "" {
 			p.until("its proof", fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, box+" .reason", q.Proof))
 		}
-		reason, _, _ := strings.Cut(strings.NewReplacer("`", "", "*", "").Replace(q.Reason), "\n")
-		p.until("its reason", fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, box+" .reason", reason))
+		p.until("its reason", fmt.Sprintf(`(reason => {
+			reason.innerHTML = %q;
+			return document.querySelector(%q).textContent.includes(reason.textContent);
+		})(document.createElement("div"))`, q.Reason, box+" .reason"))
 	}
 	p.until("nothing is wider than a phone", `document.documentElement.scrollWidth <= innerWidth`)
 }
