@@ -23,7 +23,7 @@ var connect = Demo{
 
 // An attempt is one connect on a non-blocking socket, and what the kernel reports of it.
 type attempt struct {
-	To      string   `json:"to"`
+	To      string `json:"to"`
 	Connect string `json:"connect"` // what the call returned
 	Events  string `json:"events"`  // what epoll_wait reported in time
 	// Error and Again are SO_ERROR, read twice.
