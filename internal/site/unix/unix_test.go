@@ -19,6 +19,8 @@ var constants = []struct {
 }{
 	{"AF_INET", ours.AF_INET == linux.AF_INET},
 	{"AF_INET6", ours.AF_INET6 == linux.AF_INET6},
+	{"EFD_NONBLOCK", ours.EFD_NONBLOCK == linux.EFD_NONBLOCK},
+	{"EFD_SEMAPHORE", ours.EFD_SEMAPHORE == linux.EFD_SEMAPHORE},
 	{"EPOLL_CLOEXEC", ours.EPOLL_CLOEXEC == linux.EPOLL_CLOEXEC},
 	{"EPOLL_CTL_ADD", ours.EPOLL_CTL_ADD == linux.EPOLL_CTL_ADD},
 	{"EPOLL_CTL_DEL", ours.EPOLL_CTL_DEL == linux.EPOLL_CTL_DEL},
