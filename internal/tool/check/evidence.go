@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -335,16 +336,30 @@ func isGo(pid int) bool {
 
 // useWithin returns what the threads of the server do in some time.
 func (s *server) useWithin(ctx context.Context, window time.Duration) (use, error) {
-	before, err := s.Used()
+	const parts = 4
+	began, err := s.Used()
 	if err != nil {
 		return use{}, err
 	}
-	select {
-	case <-time.After(window):
-	case <-ctx.Done():
+	calmest := use{sleeps: math.MaxInt64, ran: math.MaxInt64}
+	before := began
+	for range parts {
+		select {
+		case <-time.After(window / parts):
+		case <-ctx.Done():
+		}
+		after, err := s.Used()
+		if err != nil {
+			return use{}, err
+		}
+		part := useOf(after.Since(before))
+		calmest.sleeps = min(calmest.sleeps, part.sleeps)
+		calmest.ran = min(calmest.ran, part.ran+part.waited)
+		before = after
 	}
-	after, err := s.Used()
-	return useOf(after.Since(before)), err
+	u := useOf(before.Since(began))
+	u.ticks, u.busy = parts*calmest.sleeps, parts*calmest.ran
+	return u, nil
 }
 
 // A spin is what a server that never sleeps does: a call with its outcome, and how often.
@@ -363,6 +378,8 @@ const (
 	spinMost    = 500 * time.Millisecond
 	spinLongest = 2 * time.Second
 	spinCalls   = 50 // are enough
+	// leastPause is a pause between two calls of accept that fail, with which it does not spin.
+	leastPause = 50 * time.Millisecond
 	// spinAlone is the processor time after which a server that makes no calls makes none.
 	spinAlone = 100 * time.Millisecond
 )
@@ -415,6 +432,9 @@ func (s *server) spinning(ctx context.Context) *spin {
 		}
 	}
 	found.took = time.Since(began)
+	if found.kind == spinsAccepting && found.took > time.Duration(found.times)*leastPause {
+		found.kind = spinsUnknown
+	}
 	if err := counter.Detach(); err != nil {
 		return &spin{err: err}
 	}

@@ -23,10 +23,11 @@ const (
 	calmFor   = 200 * time.Millisecond
 	calmTries = 3
 	spinTries = 2 // of these: such times in which it never sleeps
-	// mostSleeps is how often its threads may wake meanwhile. A tick of a
-	// millisecond is more than that. The Go runtime's own watchman wakes up
-	// to a hundred times after each thing the server does.
-	mostSleeps = 150
+	// mostTicks is how often its threads may wake meanwhile. A tick of a
+	// millisecond is more than that, all the time. The Go runtime's own watchman
+	// wakes up to a hundred times after each thing the server does, but is soon
+	// quiet: a server may try something again ten times a second.
+	mostTicks = 150
 )
 
 // A use is what the threads of a server have done in some time.
@@ -35,6 +36,11 @@ type use struct {
 	waited  time.Duration // for a processor, of all threads
 	sleeps  int64         // of all threads
 	longest time.Duration // the longest that a thread was runnable without ever sleeping
+
+	// What sleeps, and ran and waited together, would be if all the time had been like its
+	// calmest quarter.
+	ticks int64
+	busy  time.Duration
 }
 
 func useOf(threads []proc.Thread) use {
@@ -62,8 +68,8 @@ func (u use) spins(window time.Duration) bool {
 // waited for a processor had something to do: on a busy machine, it may not have come to it.
 func (u use) calm(window time.Duration) bool {
 	const little = 0.05
-	return !u.spins(window) && float64(u.ran+u.waited) < little*float64(window) &&
-		u.sleeps <= mostSleeps
+	return !u.spins(window) && float64(max(u.ran, u.busy)) < little*float64(window) &&
+		u.ticks <= mostTicks
 }
 
 func (u use) String() string {
@@ -84,20 +90,13 @@ func calm() step {
 		var last use
 		spun := 0
 		for range calmTries {
-			before, err := t.server.Used()
-			if err != nil {
+			var err error
+			if last, err = t.server.useWithin(t.ctx, calmFor); err != nil {
 				return t.lost(err)
 			}
-			select {
-			case <-time.After(calmFor):
-			case <-t.ctx.Done():
+			if t.ctx.Err() != nil {
 				return t.ctx.Err()
 			}
-			after, err := t.server.Used()
-			if err != nil {
-				return t.lost(err)
-			}
-			last = useOf(after.Since(before))
 			if last.calm(calmFor) {
 				// The kernel does not count how long a thread waits for a processor
 				// before it has got one: it may have waited all the time.
