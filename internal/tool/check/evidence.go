@@ -341,24 +341,33 @@ func (s *server) useWithin(ctx context.Context, window time.Duration) (use, erro
 	if err != nil {
 		return use{}, err
 	}
-	calmest := use{sleeps: math.MaxInt64, ran: math.MaxInt64}
-	before := began
-	for range parts {
-		select {
-		case <-time.After(window / parts):
-		case <-ctx.Done():
+	ticks, busy := int64(math.MaxInt64/parts), time.Duration(math.MaxInt64/parts)
+	before, slept := began, false
+	for part := range parts + 1 {
+		if part > 0 {
+			select {
+			case <-time.After(window / parts):
+			case <-ctx.Done():
+			}
 		}
 		after, err := s.Used()
 		if err != nil {
 			return use{}, err
 		}
-		part := useOf(after.Since(before))
-		calmest.sleeps = min(calmest.sleeps, part.sleeps)
-		calmest.ran = min(calmest.ran, part.ran+part.waited)
-		before = after
+		// What a thread waits for a processor is not counted before it has got one: nothing
+		// follows from a quarter at whose ends it did not sleep.
+		sleeps, err := s.asleep()
+		if err != nil {
+			return use{}, err
+		}
+		if part > 0 && slept && sleeps {
+			u := useOf(after.Since(before))
+			ticks, busy = min(ticks, u.sleeps), min(busy, u.ran+u.waited)
+		}
+		before, slept = after, sleeps
 	}
 	u := useOf(before.Since(began))
-	u.ticks, u.busy = parts*calmest.sleeps, parts*calmest.ran
+	u.ticks, u.busy = parts*ticks, parts*busy
 	return u, nil
 }
 

@@ -23,11 +23,12 @@ const (
 	calmFor   = 200 * time.Millisecond
 	calmTries = 3
 	spinTries = 2 // of these: such times in which it never sleeps
-	// mostTicks is how often its threads may wake meanwhile. A tick of a
-	// millisecond is more than that, all the time. The Go runtime's own watchman
-	// wakes up to a hundred times after each thing the server does, but is soon
-	// quiet: a server may try something again ten times a second.
-	mostTicks = 150
+	// mostTicks is how often its threads may wake in that time, if all of it is like
+	// its calmest quarter. A tick of a millisecond is more than that, on a busy machine
+	// as well. The Go runtime's own watchman wakes up to a hundred times after each
+	// thing the server does, but is soon quiet: a server may try something again ten
+	// times a second.
+	mostTicks = 60
 )
 
 // A use is what the threads of a server have done in some time.
