@@ -70,7 +70,8 @@ var limits = []Case{
 		Must:  "A server that runs out of descriptors sleeps until one is free.",
 		Why: "The listener stays readable for as long as a client waits: accept fails, and" +
 			" the next epoll_wait returns at once.",
-		Cause:  "The listener is still watched after EMFILE. Stop watching it until a descriptor is free.",
+		Cause: "accept is tried again at once after EMFILE, or the listener is still watched. Stop that" +
+			" until a descriptor is free.",
 		script: starving(calm()),
 	},
 	{

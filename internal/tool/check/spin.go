@@ -34,8 +34,9 @@ var spinCauses = map[spinKind]string{
 		" reports that the connection is readable.",
 	spinsWriting: "A write that has returned EAGAIN is tried again at once. Keep what is unsent, and" +
 		" wait for EPOLLOUT.",
-	spinsAccepting: "The listener is still watched after accept has failed because no descriptor is" +
-		" left: it stays readable. Stop watching it until a descriptor is free.",
+	spinsAccepting: "accept has failed because no descriptor is left, and is tried again at once. An" +
+		" event loop must stop watching the listener, which stays readable, and a thread must sleep." +
+		" Try again when a connection has been closed, and after a short while.",
 	spinsOnError: "An error is ignored, and the call that has failed is made again.",
 	spinsOnHangUp: "EPOLLHUP and EPOLLERR are reported until the descriptor is closed, even with an" +
 		" interest of 0. Close the connection when EPOLLERR or EPOLLHUP comes.",

@@ -91,8 +91,9 @@ var stages = []Stage{
 		Title: "The next client",
 		Must: "The server accepts the next client when it has finished with one, and sleeps when" +
 			" there is none.",
-		Why:     "A server that ends after its first client serves no second one.",
-		Hint:    "A loop around accept. Everything that belongs to a client begins inside it.",
+		Why: "A server that ends after its first client serves no second one.",
+		Hint: "A loop around accept. Everything that belongs to a client begins inside it. When" +
+			" read returns nothing, the client has gone: go on to the next.",
 		Chapter: acceptLoop, Model: Loop,
 		Cases: []string{
 			"requests/no-leftovers", "disconnects/leaves-silently", "crowds/burst",
@@ -187,10 +188,11 @@ var stages = []Stage{
 		},
 	},
 	{
-		Title:   "Out of descriptors",
-		Must:    "The server continues to serve when accept fails with EMFILE, and accepts again when it can.",
-		Why:     "The limit is reached on the busiest day. A server that ends then drops all clients.",
-		Hint:    "Stop watching the listener, and watch it again after a close, or after a short while.",
+		Title: "Out of descriptors",
+		Must:  "The server continues to serve when accept fails with EMFILE, and accepts again when it can.",
+		Why:   "The limit is reached on the busiest day. A server that ends then drops all clients.",
+		Hint: "Do not call accept again at once: an event loop stops watching the listener, a thread" +
+			" sleeps. Try again after a close, and in any case after a short while.",
 		Chapter: runsOut, Model: Threaded,
 		Cases: []string{
 			"limits/descriptors-survives", "limits/descriptors-calm", "limits/descriptors-recovers",
@@ -200,12 +202,12 @@ var stages = []Stage{
 	},
 	{
 		Title: "Signals",
-		Must: "SIGTERM ends the server soon, and no client that has sent its request goes without" +
-			" an answer.",
+		Must: "SIGTERM or SIGINT ends the server soon, and no client that it has accepted and that" +
+			" has sent its request goes without an answer.",
 		Why: "Every deployment ends a server. A loop that sleeps must be woken for it: a flag that a" +
 			" handler sets just before the loop sleeps is not seen until the next event.",
-		Hint: "signalfd, or a pipe that the handler writes to, watched like every other descriptor." +
-			" EINTR is not a failure.",
+		Hint: "signalfd, or a pipe that the handler writes to, watched like every other descriptor;" +
+			" with threads, shutdown on the sockets that block. EINTR is not a failure.",
 		Chapter: levelTriggered, Model: Threaded,
 		Cases: []string{
 			"signals/terminate", "signals/interrupt", "signals/terminate-half-request",
@@ -400,7 +402,7 @@ func (p printer) arrived(r *StageReport) {
 			len(r.Stages)+1, strings.ToLower(Stages()[len(r.Stages)].Title))
 		return
 	}
-	fmt.Fprintln(p.w, "All stages hold. Judge it once more without --stages.")
+	fmt.Fprintln(p.w, "All stages hold. Judge it once more with the same command without --stages.")
 	fmt.Fprintln(p.w, "If it is in Go, you can also explore it: docs/14-every-order.md.")
 }
 

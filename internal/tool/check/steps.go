@@ -271,7 +271,7 @@ func firstLine(p []byte) []byte {
 // answeredOrRefused demands an answer of the lessons. A server that answers in its own
 // words may refuse the request, if that does not destroy what it says.
 func answeredOrRefused(name string) step {
-	text := name + " must be answered, and then read end of file; a server that is not a lesson may" +
+	text := name + " must be answered, and then read end of file; a server with an answer of its own may" +
 		" refuse (4xx, or end of file)"
 	return step{text: text, do: func(t *trial) error {
 		got, end := t.read(name)
@@ -349,7 +349,7 @@ func (t *trial) tooEarly(got, want string) *failure {
 // its own words may refuse it.
 func unansweredOrRefused(name string) step {
 	demand := unanswered(name)
-	text := demand.text + "; a server that is not a lesson may refuse (4xx, or end of file)"
+	text := demand.text + "; a server with an answer of its own may refuse (4xx, or end of file)"
 	return step{text: text, do: func(t *trial) error {
 		if t.answer.lessons() {
 			return demand.do(t)
