@@ -92,7 +92,7 @@ func (s *Server) ServeClient(fd int) {
 }
 
 // readRequest reads until the request is complete, or too large. If it returns
-// Incomplete, the time is over or the client has gone, and there is no answer.
+// Incomplete, the time is up or the client has gone, and there is no answer.
 func (s *Server) readRequest(fd int) protocol.Status {
 	s.Waiting(fd) // lets Stop end a blocked read
 	defer s.NotWaiting(fd)
@@ -110,7 +110,7 @@ func (s *Server) readRequest(fd int) protocol.Status {
 		n, err := s.Kernel.Read(fd, buffer[:])
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
-			continue // EAGAIN: the time of SO_RCVTIMEO is over; waitAtMost returns false
+			continue // EAGAIN: SO_RCVTIMEO has expired; waitAtMost returns false
 		case err != nil: // ECONNRESET
 			s.Stats.Reset.Add(1)
 			return protocol.Incomplete
