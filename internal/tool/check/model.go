@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -169,8 +170,9 @@ func (p *portrait) callsInWords(err error) string {
 	case err != nil:
 		return fmt.Sprintf("system calls not counted: %v", err)
 	}
+	// In the same order each time: a request that came in two pieces now and then does not matter.
 	names := slices.SortedFunc(maps.Keys(calls), func(a, b string) int {
-		return cmp.Or(cmp.Compare(calls[b], calls[a]), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(math.Round(calls[b]), math.Round(calls[a])), cmp.Compare(a, b))
 	})
 	sum, others := 0.0, 0.0
 	var each []string
