@@ -608,9 +608,8 @@ func namedLine(t *testing.T, b *chrome, url string) {
 
 	// Where its experiment begins, a button plays it.
 	p.click(".play-this")
-	p.until("the race of the chapter plays", `document.querySelector("#scenario").value === "one-byte-at-a-time" &&
-		document.querySelector("#scenario-play").textContent.includes("Pause")`)
-	p.click("#scenario-stop")
+	p.until("the race of the chapter has begun", `document.querySelector("#scenario").value === "one-byte-at-a-time" &&
+		document.querySelector(".script li.past") !== null`)
 
 	p.do(chromedp.SendKeys(chromedp.CSS("#find"), "interest list"))
 	p.until("the search finds it", `document.querySelector("mark.here")?.textContent.toLowerCase() === "interest list"`)
@@ -635,9 +634,8 @@ func portsOfTheText(t *testing.T, b *chrome, url string) {
 		document.querySelector(".play-this") !== null`)
 	p.click(".play-this")
 	p.until("on both", column("edgetriggered", "")+` !== null && `+column("epoll", "")+` !== null`)
-	p.until("the race plays", `document.querySelector("#scenario").value === "long-request" &&
-		document.querySelector("#scenario-play").textContent.includes("Pause")`)
-	p.click("#scenario-stop")
+	p.until("the race has begun", `document.querySelector("#scenario").value === "long-request" &&
+		document.querySelector(".script li.past") !== null`)
 }
 
 // addr is where the server of a column listens: what the page tells to type.
