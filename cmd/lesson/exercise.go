@@ -204,7 +204,9 @@ func mustMarkDir(cmd *cobra.Command) {
 }
 
 // atDeskIn is atDesk with what is quoted from the pages in a language: that of the flag.
-func atDeskIn(lang *string, do func(*cobra.Command, *exercise.Desk, string) error) func(*cobra.Command, []string) error {
+func atDeskIn(
+	lang *string, do func(*cobra.Command, *exercise.Desk, string) error,
+) func(*cobra.Command, []string) error {
 	return atDesk(func(cmd *cobra.Command, desk *exercise.Desk, name string) error {
 		var err error
 		if desk.Language, err = docs.Language(*lang, os.Getenv); err != nil {

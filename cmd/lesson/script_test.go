@@ -125,8 +125,8 @@ func TestScript(t *testing.T) {
 // a test that fails ever waits for it.
 const patience = 30 * time.Second
 
-// promise is how soon a signal ends a lesson, 2 s, and as much again for a busy machine.
-const promise = 4 * time.Second
+// promise is how soon a signal ends a lesson, and a second for a busy machine.
+const promise = 3 * time.Second
 
 // world is what the commands of one script share.
 type world struct {
