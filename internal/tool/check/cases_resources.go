@@ -158,10 +158,8 @@ var resources = []Case{
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients are served, and the server's threads counted", aFew),
 				func(t *trial) error {
-					for range aFew {
-						if err := t.serveOneMore(); err != nil {
-							return err
-						}
+					if err := t.serveMany(aFew); err != nil {
+						return err
 					}
 					return t.look()
 				})),

@@ -91,24 +91,14 @@ func calm() step {
 		var last use
 		spun := 0
 		for range calmTries {
-			var err error
-			if last, err = t.server.useWithin(t.ctx, calmFor); err != nil {
-				return t.lost(err)
+			u, calmed, err := t.seenCalm()
+			if err != nil {
+				return err
 			}
-			if t.ctx.Err() != nil {
-				return t.ctx.Err()
-			}
-			if last.calm(calmFor) {
-				// The kernel does not count how long a thread waits for a processor
-				// before it has got one: it may have waited all the time.
-				asleep, err := t.sleeps()
-				if err != nil {
-					return err
-				}
-				if asleep {
-					t.note("%v", last)
-					return nil
-				}
+			last = u
+			if calmed {
+				t.note("%v", last)
+				return nil
 			}
 			if last.spins(calmFor) {
 				spun++
@@ -132,22 +122,31 @@ func calm() step {
 	}}
 }
 
+// seenCalm watches the server for calmFor, and reports what it did, and whether that was calm
+// and it sleeps at the end.
+func (t *trial) seenCalm() (u use, calmed bool, err error) {
+	if u, err = t.server.useWithin(t.ctx, calmFor); err != nil {
+		return u, false, t.lost(err)
+	}
+	if t.ctx.Err() != nil || !u.calm(calmFor) {
+		return u, false, t.ctx.Err()
+	}
+	calmed, err = t.sleeps()
+	return u, calmed, err
+}
+
 // calms waits until a server is calm whose calls do not show why it is not: on a busy machine, a
 // runtime that compiles or collects may be at work for long. One that spins never is calm.
 func (t *trial) calms() (bool, error) {
 	began := time.Now()
 	for time.Since(began) < t.patience {
-		now, err := t.server.useWithin(t.ctx, calmFor)
-		if err != nil {
-			return false, t.lost(err)
-		}
-		asleep, err := t.sleeps()
+		_, calmed, err := t.seenCalm()
 		if err != nil {
 			return false, err
 		}
-		if now.calm(calmFor) && asleep {
+		if calmed {
 			t.note("calm after %v more", time.Since(began).Round(lookEvery))
-			return true, t.ctx.Err()
+			return true, nil
 		}
 	}
 	return false, t.ctx.Err()
