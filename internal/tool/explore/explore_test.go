@@ -86,6 +86,10 @@ var found = map[int]string{
 // notSimulated are the exercises whose exploration ends with a call that is not simulated.
 var notSimulated = []int{20}
 
+// varying are the exercises whose story can end in two ways. In 26 two goroutines sleep for
+// a millisecond from the same virtual time on, and Go wakes either first.
+var varying = []int{26}
+
 // mostSteps returns how long the story of an exercise may be. In that of 26, two clients are
 // accepted, and an eventfd is made, written and read.
 func mostSteps(exercise int) int {
@@ -134,9 +138,15 @@ func TestExercises(t *testing.T) {
 				t.Errorf("a story of %d steps, want at most %d", len(r.Story.Steps), mostSteps(e.Number))
 			default:
 				t.Logf("%s: %d orders, %d steps, %v", r.Failure.Kind, r.Executions, len(r.Story.Steps), r.Took)
+				if r.Varies != slices.Contains(varying, e.Number) {
+					t.Errorf("Varies: %v", r.Varies)
+				}
 				again, err := broken.Replay(t.Context(), r.Replay)
 				proof.Must(t, err)
-				if again.Failure == nil || *again.Failure != *r.Failure {
+				switch {
+				case again.Failure == nil || again.Failure.Kind != want:
+					t.Errorf("replayed: %+v, want %s", again.Failure, want)
+				case !r.Varies && *again.Failure != *r.Failure:
 					t.Errorf("replayed: %+v, want %+v", again.Failure, r.Failure)
 				}
 			}

@@ -40,7 +40,13 @@ func (r *Report) Print(w io.Writer, width int) {
 	}
 	fmt.Fprintf(w, "\n%s tried, %.1f s. Again: %s\n",
 		report.Plural(r.Executions, "order", "orders"), r.Took.Seconds(), r.again())
+	if r.Varies {
+		fmt.Fprintln(w, aboutVarying)
+	}
 }
+
+const aboutVarying = "The same order has also ended in another way. Does the server range over a map, use random\n" +
+	"numbers, or have several goroutines with timers that end at the same time?"
 
 // aboutFaults explains faultMark.
 const aboutFaults = "(fault): explore let this call fail or fall short. --faults none leaves that out."

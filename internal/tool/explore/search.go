@@ -35,6 +35,7 @@ type Report struct {
 	Scenario   string        `json:"scenario,omitempty"` // that failed
 	Failure    *Failure      `json:"failure,omitempty"`
 	Replay     string        `json:"replay,omitempty"` // plays the failure again
+	Varies     bool          `json:"varies,omitempty"` // Replay has also ended in another way
 	Story      *Story        `json:"story,omitempty"`
 
 	source map[string]string // of a program of its own: file by file, as steps name them
@@ -221,6 +222,23 @@ func (s *search) found(scenario Scenario, failure *Failure, ds []deviation) {
 	}
 	s.report.Failure, s.report.Scenario, s.report.Story = again, scenario.Name, story
 	s.report.Replay = replayString(ds)
+	s.report.Varies = s.varies(scenario, ds, again)
+}
+
+// varies plays an order again and again, and reports whether it has ever ended in another
+// way than failure. The order of the kernel and of the clients is the same each time, but
+// Go ranges over a map in any order, and wakes goroutines whose timers end at the same
+// virtual time in any order.
+func (s *search) varies(scenario Scenario, ds []deviation, failure *Failure) bool {
+	const times = 30 // two ends that are equally likely: both are seen, but for 1 in 10^9
+	current(scenario, ds)
+	for range times {
+		again := run(s.program, scenario, s.options.Faults, &chooser{deviations: ds}, &Story{})
+		if again == nil || *again != *failure {
+			return true
+		}
+	}
+	return false
 }
 
 // needed drops the deviations without which there is a failure of the same kind, and

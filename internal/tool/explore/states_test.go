@@ -4,6 +4,7 @@ package explore
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -93,6 +94,28 @@ func TestUnsteadyServer(t *testing.T) {
 		r := Explore(t.Context(), serve, Options{Scenarios: Scenarios()[2:5], Depth: 2}, nil)
 		if r.Failure != nil || r.Whole != want || r.Merged == 0 {
 			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// An order that ends now in one way and now in another is reported as one that varies.
+func TestOrderThatVaries(t *testing.T) {
+	for name, unsteady := range map[string]bool{"steady": false, "unsteady": true} {
+		runs := 0
+		serve := func(k Kernel, _ func(func())) {
+			runs++
+			if unsteady && runs%2 == 0 {
+				panic("now and then")
+			}
+		}
+		r := Explore(t.Context(), serve, Options{Scenarios: Scenarios()[:1]}, nil)
+		if r.Failure == nil || r.Varies != unsteady {
+			t.Errorf("%s: %+v", name, r)
+		}
+		var text strings.Builder
+		r.Print(&text, 0)
+		if strings.Contains(text.String(), aboutVarying) != unsteady {
+			t.Errorf("%s: %s", name, text.String())
 		}
 	}
 }
