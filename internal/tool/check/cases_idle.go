@@ -96,7 +96,7 @@ var idles = []Case{
 	{
 		Address: "resources/idle-for-long", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"never removes a deadline"},
-		NoExercise: "A spin that begins after seconds takes long to find.",
+		NoExercise: "A spin that begins only after some seconds takes a long time to find.",
 		needs:      toLook, long: true,
 		Must: fmt.Sprintf("A server that has served clients, and then has nothing to do, sleeps for all of %v.",
 			watchFor),

@@ -81,8 +81,8 @@ var limits = []Case{
 		needs: toStart,
 		Must: "When descriptors are free again, the waiting clients are served, even if no other" +
 			" client connects.",
-		Why: "Their edge has been used up by the accept that failed; the next edge comes with the next" +
-			" client, if one connects.",
+		Why: "A server that has stopped accepting is not reminded of them, and edge-triggered epoll" +
+			" reports the listener again only when another client connects.",
 		Cause: "After EMFILE the server does not try again. Remember that there is more in the accept" +
 			" queue, and try again when a connection is closed, and after a while.",
 		script: starving(

@@ -143,7 +143,7 @@ var requests = []Case{
 		Address: "requests/any-bytes", Severity: Must, Models: everyone,
 		ends:    true,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"text only"},
-		NoExercise: "The bug takes a language whose strings end at NUL or must be UTF-8. The exercises" +
+		NoExercise: "The bug needs a language whose strings end at NUL or must be UTF-8. The exercises" +
 			" are in Go.",
 		Must: "A request with bytes that are not text is answered like any other.",
 		Why:  "A client sends bytes; decoding them as text fails on the first byte that is not text.",

@@ -23,12 +23,13 @@ var resources = []Case{
 	{
 		Address: "resources/descriptors-answered", Severity: Must, Models: goingOn,
 		Chapter: acceptLoop, Contract: "B3", FailedBy: []string{"keeps every descriptor"},
-		NoExercise: "Nothing is ever closed. In exercise 12 the missing close is hidden.",
-		needs:      toLook,
-		Must:       "Answered clients leave no descriptor behind.",
-		Why:        "If each client leaves one, the server cannot accept any more after a thousand or so.",
-		Cause:      "The connection is shut down, but not closed.",
-		script:     noMoreDescriptors(rounds, "are answered", (*trial).serveOneMore),
+		NoExercise: "The server never closes anything, which is easy to see. In exercise 12 the missing close is" +
+			" hidden.",
+		needs:  toLook,
+		Must:   "Answered clients leave no descriptor behind.",
+		Why:    "If each client leaves one, the server cannot accept any more after a thousand or so.",
+		Cause:  "The connection is shut down, but not closed.",
+		script: noMoreDescriptors(rounds, "are answered", (*trial).serveOneMore),
 	},
 	{
 		Address: "resources/descriptors-reset", Severity: Must, Models: goingOn,

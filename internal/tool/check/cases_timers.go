@@ -31,7 +31,7 @@ var timers = []Case{
 	{
 		Address: "slow/stale-timer", Severity: Must, Models: concurrent,
 		Chapter: levelTriggered, Contract: "B11", FailedBy: []string{"keeps lingering by descriptor"},
-		NoExercise: "The exercises keep their deadlines in the connections.",
+		NoExercise: "The exercises store each deadline in its connection, so no timer can belong to an earlier one.",
 		needs:      toLook, long: true,
 		Must:  "The timer of an answered client does not end the next connection that has the same descriptor.",
 		Why:   "A descriptor is only a number, and accept hands out the lowest that is free.",

@@ -29,7 +29,8 @@ $ go run ./cmd/lesson exercise hint 1          # the next of three hints
 $ go run ./cmd/lesson exercise solution 1      # the change, and why it works
 ` + "```" + `
 
-The names are hints; the symptoms are not. After the name stands the kind of server, and the chapter about it.
+The name of each exercise is a hint; the symptom is only what users see. The name is followed by the kind of
+server and the chapter about it.
 `)
 	for _, e := range g.Exercises {
 		chapter, _, _ := strings.Cut(e.Kind.Chapter, "-")
@@ -43,10 +44,10 @@ The names are hints; the symptoms are not. After the name stands the kind of ser
 	page.WriteString(`
 ## Which case finds which bug
 
-The rows are the cases of ` + "`lesson check`" + `, the columns are the exercises. ● is the case that an exercise is
+The rows are the cases of ` + "`lesson check`" + `, and the columns are the exercises. ● is the case that an exercise is
 about, ○ is another case that fails because of the same bug, and ◌ is one that fails only in some runs, depending on
-the order of events. A case with – does not apply to the server. The fixed server fails none. A test runs all of
-them, and gets exactly these tables.
+the order of events. A case with – does not apply to the server. The fixed servers fail none. A test runs every
+server against every case, and compares the results with these tables.
 `)
 	for _, group := range groups(cases) {
 		g.matrix(&page, group)
@@ -133,8 +134,8 @@ func (g *Gallery) reasons(page *strings.Builder, cases []check.Case) {
 	page.WriteString(`
 ## Cases without an exercise
 
-These can fail, too: the tests of [internal/tool/check](../../internal/tool/check) have servers that do. As
-exercises they would not be worth your time.
+No exercise is about these cases. A server can fail them, too: the tests of
+[internal/tool/check](../../internal/tool/check) have servers that do. As exercises they would not be worth your time.
 
 | case | why |
 |---|---|
