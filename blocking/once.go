@@ -10,8 +10,8 @@
 // It cannot serve a second client while the first one is slow. Steps 3 to 5 can,
 // in three ways.
 //
-// Its chapters are docs/01-one-client.md (this file) and docs/02-a-loop.md
-// (loop.go).
+// Its chapters are docs/01-one-client.md (for once.go) and docs/02-a-loop.md (for
+// loop.go).
 package blocking
 
 import (

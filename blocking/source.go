@@ -2,7 +2,7 @@ package blocking
 
 import "embed"
 
-// Source is the lesson's own code, so that the program can show it.
+// Source holds the lesson's own code, so that the program can show it.
 //
 //go:embed loop.go once.go
 var Source embed.FS

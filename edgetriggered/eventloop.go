@@ -4,8 +4,8 @@
 //
 // It teaches what changes when epoll reports each change once, instead of
 // reporting a state for as long as it lasts. After a report the server must
-// continue until the kernel returns EAGAIN, or remember by itself that it has
-// not: there will be no second report.
+// continue until the kernel returns EAGAIN. If it stops before that, it must
+// remember to continue: there will be no second report.
 //
 // Like package epoll, it cannot use a second processor, or do anything slow
 // between two events.

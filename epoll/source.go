@@ -2,7 +2,7 @@ package epoll
 
 import "embed"
 
-// Source is the lesson's own code, so that the program can show it.
+// Source holds the lesson's own code, so that the program can show it.
 //
 //go:embed eventloop.go
 var Source embed.FS

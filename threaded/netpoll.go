@@ -110,8 +110,8 @@ func (s *Netpoll) Serve() error {
 
 // Stop asks the server to end, like Base.Stop, with the methods of package net:
 // closing the listener ends Accept; shutting down the receiving side ends Read
-// after it has read what has arrived. (With a deadline in the past it would not
-// read even that.)
+// after Read has returned what has arrived. (A read deadline in the past would end
+// Read without that.)
 func (s *Netpoll) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

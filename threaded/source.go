@@ -2,7 +2,7 @@ package threaded
 
 import "embed"
 
-// Source is the lesson's own code, so that the program can show it.
+// Source holds the lesson's own code, so that the program can show it.
 //
 //go:embed netpoll.go threaded.go
 var Source embed.FS

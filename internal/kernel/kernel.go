@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package kernel has the system calls that a lesson may make, under the names of
+// Package kernel provides the system calls that a lesson may make, under the names of
 // section 2 of the manual, as one small interface.
 //
 // Linux makes the calls. Faulty makes chosen calls fail. Package trace reports each
@@ -60,10 +60,10 @@ type Kernel interface {
 }
 
 // IsConnectionError reports whether err, from Accept4, concerns only the
-// connection that was about to be accepted, or no connection (EINTR): the next
-// one may be accepted at once. accept(2), "Error handling", lists these errors:
-// Linux passes network errors that are already pending on the new connection to
-// accept.
+// connection that was about to be accepted, or none (EINTR). In both cases
+// Accept4 may be called again at once. accept(2), "Error handling", lists these
+// errors: Linux passes network errors that are already pending on the new
+// connection to accept.
 func IsConnectionError(err error) bool {
 	switch err {
 	case unix.EINTR, unix.ECONNABORTED, unix.EPERM,

@@ -114,7 +114,7 @@ func (l *Linux) Read(fd int, p []byte) (int, error) {
 	return unix.Read(fd, p)
 }
 
-// Send calls sendto without an address: Linux has no system call send.
+// Send calls sendto without an address: Linux has no system call send on amd64 and arm64.
 func (l *Linux) Send(fd int, p []byte, flags int) (int, error) {
 	l.calls.Add(1)
 	if l.Nonblocking {
@@ -165,11 +165,11 @@ const rawWait = 4
 
 // EpollWait waits in two steps. A busy server's next event is microseconds away,
 // and handing the processor over and back costs more than such a short wait: so
-// EpollWait first waits raw, for at most rawWait. Only if no event has come by
-// then does it make a second call, through the scheduler, for the rest of the
-// time. It also does so if a signal interrupts the raw wait: the Go runtime sends one
-// when it needs the processor, as it does to a goroutine that has run too long.
-// strace(1) shows both calls.
+// EpollWait first makes a raw call that waits for at most 4 ms (rawWait). Only if no
+// event has come by then does it make a second call, through the scheduler, for the
+// rest of the time. It also does so if a signal interrupts the raw wait: the Go runtime
+// sends one when it needs the processor, as it does to a goroutine that has run too
+// long. strace(1) shows both calls.
 func (l *Linux) EpollWait(epfd int, events []unix.EpollEvent, milliseconds int) (int, error) {
 	first := milliseconds
 	if milliseconds < 0 || milliseconds > rawWait {

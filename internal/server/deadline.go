@@ -6,21 +6,22 @@ import "time"
 
 // Bounds on lingering. After the response the server reads and discards until
 // the client closes, but no longer than LingerTime and no more than LingerBytes.
-// A stop waits for lingering connections, so the time also keeps a stop within
-// two seconds.
+// A server that stops waits for lingering connections, so LingerTime also keeps a
+// stop within two seconds.
 const (
 	LingerTime  = time.Second
 	LingerBytes = 1 << 20
 )
 
-// AcceptPause is how long a server waits before it calls accept again after it has run
-// out of descriptors or memory, unless one of its own connections ends earlier.
+// AcceptPause limits how long a server waits before it calls accept again after it has
+// run out of descriptors or memory. An event loop calls it earlier if one of its own
+// connections ends.
 const AcceptPause = 100 * time.Millisecond
 
-// Deadlines holds connections in the order of their deadlines. All of them get
-// the same time, so that is the order in which they were added: no heap is
-// needed, and Add, Remove and First cost the same however many there are. The
-// memory is the caller's: a Deadline in each connection.
+// Deadlines holds connections in the order of their deadlines. Each gets the same
+// time, so the order of the deadlines is the order of Add: no heap is needed, and
+// Add, Remove and First cost the same however many there are. The memory is the
+// caller's: a Deadline in each connection.
 type Deadlines[C any] struct {
 	After       time.Duration // how long each gets; 0 means forever
 	first, last *Deadline[C]

@@ -182,8 +182,8 @@ func (b *Base) Stopping() bool {
 	}
 }
 
-// CloseListener closes the listener, once. Because of the lock, Stop never shuts down
-// a number that has been closed and now belongs to another socket.
+// CloseListener closes the listener, once. It holds the same lock as Stop, so Stop never
+// shuts down a descriptor number that has been closed and now belongs to another socket.
 func (b *Base) CloseListener() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

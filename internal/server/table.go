@@ -11,7 +11,8 @@ const chunk = 256
 // stay valid. The zero value is ready to use.
 type Table[C any] struct{ chunks []*[chunk]C }
 
-// At returns a pointer to the entry of descriptor fd, which is zero before its first use.
+// At returns a pointer to the entry of descriptor fd, an entry that is the zero value
+// before its first use.
 func (t *Table[C]) At(fd int) *C {
 	for fd/chunk >= len(t.chunks) {
 		t.chunks = append(t.chunks, nil)
