@@ -15,13 +15,13 @@ import (
 	"lesson/internal/lesson"
 )
 
-// commands is every command of the program, but for those that cobra makes.
+// commands is every command of the program, but for the one that cobra makes.
 func commands() []*cobra.Command { return withSubcommands(newRoot()) }
 
 func withSubcommands(cmd *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {
-		if name := sub.Name(); name != "completion" && name != "help" {
+		if sub.Name() != "completion" {
 			all = append(all, withSubcommands(sub)...)
 		}
 	}
@@ -75,6 +75,9 @@ func TestFlagsAreDocumented(t *testing.T) {
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
 			if flag.Hidden {
 				return
+			}
+			if flag.Value.Type() != "string" && flag.Value.Type() != "stringArray" && wanted[flag.Value.Type()] == "" {
+				t.Errorf("lesson %s: no hint for a bad value of --%s", cmd.Name(), flag.Name)
 			}
 			value, usage := pflag.UnquoteUsage(flag)
 			if usage == "" {
@@ -179,12 +182,21 @@ func TestListJSON(t *testing.T) {
 	}
 }
 
-// Shells complete the names of lessons. (What the shells need: tools.txtar.)
+// Shells complete the names of lessons and of commands. (What the shells need:
+// tools.txtar.)
 func TestCompletion(t *testing.T) {
 	got := run(t, "__complete", "diff", "")
 	for _, l := range lesson.All() {
 		if !strings.Contains(got, l.Name+"\n") {
 			t.Errorf("%s is not offered:\n%s", l.Name, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"help ": "\nexercise\tFix servers", "help exercise ": "start\tMake a copy", "help nosuch ": ":4\n",
+	} {
+		got := run(t, append([]string{"__complete"}, strings.Split(args, " ")...)...)
+		if !strings.Contains("\n"+got, want) {
+			t.Errorf("lesson %s: %q is not offered:\n%s", args, want, got)
 		}
 	}
 }

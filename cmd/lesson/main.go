@@ -9,15 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"lesson/internal/report"
 )
-
-// A usageError is an error in the command line: exit status 2.
-type usageError struct{ error }
 
 // A cannotRun is an error that prevents an answer: exit status 2.
 type cannotRun struct{ error }
@@ -60,7 +56,7 @@ func newRoot() *cobra.Command {
 		Long: `lesson runs the same tiny server in five ways. The server reads a request up to an empty
 line, answers "Hello, world!", and closes the connection. The five differ in how they wait.
 
-lesson next shows where to begin, and what comes after that.`,
+To begin, type: lesson next`,
 		Example: `  lesson next                       the one thing to do now
   lesson list                       the lessons, step by step
   lesson blocking --trace           step 1, and every system call as it happens
@@ -75,47 +71,9 @@ lesson next shows where to begin, and what comes after that.`,
 		newNext(), newList(), newDiff(), newCheck(), newExplore(), newExercise(), newRace(), newBench(), newCrowd(), newDemo(),
 		newTrace(), newTour(), newQuiz(), newPid(), newVersion(), newMan(),
 	)
-	root.InitDefaultCompletionCmd() // Execute would add it too late to be marked
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultHelpCmd() // Execute would add it and the next too late to be marked
+	root.InitDefaultCompletionCmd()
 	markUsageErrors(root)
 	return root
-}
-
-// plainFlagError replaces the words of Go's parsers by what to write instead.
-func plainFlagError(err error) error {
-	if flag, _, found := strings.Cut(err.Error(), ": time: "); found {
-		return errors.New(flag + ": give a time with its unit, as in 500ms or 10s")
-	}
-	if flag, _, found := strings.Cut(err.Error(), ": strconv."); found {
-		return errors.New(flag + ": give a number")
-	}
-	return err
-}
-
-// markUsageErrors makes every error about flags and arguments a usageError
-// that ends with where to find help.
-func markUsageErrors(cmd *cobra.Command) {
-	mark := func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())}
-	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return mark(cmd, plainFlagError(err))
-	})
-	if !cmd.Runnable() { // otherwise cobra does not check the arguments
-		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	}
-	if args := cmd.Args; args != nil {
-		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			err := args(cmd, given)
-			if err == nil {
-				return nil
-			}
-			if !cmd.HasSubCommands() { // cobra does not name the arguments
-				err = fmt.Errorf("wrong number of arguments: %d; usage: %s", len(given), cmd.UseLine())
-			}
-			return mark(cmd, err)
-		}
-	}
-	for _, child := range cmd.Commands() {
-		markUsageErrors(child)
-	}
 }
