@@ -183,7 +183,7 @@ func (f *checkFlags) target() (check.Target, error) {
 	if f.addr != "" {
 		ways++
 		var err error
-		if target.Addr, err = hostPort("--addr", f.addr); err != nil {
+		if target.Addr, err = serverAt("--addr", f.addr); err != nil {
 			return target, err
 		}
 	}

@@ -132,7 +132,7 @@ from each, because one address has only about 28,000 ephemeral ports for one ser
 		Example: "  lesson crowd hold 127.0.0.1:8080 900",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := hostPort("ADDR", args[0])
+			addr, err := serverAt("ADDR", args[0])
 			if err != nil {
 				return err
 			}

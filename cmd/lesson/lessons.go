@@ -63,6 +63,7 @@ const defaultAddr = "127.0.0.1:8080"
 // serveFlags are the flags of the lessons.
 type serveFlags struct {
 	run    lesson.Run
+	addr   string
 	quiet  bool
 	trace  bool
 	events string
@@ -72,7 +73,7 @@ type serveFlags struct {
 func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	flags, o := cmd.Flags(), &f.run.Options
 	flags.SortFlags = false
-	flags.StringVar(&f.run.Addr, "addr", defaultAddr,
+	flags.StringVar(&f.addr, "addr", defaultAddr,
 		"listen on this `host:port`; port 0 lets the kernel choose, and an empty host is every IPv4 address")
 	flags.IntVar(&o.Backlog, "backlog", 4096,
 		"ask for an accept queue of `N` connections; the kernel allows net.core.somaxconn")
@@ -132,8 +133,12 @@ func (f *serveFlags) serve(cmd *cobra.Command, l lesson.Lesson) error {
 	if err := f.check(cmd, l); err != nil {
 		return err
 	}
+	addr, err := hostPort("--addr", f.addr)
+	if err != nil {
+		return err
+	}
 	run := f.run
-	run.Lesson, run.Log = l, cmd.ErrOrStderr()
+	run.Lesson, run.Log, run.Options.Addr = l, cmd.ErrOrStderr(), addr
 	if !f.quiet {
 		run.Options.Requests = os.Stdout // a server continues when it cannot print: see server.Print
 	}

@@ -23,7 +23,7 @@ Exit status: 1 if no process that you may inspect listens there.`,
   lesson pid 127.0.0.1:9000`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := hostPort("ADDR", append(args, defaultAddr)[0])
+			addr, err := serverAt("ADDR", append(args, defaultAddr)[0])
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os/signal"
 
@@ -21,15 +20,25 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
-// hostPort parses the address of a server to connect to. what names the flag or the
-// argument in an error: "--addr".
+// hostPort parses an address. what names the flag or the argument in an error: "--addr".
 func hostPort(what, text string) (netip.AddrPort, error) {
-	addr, err := net.ResolveTCPAddr("tcp", text)
-	if err != nil || addr.IP == nil {
-		return netip.AddrPort{}, usageError{fmt.Errorf(
-			"bad address %q; give %s as host:port, as in 127.0.0.1:8080", text, what)}
+	addr, err := lesson.ParseAddr(what, text)
+	if err != nil {
+		return addr, usageError{err}
 	}
-	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()), nil
+	return addr, nil
+}
+
+// serverAt parses the address of a server to connect to: no host is this machine.
+func serverAt(what, text string) (netip.AddrPort, error) {
+	addr, err := hostPort(what, text)
+	switch {
+	case err != nil || !addr.Addr().IsUnspecified():
+		return addr, err
+	case addr.Addr().Is6():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), addr.Port()), nil
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port()), nil
 }
 
 // also returns the programs of --also.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lesson/internal/lesson"
 	"lesson/internal/report"
 	"lesson/internal/site"
 	"lesson/internal/tool/tour"
@@ -71,6 +72,10 @@ The lessons are compiled for the browser with the go command. See docs/tour.md.`
 }
 
 func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
+	at, err := hostPort("--addr", f.addr)
+	if err != nil {
+		return err
+	}
 	t, err := tour.New(tour.Options{Columns: f.only, Program: program, Live: site.Page})
 	if err != nil {
 		return usageError{err}
@@ -82,8 +87,7 @@ func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	}
 	listener, err := tour.Listen(f.addr)
 	if err != nil {
-		hint := "let the kernel choose with: --addr 127.0.0.1:0"
-		return fmt.Errorf("cannot listen on %s: %w; %s", f.addr, err, hint)
+		return lesson.ListenError(at, err)
 	}
 	addr := listener.Addr().(*net.TCPAddr)
 	if !addr.IP.IsLoopback() {

@@ -28,8 +28,7 @@ const stopWithin = 2 * time.Second
 // A Run is one run of a lesson as a program.
 type Run struct {
 	Lesson  Lesson
-	Addr    string // "host:port"
-	Loops   int    // servers side by side on the same address; 0 is 1
+	Loops   int // servers side by side on the same address; 0 is 1
 	Options server.Options
 	Trace   trace.Observer // nil: no trace
 	Log     io.Writer      // where it says what it does
@@ -85,11 +84,6 @@ func (r Run) start(linux *kernel.Linux) ([]Server, error) {
 	loops := max(r.Loops, 1)
 	options.ReusePort = loops > 1
 
-	var err error
-	options.Addr, err = parseAddr(r.Addr)
-	if err != nil {
-		return nil, err
-	}
 	var servers []Server
 	for range loops {
 		s, err := r.Lesson.Start(k, options)
@@ -98,7 +92,7 @@ func (r Run) start(linux *kernel.Linux) ([]Server, error) {
 				started.Stop()
 				_ = started.Serve() // ends at once, and frees what it has
 			}
-			return nil, listenError(r.Addr, err)
+			return nil, ListenError(r.Options.Addr, err)
 		}
 		options.Addr = s.Addr() // port 0 has become a real one: the same for all
 		servers = append(servers, s)
@@ -204,19 +198,18 @@ func (r Run) summarize(servers []Server, calls int64) {
 	fmt.Fprintln(r.Log, strings.Join(parts, "; "))
 }
 
-// parseAddr parses host:port, with a name, an IPv4 or an IPv6 address for
-// host. No host is every IPv4 address.
-func parseAddr(text string) (netip.AddrPort, error) {
-	const hint = "give --addr as host:port, for example 127.0.0.1:8080 or [::1]:8080," +
-		" with a port up to 65535"
+// ParseAddr parses host:port, with a name, an IPv4 or an IPv6 address for host. No host
+// is every IPv4 address. what names the flag or the argument in an error: "--addr".
+func ParseAddr(what, text string) (netip.AddrPort, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", text)
 	var lookup *net.DNSError
 	if host, _, split := net.SplitHostPort(text); split == nil && errors.As(err, &lookup) && lookup.Name == host {
 		return netip.AddrPort{}, fmt.Errorf("bad address %q; no address is known for the host name %s:"+
-			" give --addr an IP address", text, host)
+			" give %s an IP address", text, host, what)
 	}
 	if err != nil || text == "" { // net takes "" for every address and any port
-		return netip.AddrPort{}, fmt.Errorf("bad address %q; %s", text, hint)
+		return netip.AddrPort{}, fmt.Errorf("bad address %q; give %s as host:port, for example 127.0.0.1:8080"+
+			" or [::1]:8080, with a port up to 65535", text, what)
 	}
 	addr := tcp.AddrPort()
 	if !addr.Addr().IsValid() {
@@ -225,14 +218,13 @@ func parseAddr(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
 }
 
-// listenError returns an error of one line: what failed, and what to try.
-func listenError(addr string, err error) error {
+// ListenError returns an error of one line: what failed, and what to try.
+func ListenError(addr netip.AddrPort, err error) error {
 	hint := "see --help for what --addr can be"
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		_, port, _ := net.SplitHostPort(addr)
-		hint = fmt.Sprintf("see which process has it with: ss -ltnp 'sport = :%s', or let the kernel"+
-			" choose with: --addr 127.0.0.1:0", port)
+		hint = fmt.Sprintf("see which process has it with: ss -ltnp 'sport = :%d', or let the kernel"+
+			" choose with: --addr 127.0.0.1:0", addr.Port())
 	case errors.Is(err, unix.EACCES):
 		hint = "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); try --addr 127.0.0.1:8080"
 	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENODEV):

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -88,8 +89,10 @@ func runLesson(name, addr string) error {
 		return err
 	}
 	return lesson.Run{
-		Lesson: l, Addr: addr, Log: os.Stderr,
-		Options: lessons.Options{Backlog: 4096, MaxConns: 1000, Timeout: timeout, Requests: os.Stdout},
+		Lesson: l, Log: os.Stderr,
+		Options: lessons.Options{
+			Addr: netip.MustParseAddrPort(addr), Backlog: 4096, MaxConns: 1000, Timeout: timeout, Requests: os.Stdout,
+		},
 	}.Do()
 }
 

@@ -109,8 +109,8 @@ func runLesson(name, addr string) error {
 		}
 	}
 	return lesson.Run{
-		Lesson: l, Addr: addr, Log: io.Discard,
-		Options: lessons.Options{Backlog: backlog, MaxConns: 1000},
+		Lesson: l, Log: io.Discard,
+		Options: lessons.Options{Addr: netip.MustParseAddrPort(addr), Backlog: backlog, MaxConns: 1000},
 	}.Do()
 }
 

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -61,8 +62,10 @@ func serveLesson(name string, args []string) error {
 		return err
 	}
 	run := lesson.Run{
-		Lesson: l, Addr: *addr, Log: os.Stderr,
-		Options: server.Options{Backlog: 4096, Timeout: time.Minute, MaxConns: 1000},
+		Lesson: l, Log: os.Stderr,
+		Options: server.Options{
+			Addr: netip.MustParseAddrPort(*addr), Backlog: 4096, Timeout: time.Minute, MaxConns: 1000,
+		},
 	}
 	if *events != "" {
 		file, err := os.Create(*events)
