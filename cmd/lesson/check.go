@@ -38,7 +38,7 @@ type checkFlags struct {
 func newCheck() *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
-		Use:   "check [CASE…] {--addr ADDR | --lesson NAME | -- COMMAND…}",
+		Use:   "check [flags] [CASE…] {--addr ADDR | --lesson NAME | -- COMMAND…}",
 		Short: "Judge any server, in any language, case by case",
 		Long: `Plays clients of all kinds against a server, case by case. For each case that fails it
 prints the rule, what was sent, what came back, and what should have come back.

@@ -31,7 +31,7 @@ type exploreFlags struct {
 func newExplore() *cobra.Command {
 	var f exploreFlags
 	cmd := &cobra.Command{
-		Use:   "explore LESSON|EXERCISE|FOLDER [-- ARGUMENT…]",
+		Use:   "explore [flags] LESSON|EXERCISE|FOLDER [-- ARGUMENT…]",
 		Short: "Find an order of events in which a server hangs, spins, leaks or loses an answer",
 		Long: `Runs a server on a simulated kernel, in one order of events after another: which client
 acts before which system call, where a request is cut into segments, which call falls

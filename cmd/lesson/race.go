@@ -26,7 +26,7 @@ type raceFlags struct {
 func newRace() *cobra.Command {
 	var f raceFlags
 	cmd := &cobra.Command{
-		Use:   "race [--scenario NAME] [--only LESSONS]",
+		Use:   "race",
 		Short: "Run the same clients against every lesson: which client waits for which?",
 		Long: `Starts every lesson in a process of its own and plays the same scenario against all of
 them at the same time. It prints rows of time: one for each client, and below them the

@@ -31,7 +31,7 @@ type tourFlags struct {
 func newTour() *cobra.Command {
 	var f tourFlags
 	cmd := &cobra.Command{
-		Use:   "tour [-- COMMAND…]",
+		Use:   "tour [flags] [-- COMMAND…]",
 		Short: "Show the lessons side by side in the browser",
 		Long: `Serves a page and prints its address. The page shows the chapters, and beside them the
 running servers, each with the source line at which it is blocked. One click lets a

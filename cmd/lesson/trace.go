@@ -22,7 +22,7 @@ func newTrace() *cobra.Command {
 	var addr string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "trace [--addr ADDR] -- COMMAND…",
+		Use:   "trace [flags] -- COMMAND…",
 		Short: "Trace the system calls of a server, with the source lines that make them",
 		Long: `Starts a server of your own and prints its system calls, as --trace does for a lesson.
 Each call is printed as it is entered, so the last line shows where the server is
@@ -54,12 +54,20 @@ programs, the calls are shown without lines.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "replace {addr} by this `host:port`")
+	flags.StringVar(&addr, "addr", defaultAddr,
+		"replace {addr} by this `host:port`; for port 0, by that host with a free port")
 	flags.BoolVar(&asJSON, "json", false, "print each call as two lines of JSON: when it is entered, and when it returns")
 	return cmd
 }
 
 func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSON bool) error {
+	if at.Port() == 0 {
+		port, err := child.FreePort()
+		if err != nil {
+			return err
+		}
+		at = netip.AddrPortFrom(at.Addr(), port)
+	}
 	ctx, cancel := untilSignal()
 	defer cancel()
 	program := child.Program{
@@ -72,10 +80,18 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 			return err // it is watched until it ends
 		},
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "when it listens, try: curl http://%s/    stop: Ctrl-C\n", at)
+	try := func(when string, at netip.AddrPort) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s, try: curl http://%s/    stop: Ctrl-C\n", when, at)
+	}
+	if !program.ChoosesPort() {
+		try("when it listens", at)
+	}
 	server, err := program.StartAt(ctx, at)
 	if err != nil {
 		return err
+	}
+	if program.ChoosesPort() {
+		try("it listens", server.Addr)
 	}
 	select {
 	case <-ctx.Done():

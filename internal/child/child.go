@@ -273,22 +273,30 @@ func (s *Server) startError(command []string, anyPort bool, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return interruption{text, err}
 	}
-	hint := "does it listen on the port that replaces {port}?"
+	taken := !anyPort && taken(s.Addr.Port(), s.Proc.Output())
+	how, success := "", false
 	if !s.Proc.Running() {
-		if _, success := s.Proc.Status(); success {
-			hint = "did it move to the background? Keep it in the foreground"
-		}
+		how, success = s.Proc.Status()
 	}
-	if anyPort {
+	hint := "does it listen on the port that replaces {port}?"
+	switch {
+	case how == "exit status 127": // of sh(1), which Born and --also need
+		hint = "the command was not found: " + notFound
+	case taken:
+		hint = fmt.Sprintf("port %d is in use: choose another, or see which process has it with:"+
+			" ss -ltnp 'sport = :%[1]d'", s.Addr.Port())
+	case anyPort:
 		hint = "give it a port: write {port} or {addr} where the command takes it," +
 			" as in: python3 server.py {port}"
+	case success:
+		hint = "did it move to the background? Keep it in the foreground"
 	}
 	words := LastWords(s.Proc.Output())
 	if words != "" {
 		words = "\nits last lines: " + words
 	}
 	err = fmt.Errorf("%s: %w; %s%s", text, err, hint, words)
-	if !anyPort && taken(s.Addr.Port(), s.Proc.Output()) {
+	if taken {
 		return takenError{err}
 	}
 	return err

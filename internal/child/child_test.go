@@ -257,13 +257,21 @@ func TestWhatDoesNotStart(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	taken := start(t, listenOn("{addr}"))
+	text := filepath.Join(t.TempDir(), "text")
+	proof.Must(t, os.WriteFile(text, nil, 0o644))
 	for _, c := range []struct {
 		name    string
 		ctx     context.Context
 		program Program
 		want    string
 	}{
-		{"no such program", t.Context(), Program{Command: []string{"/no/such"}}, "no such file"},
+		{"no such program", t.Context(), Program{Command: []string{"/no/such"}},
+			"cannot start /no/such: no such file or directory; build it first"},
+		{"not on the path", t.Context(), Program{Command: []string{"no-such-program"}}, "; build it first"},
+		{"in one word", t.Context(), Program{Command: []string{"sleep 60"}}, "; give the command and its arguments as"},
+		{"no program", t.Context(), Program{Command: []string{text}}, "; it must be a program: chmod +x " + text},
+		{"no such program in a shell", t.Context(), Program{Command: []string{"sh", "-c", "/no/such {port}"}},
+			"exit status 127; the command was not found: build it first"},
 		{"it ends", t.Context(), Program{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}},
 			"ended before it listened: exit status 3"},
 		{"its last lines", t.Context(), Program{Command: []string{"sh", "-c", "echo bye; exit 3 # {port}"}},
@@ -277,6 +285,15 @@ func TestWhatDoesNotStart(t *testing.T) {
 		if s != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+func TestTakenPortIsNamed(t *testing.T) {
+	taken := start(t, listenOn("{addr}"))
+	_, err := listenOn("{addr}").StartAt(t.Context(), taken.Addr)
+	want := fmt.Sprintf("exit status 1; port %d is in use: choose another", taken.Addr.Port())
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +57,7 @@ func Start(command []string, dir string, env ...string) (*Process, error) {
 	_ = write.Close() // the child has it
 	if err != nil {
 		_ = read.Close()
-		return nil, err
+		return nil, notStarted(command[0], err)
 	}
 	kept := make(chan struct{})
 	go func() {
@@ -73,6 +75,26 @@ func Start(command []string, dir string, env ...string) (*Process, error) {
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// notFound is the hint for a command that does not exist.
+const notFound = "build it first, or check its path"
+
+// notStarted returns why a command could not be started, with what to try.
+func notStarted(program string, err error) error {
+	hint := "check the command"
+	switch {
+	case strings.Contains(program, " "):
+		hint = "give the command and its arguments as separate words, without quotes around all of them"
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		hint = notFound
+	case errors.Is(err, fs.ErrPermission):
+		hint = "it must be a program: chmod +x " + program
+	}
+	if path := (*fs.PathError)(nil); errors.As(err, &path) && path.Op == "fork/exec" {
+		err = path.Err // without the path once more
+	}
+	return fmt.Errorf("cannot start %s: %w; %s", program, err, hint)
 }
 
 // keepRest keeps what a child that has ended has written, down to the last byte. Its own
