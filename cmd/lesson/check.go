@@ -3,11 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,25 +42,28 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [flags] [CASE…] {--addr ADDR | --lesson NAME | -- COMMAND…}",
 		Short: "Judge any server, in any language, case by case",
-		Long: `Plays clients of all kinds against a server, case by case. For each case that fails it
-prints the rule, what was sent, what came back, and what should have come back.
+		Long: `Plays clients of all kinds against a server, case by case. For each case that
+fails it prints the rule, what was sent, what came back, and what should have
+come back.
 
-With a command after --, it starts the server itself, once for each case, and ends it.
-Some cases need that: they stop the server, send it a signal, or take its descriptors.
-{port}, {addr} and {host} in the command are replaced. Without them the server chooses
-its port, and the cases run one after the other. {seconds} is replaced by --timeout in
-the cases that judge it, and by 60 in the others.
+With a command after --, it starts the server for each case, and ends it
+afterwards. Some cases need that: they suspend the server, send it a signal, or
+use up its descriptors. In the command, {port}, {addr} and {host} are replaced.
+Without {port} and {addr}, the server must choose a port itself, and the cases
+run one after the other. {seconds} is replaced by the time of --timeout in the
+cases that judge it, and by 60 in the others.
 
-With --addr, it judges a server that already runs. The cases that need its process are
-left out, unless the process runs on this machine as the same user.
+With --addr, it judges a server that already runs. The cases that need its
+process are left out, unless the process runs on this machine as the same user.
 
 A CASE is the name of a case or of a group, as --list shows them.
 
-With --stages, it judges a server that is being written: stage by stage, up to the first
-stage that fails. It prints the first failing case of that stage, and a hint. The stages
-are in docs/13-write-your-own.md.
+With --stages, it judges a server that is being written: stage by stage, up to
+the first stage that fails. It prints the first failing case of that stage, and
+a hint. The stages are in docs/13-write-your-own.md.
 
-Exit status: 0 if all cases hold, 1 if some fail, 2 if it cannot run. See docs/check.md.`,
+Exit status: 0 if all cases hold, 1 if some fail, 2 if it cannot run. See
+docs/check.md.`,
 		Example: `  lesson check -- python3 my_server.py {port}
   lesson check --addr 127.0.0.1:8080
   lesson check --lesson epoll
@@ -80,18 +85,19 @@ Exit status: 0 if all cases hold, 1 if some fail, 2 if it cannot run. See docs/c
 	flags.SortFlags = false
 	flags.StringVar(&f.addr, "addr", "", "judge the server that listens on this `host:port`")
 	flags.StringVar(&f.lesson, "lesson", "", "judge one of the lessons, by `name`")
-	flags.StringSliceVar(&f.only, "only", nil, "only these `cases` or groups, as CASE")
+	flags.StringSliceVar(&f.only, "only", nil, "judge only these `cases` or groups, as in slow,requests/whole: the same as CASE")
 	flags.StringVar(&f.model, "model", "",
-		fmt.Sprintf("the kind of server: %v; by default it is guessed", lesson.Models()))
+		"judge it as this `model` of server: "+models()+" (default: guessed)")
 	flags.DurationVar(&f.options.Timeout, "timeout", 0,
-		"the `time` after which this server closes unfinished requests; by default it is not judged")
+		"the `time` after which the server closes unfinished requests, as in 10s"+
+			" (default: not judged; with --lesson 1s)")
 	flags.DurationVar(&f.options.Patience, "patience", check.DefaultPatience,
-		"how long a client waits for the server")
-	flags.IntVar(&f.options.Jobs, "jobs", 0, "judge `N` cases at the same time; 0 is two for each processor")
+		"`time` that a client waits for an answer")
+	flags.IntVar(&f.options.Jobs, "jobs", 0, "judge `N` cases at the same time (default: two for each processor)")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print a line for every case, with what was measured")
 	flags.BoolVar(&f.watch, "watch", false, "judge again whenever a file of the command changes")
-	flags.BoolVar(&f.stages, "stages", false, "judge stage by stage, and stop at the first that fails")
-	flags.IntVar(&f.to, "to", len(check.Stages()), "with --stages: the last `stage` to judge")
+	flags.BoolVar(&f.stages, "stages", false, "judge stage by stage, and stop at the first stage that fails")
+	flags.IntVar(&f.to, "to", len(check.Stages()), "with --stages: end with stage `N`")
 	flags.BoolVar(&f.options.First, "first", false, "stop at the first case that fails")
 	flags.BoolVar(&f.list, "list", false, "list the cases")
 	flags.BoolVar(&f.explain, "explain", false, "print what the cases do, and judge nothing")
@@ -111,13 +117,16 @@ func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 	case f.explain:
 		return explainCases(cmd.OutOrStdout(), cases)
 	}
+	if err := f.bounds(cmd); err != nil {
+		return err
+	}
 	target, err := f.target()
 	if err != nil {
 		return usageError{err}
 	}
 	f.options.Model = check.Model(f.model)
 	if f.model != "" && !slices.Contains(lesson.Models(), f.options.Model) {
-		return usageError{fmt.Errorf("no model %q; there are %v", f.model, lesson.Models())}
+		return usageError{fmt.Errorf("no model %q; there are %s", f.model, models())}
 	}
 
 	junit, err := report.Create(f.junit)
@@ -145,6 +154,33 @@ func (f *checkFlags) run(cmd *cobra.Command) (err error) {
 		return watchOver(ctx, cmd, target, judge)
 	}
 	return judge(ctx)()
+}
+
+// models returns the names of the models, for a sentence.
+func models() string {
+	var names []string
+	for _, m := range lesson.Models() {
+		names = append(names, string(m))
+	}
+	return strings.Join(names, ", ")
+}
+
+// bounds returns an error for values out of bounds, and for flags that exclude each other.
+func (f *checkFlags) bounds(cmd *cobra.Command) error {
+	if f.stages && len(f.options.Only) > 0 {
+		return usageError{fmt.Errorf("--stages judges the cases of each stage, so leave out %q;"+
+			" --to ends with a stage", f.options.Only)}
+	}
+	if most := len(check.Stages()); f.to < 1 || f.to > most {
+		return outside("to", f.to, 1, most)
+	}
+	return cmp.Or(
+		exclude(cmd, "stages", "junit"),
+		needs(cmd, "to", "stages"),
+		atLeast(cmd, "timeout", f.options.Timeout, time.Millisecond),
+		atLeast(cmd, "patience", f.options.Patience, time.Millisecond),
+		atLeast(cmd, "jobs", f.options.Jobs, 1),
+	)
 }
 
 // showStages shows how far the server has come, remembers it, and makes an exit status

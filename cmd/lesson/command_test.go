@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -63,8 +64,13 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s does not list %s", cmd.Parent().CommandPath(), cmd.Name())
 			}
 		}
-		if strings.HasSuffix(cmd.Short, ".") || len(cmd.Short) > 80 {
-			t.Errorf("lesson %s: not a short text: %q", cmd.Name(), cmd.Short)
+		if strings.HasSuffix(cmd.Short, ".") {
+			t.Errorf("lesson %s: a sentence and not a short text: %q", cmd.Name(), cmd.Short)
+		}
+		for line := range strings.Lines(help) {
+			if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 80 {
+				t.Errorf("the help of lesson %s has a line of more than 80 columns: %q", cmd.Name(), line)
+			}
 		}
 	}
 }
@@ -76,7 +82,8 @@ func TestFlagsAreDocumented(t *testing.T) {
 			if flag.Hidden {
 				return
 			}
-			if flag.Value.Type() != "string" && flag.Value.Type() != "stringArray" && wanted[flag.Value.Type()] == "" {
+			kind := flag.Value.Type()
+			if kind != "string" && kind != "stringArray" && wanted[kind] == "" {
 				t.Errorf("lesson %s: no hint for a bad value of --%s", cmd.Name(), flag.Name)
 			}
 			value, usage := pflag.UnquoteUsage(flag)
@@ -87,13 +94,16 @@ func TestFlagsAreDocumented(t *testing.T) {
 			if flag.Value.Type() != "bool" {
 				line += " " + value
 			}
-			if !strings.Contains(help, line) || !strings.Contains(help, usage) {
+			if !strings.Contains(help, line) || !strings.Contains(unbroken(help), unbroken(usage)) {
 				t.Errorf("the help of lesson %s does not show %q, %q:\n%s",
 					cmd.Name(), line, usage, help)
 			}
 		})
 	}
 }
+
+// unbroken returns a text in one line.
+func unbroken(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // shellWords is the words of a command, of which some are in single quotes.
 func shellWords(command string) []string {
@@ -144,7 +154,7 @@ func TestListJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(run(t, "list", "--json")), &listed); err != nil {
 		t.Fatal(err)
 	}
-	table := strings.Join(strings.Fields(run(t, "list")), " ") // as if no line was broken
+	table := unbroken(run(t, "list"))
 	known := lesson.All()
 	if len(listed) != len(known) {
 		t.Fatalf("%d lessons, want %d", len(listed), len(known))

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -30,17 +31,18 @@ func newCrowd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "crowd",
 		Short: "Measure what an idle connection costs a server",
-		Long: `Connects clients that send nothing to each lesson, and measures what they cost: memory of
-the server's process and of the kernel for each connection, threads, processor time while
-nothing happens, and how long a client that sends a request then waits. Every server is
-measured --rounds times, in turn.
+		Long: `Connects clients that send nothing to each lesson, and measures what they cost:
+memory of the server's process and of the kernel for each connection, threads,
+processor time while nothing happens, and how long a client waits that sends a
+request meanwhile. Every server is measured --rounds times, in turn.
 
-A line through all measurements gives the cost of one connection, and the cost of more
-connections than this machine can hold. The latter is marked as a projection.
+A line through all measurements gives the cost of one connection, and the cost
+of more connections than this machine can hold. The latter is marked as a
+projection.
 
-It takes about three minutes. After Ctrl-C it prints what it has measured. The kernel's
-memory is measured for the whole machine, so run nothing else meanwhile.
-See docs/crowd.md.`,
+It takes about three minutes. After Ctrl-C it prints what it has measured. The
+kernel's memory is measured for the whole machine, so run nothing else
+meanwhile. See docs/crowd.md.`,
 		Example: `  lesson crowd
   lesson crowd --only epoll,threaded --conns 500,1000,2000 --rounds 1
   lesson crowd --also 'mine=./server {addr}' --html crowd.html
@@ -53,9 +55,9 @@ See docs/crowd.md.`,
 	flags.IntSliceVar(&f.options.Conns, "conns", nil, fmt.Sprintf(
 		"numbers of connections: `sizes` (default %s, or as many as the machine has descriptors for)",
 		strings.Trim(strings.Join(strings.Fields(fmt.Sprint(crowd.Usual)), ","), "[]")))
-	flags.StringSliceVar(&f.only, "only", nil, "only these `lessons`")
-	flags.StringArrayVar(&f.also, "also", nil,
-		"also measure this server: `'NAME=COMMAND'`, where {addr} or {port} is replaced; may be repeated")
+	flags.StringSliceVar(&f.only, "only", nil,
+		"measure only these `lessons`, as in threaded,epoll; none leaves out all lessons")
+	addAlso(cmd, &f.also)
 	flags.IntVar(&f.options.Rounds, "rounds", 3, "measure every server `N` times")
 	flags.DurationVar(&f.options.Idle, "idle", time.Second,
 		"observe the idle connections for this `time`; below 1s, the kernel's memory is less certain")
@@ -70,11 +72,11 @@ func (f *crowdFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	if f.options.Rounds < 1 || f.options.Idle <= 0 {
-		return usageError{errors.New("--rounds must be at least 1, and --idle more than 0")}
-	}
-	if cmd.Flags().Changed("conns") && len(f.options.Conns) == 0 {
-		return usageError{errors.New("--conns has no size; try: --conns 1000,5000,10000")}
+	if err := cmp.Or(
+		atLeast(cmd, "rounds", f.options.Rounds, 1),
+		atLeast(cmd, "idle", f.options.Idle, time.Millisecond),
+	); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -106,11 +108,15 @@ func (f *crowdFlags) run(cmd *cobra.Command) (err error) {
 }
 
 func (f *crowdFlags) targets() ([]crowd.Target, error) {
-	targets, err := crowd.Lessons(f.only)
-	if err != nil {
-		return nil, err
+	var targets []crowd.Target
+	if !noLessons(f.only) {
+		lessons, err := crowd.Lessons(f.only)
+		if err != nil {
+			return nil, err
+		}
+		targets = lessons
 	}
-	programs, err := also(f.also)
+	programs, err := also(f.only, f.also)
 	for _, program := range programs {
 		targets = append(targets, crowd.Target{Program: program})
 	}
@@ -123,12 +129,14 @@ func newCrowdHold() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hold ADDR N",
 		Short: "Connect N clients that send nothing, and hold them until Ctrl-D",
-		Long: `Connects N clients to ADDR, prints how many are connected, and holds them, silent, until
-its standard input ends: Ctrl-D. Type a larger number in a line to connect more. At the
-end it resets all of them, so that no port is left in TIME_WAIT.
+		Long: `Connects N clients to ADDR, prints how many are connected, and holds them until
+standard input ends: Ctrl-D. They send nothing. To connect more, type how many
+are to be connected. At the end it resets all connections, so that no port is
+left in TIME_WAIT.
 
-To a server on loopback, the clients connect from 127.1.0.1, 127.1.0.2 and so on, 10000
-from each, because one address has only about 28,000 ephemeral ports for one server.`,
+To a server on loopback, the clients connect from 127.1.0.1, 127.1.0.2 and so
+on, 10000 from each, because one address has only about 28,000 ephemeral ports
+for one server.`,
 		Example: "  lesson crowd hold 127.0.0.1:8080 900",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -22,15 +23,23 @@ func newDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Show what changes from one lesson to another",
-		Long: `Compares the source files of two lessons: as a unified diff, or in two columns with
---side-by-side. A file that both lessons use is only named. On a terminal the output is
-in colour, unless NO_COLOR is set.`,
+		Long: `Compares the source files of two lessons: as a unified diff, or in two columns
+with --side-by-side. A and B are names in lesson list, or netpoll, which is
+threaded --netpoll. A file that both lessons use is only named. On a terminal
+the output is in colour, unless NO_COLOR is set.`,
 		Example: `  lesson diff epoll edgetriggered
   lesson diff --side-by-side epoll edgetriggered | less -R
   lesson diff threaded netpoll`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeLessons,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			const narrowest = 20
+			if err := cmp.Or(
+				needs(cmd, "width", "side-by-side"),
+				atLeast(cmd, "width", width, narrowest),
+			); err != nil {
+				return err
+			}
 			lessonA, err := lesson.Find(args[0])
 			if err != nil {
 				return usageError{err}
@@ -64,7 +73,7 @@ in colour, unless NO_COLOR is set.`,
 	}
 	cmd.Flags().BoolVarP(&sideBySide, "side-by-side", "y", false, "print two columns")
 	cmd.Flags().IntVarP(&width, "width", "w", 0,
-		"width with --side-by-side, in `columns`; 0 is the width of the terminal")
+		"with --side-by-side: use `N` columns (default: as many as the terminal has, and at least 120)")
 	return cmd
 }
 

@@ -16,12 +16,12 @@ func newExercise() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exercise",
 		Short: "Fix servers that are broken on purpose",
-		Long: `Each exercise is a small server with one bug that a real project has shipped. Start one:
-you get a copy of your own, and read what its users report. Fix it, and check it. NAME is
-the name of an exercise, or its number.
+		Long: `Each exercise is a small server with one bug that a real project has shipped.
+When you start one, you get your own copy, and a report from its users. Fix the
+copy, and check it. NAME is the name of an exercise, or its number.
 
-Your progress is kept in $XDG_STATE_HOME/lesson/progress.json
-(~/.local/state/lesson/progress.json).`,
+Your progress is kept in $XDG_STATE_HOME/lesson/progress.json (by default,
+~/.local/state/lesson/progress.json).`,
 		Example: `  lesson exercise list
   lesson exercise start 6                 your copy: 06-one-read-per-edge
   lesson exercise watch 6                 judge your copy whenever you save
@@ -59,8 +59,8 @@ func newExerciseStart() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start NAME",
 		Short: "Make a copy to work on",
-		Long: `Makes a folder NAME with main.go, README.md, go.mod and go.sum in it. It builds on its
-own. Existing files are never overwritten.`,
+		Long: `Makes a folder NAME with main.go, README.md, go.mod and go.sum. The folder is a
+module of its own, which builds anywhere. Existing files are never overwritten.`,
 		Example: `  lesson exercise start 6
   lesson exercise start one-read-per-edge --dir ~/exercises`,
 		Args:              cobra.ExactArgs(1),
@@ -81,10 +81,11 @@ func newExerciseCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check NAME",
 		Short: "Build your copy and judge it",
-		Long: `Builds your copy and judges it with the cases of lesson check: first those that the
-exercise is about, and then the others, which are only summarized.
+		Long: `Builds your copy and judges it with the cases of lesson check: first those that
+the exercise is about, and then the others, which are only summarized.
 
-Exit status: 0 if all hold, 1 if some fail, 2 if there is no copy or it does not build.`,
+Exit status: 0 if all hold, 1 if some fail, 2 if there is no copy or it does not
+build.`,
 		Example: `  lesson exercise check 6
   lesson exercise check 6 --dir ~/my-server
   lesson exercise check 6 --json | jq .solved`,
@@ -114,8 +115,9 @@ func newExerciseWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
 		Short: "Judge your copy again whenever you save",
-		Long: `Does what check does, and again whenever a Go file of your copy changes. While a case
-that the exercise is about fails, the other cases are left out. Ctrl-C ends it.`,
+		Long: `Does what check does, and again whenever a Go file of your copy changes. While a
+case that the exercise is about fails, the other cases are left out. Ctrl-C ends
+it.`,
 		Example: `  lesson exercise watch 6
   lesson exercise watch 6 --dir ~/my-server`,
 		Args:              cobra.ExactArgs(1),
@@ -157,8 +159,8 @@ func newExerciseSolution() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "solution NAME",
 		Short: "Print the fix, why it works, and which projects had the bug",
-		Long: `Prints the fix as a unified diff, against the server as it was when you started. On a
-terminal the output is in colour, unless NO_COLOR is set.`,
+		Long: `Prints the fix as a unified diff, against the server as it was when you started.
+On a terminal the output is in colour, unless NO_COLOR is set.`,
 		Example:           "  lesson exercise solution 6",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeExercises,
@@ -175,8 +177,8 @@ func newExerciseReset() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Start over: restore main.go, and forget the hints seen",
-		Long: `Puts the original main.go back into your copy. Your version is kept as main.go.bak
-(or main.go.bak2, and so on). Hints and results are forgotten.`,
+		Long: `Puts the original main.go back into your copy. Your version is kept as
+main.go.bak (or main.go.bak2, and so on). Hints and results are forgotten.`,
 		Example: `  lesson exercise reset 6
   lesson exercise reset 6 --dir ~/exercises`,
 		Args:              cobra.ExactArgs(1),

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,18 +33,23 @@ func newExplore() *cobra.Command {
 	var f exploreFlags
 	cmd := &cobra.Command{
 		Use:   "explore [flags] LESSON|EXERCISE|FOLDER [-- ARGUMENT…]",
-		Short: "Find an order of events in which a server hangs, spins, leaks or loses an answer",
-		Long: `Runs a server on a simulated kernel, in one order of events after another: which client
-acts before which system call, where a request is cut into segments, which call falls
-short or fails. If an order goes wrong, it prints that order step by step, with the
-accept queue, the interest list and the ready list.
+		Short: "Find an order of events in which a server fails",
+		Long: `Runs a server on a simulated kernel, in one order of events after another: which
+client acts before which system call, where a request is cut into segments,
+which call falls short or fails. If an order goes wrong, it prints that order
+step by step, with the accept queue, the interest list and the ready list.
 
-The server is a lesson, an exercise, or the folder of a Go program of your own that makes
-its system calls through golang.org/x/sys/unix or syscall. The program is built against a
-simulated x/sys, and is not changed. Its arguments follow --; the default is {addr}.
+The server is a lesson, an exercise, or the folder of a Go program of your own
+that makes its system calls through golang.org/x/sys/unix or syscall. The
+program is built against a simulated x/sys, and is not changed. Its arguments
+follow --; the default is {addr}.
 
-It tries the plain order first, then orders with one deviation from it, and so on. For
-the rest of the time, it tries random orders. See docs/14-every-order.md.`,
+It tries the plain order first, in which the clients act in turn and no call
+fails. Then it tries all orders with one deviation from that, with two, and so
+on up to --depth. For the rest of the time, it tries random orders. See
+docs/14-every-order.md.
+
+Exit status: 0 if no order goes wrong, 1 if one does, 2 if it cannot run.`,
 		Example: `  lesson explore edgetriggered
   lesson explore 06-one-read-per-edge
   lesson explore ./my-server -- --listen {addr}
@@ -54,21 +60,29 @@ the rest of the time, it tries random orders. See docs/14-every-order.md.`,
 			if f.list {
 				return cobra.NoArgs(cmd, args)
 			}
-			return cobra.MinimumNArgs(1)(cmd, args)
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				args = args[:dash]
+			}
+			return cobra.ExactArgs(1)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringSliceVar(&f.scenarios, "scenario", nil, "explore only these scenarios, by `name`")
+	flags.StringSliceVar(&f.scenarios, "scenario", nil,
+		"explore only these `scenarios`, as in one,half-request (default: all)")
 	flags.IntVar(&f.options.Clients, "clients", 0,
-		"`number` of clients: those that a scenario does not have are like its last one (default: its own)")
-	flags.StringVar(&f.faults, "faults", "all", "what may go wrong: none, short, errors or all")
-	flags.IntVar(&f.options.Depth, "depth", 2, "most deviations from the plain order")
-	flags.DurationVar(&f.options.For, "for", explore.DefaultFor, "how long to explore")
-	flags.Uint64Var(&f.options.Seed, "seed", 0, "seed of the random orders")
-	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "the server serves one client at a time, on purpose")
-	flags.StringVar(&f.replay, "replay", "", "play the order of this `string` again")
+		"explore each scenario with `N` clients: additional ones act like its last one"+
+			" (default: as many as it has)")
+	flags.StringVar(&f.faults, "faults", "all", "the `kind` of calls that may go wrong: none, short, errors or all")
+	flags.IntVar(&f.options.Depth, "depth", 2, "try all orders with up to `N` deviations from the plain order")
+	flags.DurationVar(&f.options.For, "for", explore.DefaultFor,
+		"`time` to explore; 0 ends when all orders up to --depth are tried")
+	flags.Uint64Var(&f.options.Seed, "seed", 0, "begin the random orders with seed `N`: the same seed gives the same orders (default 0)")
+	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false,
+		"leave out scenarios in which one client waits for another:"+
+			" the server of a FOLDER serves one at a time on purpose")
+	flags.StringVar(&f.replay, "replay", "", "play this `order` again, which explore has printed after --replay")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios")
 	flags.StringVar(&f.html, "html", "", "also write the story to this `file`, as a page to walk through")
 	flags.BoolVar(&f.asJSON, "json", false, "print the report as JSON")
@@ -79,6 +93,9 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	if f.list {
 		all := explore.Scenarios()
 		return printList(cmd, explore.Listing(all), f.asJSON, all)
+	}
+	if err := f.bounds(cmd); err != nil {
+		return err
 	}
 	if f.options.Faults, err = explore.ParseFaults(f.faults); err != nil {
 		return usageError{err}
@@ -132,13 +149,19 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	return err
 }
 
+// bounds returns an error for values out of bounds, and for flags that --replay ignores.
+func (f *exploreFlags) bounds(cmd *cobra.Command) error {
+	return cmp.Or(
+		exclude(cmd, "replay", "scenario", "clients", "faults", "depth", "for", "seed"),
+		atLeast(cmd, "depth", f.options.Depth, 0),
+		atLeast(cmd, "for", f.options.For, 0),
+	)
+}
+
 // checkClients returns an error if there cannot be so many clients.
 func (f *exploreFlags) checkClients(cmd *cobra.Command) error {
-	switch {
-	case !cmd.Flags().Changed("clients"):
+	if !cmd.Flags().Changed("clients") {
 		return nil
-	case f.replay != "":
-		return errors.New("--clients and --replay exclude each other: the string has the number of clients")
 	}
 	for _, s := range append(f.options.Scenarios, explore.Scenarios()[0]) {
 		if _, err := s.With(f.options.Clients); err != nil {
@@ -170,11 +193,15 @@ func (f *exploreFlags) explore(
 	ctx context.Context, cmd *cobra.Command, target *explore.Target,
 ) (*explore.Report, error) {
 	status := report.NewStatus(cmd.ErrOrStderr())
+	limit := ""
+	if f.options.For > 0 {
+		limit = fmt.Sprintf(" of %v", f.options.For)
+	}
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for began := time.Now(); ; {
-			status.Show("exploring: %.0f s of %v", time.Since(began).Seconds(), f.options.For)
+			status.Show("exploring: %.0f s%s", time.Since(began).Seconds(), limit)
 			select {
 			case <-done:
 				status.Wipe()
@@ -207,7 +234,7 @@ func (f *exploreFlags) target(ctx context.Context, args []string) (target *explo
 	}
 	folder, model, remove, err := exercise.Unpack(args[0], false)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not a lesson, an exercise or a folder: %w", args[0], err)
+		return nil, fmt.Errorf("%q is not a lesson or a folder, and there is %w", args[0], err)
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	target, err = explore.Folder(ctx, folder, programArgs)

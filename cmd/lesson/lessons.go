@@ -48,7 +48,7 @@ func newLesson(l lesson.Lesson) *cobra.Command {
 	chapters := []string{l.Chapter}
 	for _, other := range lesson.All() {
 		if flag, ok := strings.CutPrefix(other.Flag, l.Name+" --"); ok {
-			usage := fmt.Sprintf("run step %d instead: %s", other.Step, other.Title)
+			usage := fmt.Sprintf("run %s instead: %s", other.Name, other.Title)
 			instead[cmd.Flags().Bool(flag, false, usage)] = other
 			chapters = append(chapters, other.Chapter)
 		}
@@ -76,7 +76,7 @@ func (f *serveFlags) add(cmd *cobra.Command, l lesson.Lesson) {
 	flags.StringVar(&f.addr, "addr", defaultAddr,
 		"listen on this `host:port`; port 0 lets the kernel choose, and an empty host is every IPv4 address")
 	flags.IntVar(&o.Backlog, "backlog", 4096,
-		"ask for an accept queue of `N` connections; the kernel allows net.core.somaxconn")
+		"ask for an accept queue of `N` connections; the kernel allows at most net.core.somaxconn")
 	flags.DurationVar(&o.Timeout, "timeout", time.Minute,
 		"close a connection whose request is not complete after this `time`; 0 waits forever")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false,
@@ -122,10 +122,6 @@ func (f *serveFlags) check(cmd *cobra.Command, l lesson.Lesson) error {
 			" does not see them; try: strace -f -e trace=network,read,write,epoll_pwait %s", l.Name, l.Command)}
 	}
 	return nil
-}
-
-func outside(flag string, value, least, most int) error {
-	return usageError{fmt.Errorf("--%s must be from %d to %d, not %d", flag, least, most, value)}
 }
 
 // serve runs a lesson with the flags of cmd.

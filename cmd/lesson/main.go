@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,8 +54,9 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lesson",
 		Short: "How a server waits for many clients: one tiny server, five ways",
-		Long: `lesson runs the same tiny server in five ways. The server reads a request up to an empty
-line, answers "Hello, world!", and closes the connection. The five differ in how they wait.
+		Long: `lesson runs the same tiny server in five ways. The server reads a request up to
+an empty line, answers "Hello, world!", and closes the connection. The five
+differ in how they wait.
 
 To begin, type: lesson next`,
 		Example: `  lesson next                       the one thing to do now
@@ -64,7 +66,9 @@ To begin, type: lesson next`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// Before any command runs.
+		PersistentPreRunE: refuseEmptyLists,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newLessons()...)
 	root.AddCommand(
@@ -75,5 +79,7 @@ To begin, type: lesson next`,
 	root.InitDefaultHelpCmd() // Execute would add it and the next too late to be marked
 	root.InitDefaultCompletionCmd()
 	markUsageErrors(root)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(),
+		".FlagUsages", ".FlagUsagesWrapped 80")) // columns
 	return root
 }

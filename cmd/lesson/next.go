@@ -15,17 +15,21 @@ func newNext() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "next",
 		Short: "Show the one thing to do now",
-		Long: `Shows where you are on the way through the chapters, the exercises, the questions and
-the stages of your own server, and the next step. The commands exercise, quiz and check
---stages mark their own steps as done; for other steps, use --done.
+		Long: `Shows where you are on the way through the chapters, the exercises, the
+questions and the stages of your own server, and the next step. The commands
+exercise, quiz and check --stages mark their own steps as done; for other steps,
+use --done.
 
-What you have done is kept in $XDG_STATE_HOME/lesson/progress.json
-(~/.local/state/lesson/progress.json).`,
+What you have done is kept in $XDG_STATE_HOME/lesson/progress.json (by default,
+~/.local/state/lesson/progress.json).`,
 		Example: `  lesson next
   lesson next --done
   lesson next --list`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := exclude(cmd, "done", "reset"); err != nil {
+				return err
+			}
 			file, err := progress.Default()
 			if err != nil {
 				return cannotRun{err}
@@ -53,7 +57,7 @@ What you have done is kept in $XDG_STATE_HOME/lesson/progress.json
 	flags.SortFlags = false
 	flags.BoolVar(&done, "done", false, "mark the step as done, and show the next one")
 	flags.BoolVar(&list, "list", false, "list all steps")
-	flags.BoolVar(&reset, "reset", false, "begin again; exercises stay as they are")
+	flags.BoolVar(&reset, "reset", false, "mark all steps as not done; your copies of exercises stay as they are")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -21,9 +21,9 @@ func newQuiz() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "quiz [CHAPTER…]",
 		Short: "Answer the questions of the chapters",
-		Long: `Asks the questions at the end of the chapters. Choose an answer by its letter. Then the
-reason is printed and, if there is one, the command that shows it. Enter alone shows the
-answer, q ends the quiz.
+		Long: `Asks the questions at the end of the chapters. Choose an answer by its letter.
+The quiz then prints the reason and, if there is one, the command that
+demonstrates it. Enter alone shows the answer. q ends the quiz.
 
 A CHAPTER is a number or a file. The default is all chapters.`,
 		Example: `  lesson quiz 4
@@ -70,6 +70,6 @@ A CHAPTER is a number or a file. The default is all chapters.`,
 
 // addLanguage adds a flag for the language in which a page is quoted.
 func addLanguage(cmd *cobra.Command, lang *string) {
-	cmd.Flags().StringVar(lang, "lang", "", "the `language` of what is quoted from the pages: "+docs.English+
+	cmd.Flags().StringVar(lang, "lang", "", "quote the pages in this `language`: "+docs.English+
 		" or "+docs.Chinese+" (default: that of LC_ALL or LANG, if it is one of these)")
 }

@@ -27,14 +27,14 @@ func newRace() *cobra.Command {
 	var f raceFlags
 	cmd := &cobra.Command{
 		Use:   "race",
-		Short: "Run the same clients against every lesson: which client waits for which?",
-		Long: `Starts every lesson in a process of its own and plays the same scenario against all of
-them at the same time. It prints rows of time: one for each client, and below them the
-server's own row, from its trace: the call in which it was blocked, and the line of
-source.
+		Short: "Run the same clients against every lesson",
+		Long: `Shows which client waits for which. It starts every lesson in a process of its
+own and plays the same scenario against all of them at the same time. It prints
+a timeline for each client and, below them, one for the server, from its trace:
+the call in which it was blocked, and the line of source.
 
-A race takes as long as the scenario, a few seconds. Ctrl-C ends it and prints what was
-measured so far. See docs/race.md.`,
+A race takes as long as the scenario, a few seconds. Ctrl-C ends it and prints
+what was measured so far. See docs/race.md.`,
 		Example: `  lesson race                                  one slow client, eight quick ones
   lesson race --list                           the scenarios
   lesson race --scenario stuck --only loop,epoll
@@ -44,8 +44,8 @@ measured so far. See docs/race.md.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.scenario, "scenario", "slow-client", "the `name` of the scenario")
-	flags.StringSliceVar(&f.only, "only", nil, "only these `lessons`, as in: loop,epoll")
+	flags.StringVar(&f.scenario, "scenario", "slow-client", "play this `scenario`")
+	flags.StringSliceVar(&f.only, "only", nil, "race only these `lessons`, as in loop,epoll (default: all)")
 	flags.StringVar(&f.html, "html", "", "also write the timelines to `file`, as a page")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios")

@@ -4,9 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/signal"
+
+	"github.com/spf13/cobra"
 
 	"lesson/internal/child"
 	"lesson/internal/lesson"
@@ -41,8 +44,22 @@ func serverAt(what, text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port()), nil
 }
 
-// also returns the programs of --also.
-func also(texts []string) ([]child.Program, error) {
+// noLessons reports whether --only leaves out all lessons.
+func noLessons(only []string) bool { return len(only) == 1 && only[0] == "none" }
+
+// addAlso adds the flag for servers that are measured beside the lessons.
+func addAlso(cmd *cobra.Command, texts *[]string) {
+	cmd.Flags().StringArrayVar(texts, "also", nil,
+		"also measure this server: `'NAME=COMMAND'`, a command for sh, in which {addr} or {port}"+
+			" is replaced; may be repeated")
+}
+
+// also returns the programs of --also. There must be one if --only leaves out all lessons.
+func also(only, texts []string) ([]child.Program, error) {
+	if noLessons(only) && len(texts) == 0 {
+		return nil, errors.New("--only none leaves no server to measure; name one, as in:" +
+			" --also 'mine=python3 server.py {port}'")
+	}
 	var programs []child.Program
 	for _, text := range texts {
 		program, err := child.Named(text)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,20 +34,21 @@ func newTour() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tour [flags] [-- COMMAND…]",
 		Short: "Show the lessons side by side in the browser",
-		Long: `Serves a page and prints its address. The page shows the chapters, and beside them the
-running servers, each with the source line at which it is blocked. One click lets a
-client act on all of them at once. Each page has servers of its own, which end when it
-is closed.
+		Long: `Serves a page and prints its address. The page shows the chapters, and beside
+them the running servers, each with the source line at which it is blocked. One
+click lets a client act on all of them at once. Each page has servers of its
+own, which end when it is closed.
 
---only chooses the servers with which the page begins: lessons (netpoll is threaded
---netpoll) and exercises, such as exercise/06-one-read-per-edge. A command after -- is a
-server of your own, which is shown beside them; {port}, {addr} and {host} in it are
-replaced.
+--only chooses the servers with which the page begins: lessons (netpoll is
+threaded --netpoll) and exercises, such as exercise/06-one-read-per-edge. A
+command after -- is a server of your own, which is shown beside them; {port},
+{addr} and {host} in it are replaced.
 
---export writes a site to a folder, for any static web host. On its first page, the
-lessons run in the browser over a simulated kernel: it is one file, which also opens
-without a web host. The other page shows the chapters, and recordings of the servers.
-The lessons are compiled for the browser with the go command. See docs/tour.md.`,
+--export writes a site to a folder, for any static web host. On its first page,
+the lessons run in the browser on a simulated kernel. The page is one file,
+which also opens without a web host. The other page shows the chapters, and
+recordings of the servers. The lessons are compiled for the browser with the go
+command. See docs/tour.md.`,
 		Example: `  lesson tour --open
   lesson tour --only loop,epoll
   lesson tour --only edgetriggered,exercise/06-one-read-per-edge
@@ -65,15 +67,16 @@ The lessons are compiled for the browser with the go command. See docs/tour.md.`
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090",
 		"serve the page on this `host:port`; port 0 lets the kernel choose")
 	flags.BoolVar(&f.open, "open", false, "open the page in the browser")
-	flags.StringSliceVar(&f.only, "only", nil, "begin with these `servers` (default: the lessons for which the page has room)")
+	flags.StringSliceVar(&f.only, "only", nil,
+		"begin with these `servers`, as in loop,exercise/06-one-read-per-edge (default: as many lessons as fit the page)")
 	flags.StringVar(&f.export, "export", "", "write a static site to this `folder`, and end")
-	flags.BoolVar(&f.force, "force", false, "with --export: overwrite an index.html that is not the tour's")
+	flags.BoolVar(&f.force, "force", false, "with --export: overwrite an index.html that the tour did not write")
 	return cmd
 }
 
 func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
 	at, err := hostPort("--addr", f.addr)
-	if err != nil {
+	if err = cmp.Or(err, needs(cmd, "force", "export"), exclude(cmd, "addr", "export")); err != nil {
 		return err
 	}
 	t, err := tour.New(tour.Options{Columns: f.only, Program: program, Live: site.Page})

@@ -23,16 +23,18 @@ func newTrace() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "trace [flags] -- COMMAND…",
-		Short: "Trace the system calls of a server, with the source lines that make them",
-		Long: `Starts a server of your own and prints its system calls, as --trace does for a lesson.
-Each call is printed as it is entered, so the last line shows where the server is
-blocked. {addr}, {host} and {port} in the command are replaced by the parts of --addr.
+		Short: "Trace the system calls of a server, with their source lines",
+		Long: `Starts a server of your own and prints its system calls, as --trace does for a
+lesson. Each call is printed as it is entered, so the last line shows where the
+server is blocked. {addr}, {host} and {port} in the command are replaced by the
+parts of --addr.
 
-In a program built by Go, each call is shown with the line of your source that makes it.
-The calls of the Go runtime are left out, except its epoll_wait, in which one thread
-waits for all goroutines. Build the program with go build: go run leaves out the line
-numbers. The calls of a program in C or C++ have lines if it is compiled with -g. For other
-programs, the calls are shown without lines.`,
+In a program built by Go, each call is shown with the line of your source that
+makes it. The calls of the Go runtime are left out, except its epoll_wait, in
+which one thread waits for all goroutines. Build the program with go build: go
+run leaves out the line numbers. The calls of a program in C or C++ have lines
+if it is compiled with -g. For other programs, the calls are shown without
+lines.`,
 		Example: `  lesson trace -- ./server {addr}
   lesson trace -- python3 my_server.py {port}
   lesson trace --json -- ./server {addr} > calls.json`,
@@ -55,7 +57,7 @@ programs, the calls are shown without lines.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&addr, "addr", defaultAddr,
-		"replace {addr} by this `host:port`; for port 0, by that host with a free port")
+		"replace {addr} by this `host:port`; port 0 chooses a free one")
 	flags.BoolVar(&asJSON, "json", false, "print each call as two lines of JSON: when it is entered, and when it returns")
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -40,7 +41,8 @@ func markUsageErrors(cmd *cobra.Command) {
 				return unknownCommand(cmd, given[0])
 			}
 			// cobra does not name the arguments
-			return wrongUsage(cmd, fmt.Errorf("wrong number of arguments: %d; usage: %s", len(given), cmd.UseLine()))
+			return wrongUsage(cmd, fmt.Errorf("wrong number of arguments: %d; usage: %s",
+				len(given), cmd.UseLine()))
 		}
 	}
 	for _, child := range cmd.Commands() {
@@ -81,4 +83,47 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		return usageError{fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, ", "))}
 	}
 	return wrongUsage(cmd, err)
+}
+
+// outside returns an error for a value that is out of bounds.
+func outside(flag string, value, least, most int) error {
+	return usageError{fmt.Errorf("--%s must be from %d to %d, not %d", flag, least, most, value)}
+}
+
+// atLeast returns an error if a flag was given a value below least.
+func atLeast[N int | time.Duration](cmd *cobra.Command, flag string, value, least N) error {
+	if value >= least || !cmd.Flags().Changed(flag) {
+		return nil
+	}
+	return usageError{fmt.Errorf("--%s must be at least %v, not %v", flag, least, value)}
+}
+
+// exclude returns an error if a flag was given with one of the others.
+func exclude(cmd *cobra.Command, flag string, others ...string) error {
+	for _, other := range others {
+		if cmd.Flags().Changed(flag) && cmd.Flags().Changed(other) {
+			return usageError{fmt.Errorf("--%s and --%s exclude each other; leave one of them out",
+				flag, other)}
+		}
+	}
+	return nil
+}
+
+// needs returns an error if a flag was given without another, without which it does nothing.
+func needs(cmd *cobra.Command, flag, other string) error {
+	if cmd.Flags().Changed(flag) && !cmd.Flags().Changed(other) {
+		return usageError{fmt.Errorf("--%s does nothing without --%[2]s; add --%[2]s, or leave --%[1]s out",
+			flag, other)}
+	}
+	return nil
+}
+
+// refuseEmptyLists returns an error if a flag was given a list without a name or a number.
+func refuseEmptyLists(cmd *cobra.Command, _ []string) (err error) {
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if list, ok := flag.Value.(pflag.SliceValue); ok && len(list.GetSlice()) == 0 {
+			err = wrongUsage(cmd, fmt.Errorf("--%s is empty: give %s", flag.Name, wanted[flag.Value.Type()]))
+		}
+	})
+	return err
 }

@@ -26,8 +26,9 @@ var lessons = []Lesson{
 			s, err := blocking.New(k, o)
 			return once{s}, err
 		},
-		About: `Accepts one connection, reads its request, sends an answer, closes the connection,
-and exits with status 0. It blocks in three of its system calls: --trace shows where.`,
+		About: `Accepts one connection, reads its request, sends an answer, closes the
+connection, and exits with status 0. It blocks in three of its system calls:
+--trace shows where.`,
 		Examples: `  lesson blocking
   lesson blocking --trace                 see it block in accept4
   lesson blocking --addr '[::1]:9000'     listen on IPv6
@@ -64,10 +65,10 @@ wait in the accept queue.`,
 		About: `Serves each connection on a goroutine of its own, with the blocking code of
 step 1. A goroutine that blocks in a system call occupies an OS thread.
 
-With --netpoll, it does the same through package net: the Go runtime parks a waiting
-goroutine and watches its socket with edge-triggered epoll.`,
+With --netpoll, it does the same through package net: the Go runtime parks a
+waiting goroutine and watches its socket with edge-triggered epoll.`,
 		Examples: `  lesson threaded
-  lesson threaded --max-conns 10          the eleventh client waits in the accept queue
+  lesson threaded --max-conns 10          the eleventh client has to wait
   lesson threaded --netpoll               hardly any threads`,
 	},
 	{
@@ -86,7 +87,7 @@ goroutine and watches its socket with edge-triggered epoll.`,
 level-triggered: epoll reports a connection again, for as long as it is ready.`,
 		Examples: `  lesson epoll
   lesson epoll --edge                     the same as lesson edgetriggered
-  lesson epoll --trace                    what epoll_wait returns, and what follows
+  lesson epoll --trace                    what epoll_wait returns
   lesson epoll --loops 2 --quiet          a loop for each of two processors`,
 	},
 	{
@@ -102,8 +103,8 @@ level-triggered: epoll reports a connection again, for as long as it is ready.`,
 		Start: func(k kernel.Kernel, o server.Options) (Server, error) {
 			return edgetriggered.New(k, o)
 		},
-		About: `Serves all connections on one thread, as step 4 does. It is edge-triggered: epoll
-reports each change once, so the server must read and accept until EAGAIN.`,
+		About: `Serves all connections on one thread, as step 4 does. It is edge-triggered:
+epoll reports each change once, so the server must read and accept until EAGAIN.`,
 		Examples: `  lesson edgetriggered
   lesson edgetriggered --trace            see it read and accept until EAGAIN
   lesson diff epoll edgetriggered         what differs from step 4`,

@@ -77,17 +77,19 @@ func (o Options) check(limits proc.Limits) error {
 	case len(o.Servers) == 0:
 		return errors.New("no server to measure")
 	case len(o.Conns) == 0 || slices.Min(o.Conns) < 1:
-		return errors.New("a number of connections must be at least 1")
+		return errors.New("--conns: each number must be at least 1")
 	case o.Rounds < 1:
-		return errors.New("there must be at least one round")
+		return fmt.Errorf("--rounds must be at least 1, not %d", o.Rounds)
 	case o.During < 10*time.Millisecond:
-		return errors.New("a round must last at least 10ms")
-	case o.Timeout <= 0 || o.Timeout > longest/2 || o.During > longest/2:
-		return fmt.Errorf("a round and a timeout must end within %v", longest/2)
+		return fmt.Errorf("--duration must be at least 10ms, not %v", o.During)
+	case o.During > longest/2:
+		return fmt.Errorf("--duration must be at most %v, not %v", longest/2, o.During)
+	case o.Timeout <= 0 || o.Timeout > longest/2:
+		return fmt.Errorf("--timeout must be more than 0 and at most %v, not %v", longest/2, o.Timeout)
 	case !(o.Rate >= 0 && o.Rate <= 1e7): // NaN is neither
-		return errors.New("a rate must be from 0 to 10,000,000 requests in a second")
+		return errors.New("--rate must be from 0 to 10,000,000 requests in a second")
 	case o.Rate > 0 && o.Rate*o.During.Seconds() < 1:
-		return errors.New("at that rate no request is due within a round")
+		return errors.New("at this --rate no request is due within a round; increase --rate or --duration")
 	}
 	for i, s := range o.Servers {
 		if slices.ContainsFunc(o.Servers[:i], func(t child.Program) bool { return s.Name == t.Name }) {

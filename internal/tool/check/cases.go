@@ -115,7 +115,7 @@ func unknown(name string) error {
 	if program == nil || strings.Contains(name, "{") || strings.HasPrefix(name, ".") {
 		return fmt.Errorf("no case or group %q; a command goes after --: lesson check -- %s", name, name)
 	}
-	hint := "groups are " + strings.Join(groups, ", ")
+	hint := "lesson check --list shows all cases; groups are " + strings.Join(groups, ", ")
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}

@@ -47,9 +47,6 @@ func run(ctx context.Context, target Target, o Options, p plan) (*Report, error)
 	if o.Timeout%time.Second != 0 && slices.ContainsFunc(target.Command, hasSeconds) {
 		return nil, fmt.Errorf("{seconds} cannot be %v: give a timeout of whole seconds", o.Timeout)
 	}
-	if o.Timeout < 0 || o.Patience < 0 || o.Jobs < 0 {
-		return nil, errors.New("--timeout, --patience and --jobs must not be negative")
-	}
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
 	}

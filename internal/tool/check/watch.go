@@ -27,7 +27,8 @@ func (target Target) Files() ([]string, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("no part of %q is a file to watch", target.name())
+		return nil, fmt.Errorf("no part of %q is a file to watch; give the server as a command with a path,"+
+			" as in: lesson check --watch -- python3 my_server.py {port}", target.name())
 	}
 	return files, nil
 }

@@ -25,7 +25,7 @@ func plan(asked []int, limits proc.Limits, available int64) (sizes []int, notes 
 	}
 	for _, n := range asked {
 		if n < 1 || n > MostConns {
-			return nil, nil, fmt.Errorf("a crowd is from 1 to %d connections, not %d", MostConns, n)
+			return nil, nil, fmt.Errorf("--conns must be from 1 to %d, not %d", MostConns, n)
 		}
 	}
 	most := limits.Descriptors - spare

@@ -27,6 +27,7 @@ var backlog = Demo{
 	Name:    "backlog",
 	Title:   "a full accept queue: which clients are ignored, and how long they wait",
 	Chapter: "docs/08-when-the-machine-runs-out.md",
+	Drawn:   true,
 	Run:     runBacklog,
 }
 

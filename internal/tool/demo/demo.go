@@ -23,6 +23,7 @@ type Demo struct {
 	Title   string `json:"title"`          // one line
 	Chapter string `json:"chapter"`        // its file in the repository: "docs/09-socket-options.md"
 	Root    string `json:"root,omitempty"` // what needs root, and why; "" when nothing does
+	Drawn   bool   `json:"-"`              // its result has a Picture
 
 	// Run makes the experiment, in less than 20 seconds. When ctx ends early, it
 	// returns what it has seen so far with the error of ctx; the Result is nil
@@ -100,7 +101,7 @@ func Find(name string) (Demo, error) {
 		}
 		names = append(names, d.Name)
 	}
-	return Demo{}, fmt.Errorf("no demo %q; there are %s", name, strings.Join(names, ", "))
+	return Demo{}, fmt.Errorf("no experiment %q; there are %s", name, strings.Join(names, ", "))
 }
 
 // width is where tables and sentences are broken, in columns.

@@ -78,6 +78,9 @@ func checkResult(t *testing.T, name string, r *Result) {
 	if r.Demo != name || len(r.Tables) == 0 || len(r.Sentences) == 0 || r.Data == nil {
 		t.Errorf("%q has %d tables, %d sentences", r.Demo, len(r.Tables), len(r.Sentences))
 	}
+	if d, err := Find(name); err != nil || d.Drawn != (r.Picture != nil) {
+		t.Errorf("%q has a picture: %v (%v)", name, r.Picture != nil, err)
+	}
 	for _, table := range r.Tables {
 		for _, row := range table.Rows {
 			if len(row) != len(table.Head) || slices.Contains(row, "") {

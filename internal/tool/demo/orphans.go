@@ -15,7 +15,7 @@ var orphans = Demo{
 	Name:    "orphans",
 	Title:   "what happens to an accept queue when one of several listeners is closed",
 	Chapter: "docs/11-many-cores-and-machines.md",
-	Root:    "the second half: it sets net.ipv4.tcp_migrate_req, in a network namespace of its own",
+	Root:    "needed for the second half, which sets net.ipv4.tcp_migrate_req, in a network namespace of its own",
 	Run:     runOrphans,
 }
 

@@ -177,7 +177,8 @@ func (d *Desk) copyOf(name, dir string) (e Exercise, folder string, err error) {
 			return e, folder, nil
 		}
 	}
-	return e, "", fmt.Errorf("there are no Go files in %s, nor in its folder %s", dir, e.Name)
+	return e, "", fmt.Errorf("there are no Go files in %s, nor in its folder %s; type:"+
+		" lesson exercise start %[2]s --dir %[1]s", dir, e.Name)
 }
 
 // Hint shows the next hint, or again those that were seen.

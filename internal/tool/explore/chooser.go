@@ -76,7 +76,7 @@ func parseReplay(text string) ([]deviation, error) {
 		a, err1 := strconv.ParseInt(at, 36, 32)
 		v, err2 := strconv.ParseInt(value, 36, 32)
 		if !found || err1 != nil || err2 != nil || a <= last || v < 1 {
-			return nil, fmt.Errorf("%q is not a schedule that explore has printed", text)
+			return nil, notAnOrder(text)
 		}
 		last = a
 		ds = append(ds, deviation{int(a), int(v)})

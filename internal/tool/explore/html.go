@@ -27,7 +27,7 @@ var (
 )
 
 // ErrNoStory is the error of HTML for a report in which nothing went wrong.
-var ErrNoStory = errors.New("no order went wrong: there is no story to write")
+var ErrNoStory = errors.New("no order went wrong, so there is no story")
 
 // HTML writes the story as a page on which its steps can be walked in both directions.
 func (r *Report) HTML(w io.Writer) error {

@@ -62,10 +62,16 @@ func join(scenario string, f Faults, replay string) string {
 	return scenario + ":" + f.String() + ":" + replay
 }
 
+// notAnOrder returns an error for a text that names no order.
+func notAnOrder(text string) error {
+	return fmt.Errorf("%q is not an order; copy what explore has printed after --replay,"+
+		" such as one:all:i.1", text)
+}
+
 func split(text string) (s Scenario, f Faults, replay string, err error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
-		return s, f, "", fmt.Errorf("%q is not a string that explore has printed after --replay", text)
+		return s, f, "", notAnOrder(text)
 	}
 	if s, err = FindScenario(parts[0]); err != nil {
 		return s, f, "", err

@@ -216,7 +216,7 @@ func Select(all []Chapter, names []string) ([]Chapter, error) {
 			for _, c := range all {
 				numbers = append(numbers, c.number())
 			}
-			return nil, fmt.Errorf("no chapter %q asks questions; these do: %s",
+			return nil, fmt.Errorf("no questions for chapter %q; there are questions for: %s",
 				name, strings.Join(numbers, ", "))
 		}
 		selected = append(selected, all[i])

@@ -167,8 +167,8 @@ func TestSelect(t *testing.T) {
 		{"10 4", "docs/10-ten.md docs/04-four.md", ""},
 		{"04-four", "docs/04-four.md", ""},
 		{"docs/04-four.md", "docs/04-four.md", ""},
-		{"5", "", `no chapter "5" asks questions; these do: 4, 10`},
-		{"0", "", "these do"},
+		{"5", "", `no questions for chapter "5"; there are questions for: 4, 10`},
+		{"0", "", "there are questions for"},
 	} {
 		selected, err := Select(all, strings.Fields(c.names))
 		var files []string

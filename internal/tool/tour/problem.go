@@ -16,7 +16,13 @@ type problem struct {
 	advice words.Sentence
 }
 
-func (p *problem) Error() string { return p.what.Text }
+// Error returns both in one line, for the command line.
+func (p *problem) Error() string {
+	if p.advice.Text == "" {
+		return p.what.Text
+	}
+	return p.what.Text + "; " + p.advice.Text
+}
 
 func (p *problem) hint(form string, args ...any) *problem {
 	p.advice = words.Say(form, args...)
