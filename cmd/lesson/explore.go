@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -110,6 +111,11 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	if err := f.checkClients(cmd); err != nil {
 		return usageError{err}
 	}
+	page, err := report.Create(f.html)
+	if err != nil {
+		return cannotRun{err}
+	}
+	defer finish(page, &err)
 	ctx, cancel := untilSignal()
 	defer cancel()
 	target, err := f.target(ctx, args)
@@ -133,7 +139,7 @@ func (f *exploreFlags) run(cmd *cobra.Command, args []string) (err error) {
 	}
 	result.Target, result.Arguments = args[0], args[1:]
 	if f.html != "" {
-		if err := f.writePage(cmd, result); err != nil {
+		if err := f.writePage(cmd, page, result); err != nil {
 			return err
 		}
 	}
@@ -171,16 +177,20 @@ func (f *exploreFlags) checkClients(cmd *cobra.Command) error {
 	return nil
 }
 
-// writePage writes the story as a page, if there is one.
-func (f *exploreFlags) writePage(cmd *cobra.Command, result *explore.Report) error {
-	var page bytes.Buffer
-	err := result.HTML(&page)
+// writePage writes the story as a page, if there is one. If there is none, the file keeps
+// what is in it.
+func (f *exploreFlags) writePage(cmd *cobra.Command, page *report.File, result *explore.Report) error {
+	var story bytes.Buffer
+	err := result.HTML(&story)
 	if errors.Is(err, explore.ErrNoStory) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "lesson: %s is not written: %v\n", f.html, err)
 		return nil
 	}
 	if err == nil {
-		err = os.WriteFile(f.html, page.Bytes(), 0o644)
+		err = page.Write(func(w io.Writer) error {
+			_, err := story.WriteTo(w)
+			return err
+		})
 	}
 	if err != nil {
 		return cannotRun{err}
