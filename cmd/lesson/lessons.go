@@ -129,7 +129,7 @@ func (f *serveFlags) serve(cmd *cobra.Command, l lesson.Lesson) error {
 	if err := f.check(cmd, l); err != nil {
 		return err
 	}
-	addr, err := hostPort("--addr", f.addr)
+	addr, err := lesson.ParseAddr("--addr", f.addr)
 	if err != nil {
 		return err
 	}

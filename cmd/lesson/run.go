@@ -23,7 +23,9 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	return ctx, stop
 }
 
-// hostPort parses an address. what names the flag or the argument in an error: "--addr".
+// hostPort parses an address, for commands that look at a server: a bad one is a usage error.
+// For a server of ours, B14 has another exit status. what names the flag or the argument in an
+// error: "--addr".
 func hostPort(what, text string) (netip.AddrPort, error) {
 	addr, err := lesson.ParseAddr(what, text)
 	if err != nil {

@@ -75,7 +75,7 @@ command. See docs/tour.md.`,
 }
 
 func (f *tourFlags) run(cmd *cobra.Command, program []string) error {
-	at, err := hostPort("--addr", f.addr)
+	at, err := lesson.ParseAddr("--addr", f.addr)
 	if err = cmp.Or(err, needs(cmd, "force", "export"), exclude(cmd, "addr", "export")); err != nil {
 		return err
 	}
