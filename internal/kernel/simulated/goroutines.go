@@ -58,8 +58,14 @@ func (k *Kernel) Run(main func(), wait func()) {
 		}
 	}
 	k.End()
+	// Timers that the program has left end now, and not in the next run: their calls find
+	// that this one is over.
+	time.Sleep(leftTimers)
 	wait()
 }
+
+// leftTimers is more than a server waits for a client, as a rule.
+const leftTimers = 5 * time.Minute
 
 // Several reports whether several goroutines make calls.
 func (k *Kernel) Several() bool { return k.scheduler != nil && k.scheduler.several }

@@ -263,10 +263,8 @@ func (b *Built) build(ctx context.Context, folder string) error {
 	overlay := struct{ Replace map[string]string }{map[string]string{
 		filepath.Join(folder, "lesson_explore_test.go"): filepath.Join(b.dir.Path, "main_test.go"),
 	}}
-	if pkg.onSyscall() {
-		if err := b.replaceSyscall(folder, pkg.GoFiles, overlay.Replace); err != nil {
-			return err
-		}
+	if err := b.copyFiles(folder, pkg, overlay.Replace); err != nil {
+		return err
 	}
 	for _, name := range slices.Concat(pkg.TestGoFiles, pkg.XTestGoFiles) {
 		overlay.Replace[filepath.Join(folder, name)] = "" // its tests are not there
@@ -279,7 +277,8 @@ func (b *Built) build(ctx context.Context, folder string) error {
 	if err := os.WriteFile(overlayFile, overlayText, 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(b.dir.Path, "main_test.go"), []byte(testMain), 0o600); err != nil {
+	test := fmt.Sprintf(testMain, beginAll(len(pkg.GoFiles)))
+	if err := os.WriteFile(filepath.Join(b.dir.Path, "main_test.go"), []byte(test), 0o600); err != nil {
 		return err
 	}
 	_, err = g.run(ctx, "test", "-c", "-vet=off", "-overlay", overlayFile, "-o", b.File, ".")
@@ -302,8 +301,11 @@ import (
 
 func TestExplore(t *testing.T) {
 	explore.OutsideTheBubble()
-	synctest.Test(t, func(*testing.T) { explore.Child(main, synctest.Wait) })
+	synctest.Test(t, func(*testing.T) { explore.Child(lessonBegin, main, synctest.Wait) })
 }
+
+func lessonBegin() {
+%s}
 `
 
 // replacement returns the folder of the module that replaces this version of x/sys. It

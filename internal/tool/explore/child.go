@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lesson/internal/kernel/simulated"
 )
 
 // A program of its own is explored in a process of its own: built with Child in the
@@ -40,8 +42,8 @@ const (
 	markFD   = 5 // a file: the execution that is running, or its story
 )
 
-// Running is the kernel that the program runs on now.
-var Running Kernel
+// Running is the kernel that the program runs on now: before main, one that no order uses.
+var Running Kernel = simulated.New(simulated.Options{})
 
 // mark is the file that current writes to; nil in a program that is not a child.
 var mark *os.File
@@ -61,18 +63,18 @@ func OutsideTheBubble() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGURG)
 }
 
-// Child does what the order on descriptor 3 says to main, and ends the process. wait is
-// that of testing/synctest.
-func Child(main, wait func()) {
+// Child does what the order on descriptor 3 says to main, and ends the process. begin gives
+// the program's variables their first values; wait is that of testing/synctest.
+func Child(begin, main, wait func()) {
 	runtime.GOMAXPROCS(1) // one goroutine at a time, and nearly always in the same order
-	if err := obey(main, wait); err != nil {
+	if err := obey(begin, main, wait); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
 	os.Exit(0)
 }
 
-func obey(main, wait func()) error {
+func obey(begin, main, wait func()) error {
 	text, err := io.ReadAll(os.NewFile(orderFD, "order"))
 	if err != nil {
 		return err
@@ -98,7 +100,7 @@ func obey(main, wait func()) error {
 		Running = k
 		os.Args = o.Args
 		flag.CommandLine = flag.NewFlagSet(o.Args[0], flag.ExitOnError)
-		k.Run(main, wait)
+		k.Run(func() { begin(); main() }, wait)
 	}
 	var report *Report
 	if o.Replay != "" {

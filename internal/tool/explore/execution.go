@@ -73,12 +73,13 @@ type execution struct {
 	actors   []*actor
 	stop     func()
 	stopping bool
-	base     int      // descriptors open when the server first waited
-	idle     int      // calls in a row that changed nothing
-	repeated []string // which calls the last of these were
-	flooded  int      // bytes that a flooder has sent
-	since    int      // calls since a client has acted or the server slept
-	changed  int      // the kernel's count of changes at the last call
+	base     int           // descriptors open when the server first waited
+	idle     int           // calls in a row that changed nothing
+	repeated []string      // which calls the last of these were
+	flooded  int           // bytes that a flooder has sent
+	late     time.Duration // what catchUp lets pass
+	since    int           // calls since a client has acted or the server slept
+	changed  int           // the kernel's count of changes at the last call
 	acting   bool
 	faulted  callKey // the call for which a fault was chosen last
 	failure  *Failure
@@ -190,6 +191,7 @@ func (x *execution) before(name string) {
 		x.repeated = append(x.repeated, name)
 	}
 	x.flood()
+	x.catchUp(name)
 	if x.kernel.Calls() > maxCalls && x.flooded == 0 {
 		x.abort("spins", "%d system calls, and no end: the server never rests", maxCalls)
 	}
@@ -200,8 +202,7 @@ func (x *execution) before(name string) {
 	for _, a := range x.actors {
 		if a.asked && x.flooded-a.askedFlooded > starving && !a.answered() {
 			x.shorten(len(x.steps()) - a.askedStep)
-			x.abort("starves", "%s starves: the server has read %d bytes of another client meanwhile",
-				a.Name, x.flooded-a.askedFlooded)
+			x.abort("starves", "%s", x.starves(a))
 		}
 	}
 	if x.seen(false) {
@@ -225,6 +226,15 @@ func (x *execution) before(name string) {
 	if c := x.choose.pick("act", 1+len(able)); c > 0 {
 		x.act(able[c-1])
 	}
+}
+
+// starves says what the server reads while a waits.
+func (x *execution) starves(a *actor) words.Sentence {
+	read := x.flooded - a.askedFlooded
+	if a.next < len(a.acts) && a.acts[a.next].kind == floods {
+		return words.Say("%s waits for its answer: the server has read %d bytes that followed its request", a.Name, read)
+	}
+	return words.Say("%s starves: the server has read %d bytes of another client meanwhile", a.Name, read)
 }
 
 // Step returns the number of the step that is being done.

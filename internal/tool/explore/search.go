@@ -5,6 +5,7 @@ package explore
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -291,9 +292,11 @@ func (s *search) shorter(
 	return ds, story, failure
 }
 
-// atRandom tries orders at random until the time is over.
+// atRandom tries orders at random until the time is over, if a scenario has other orders than
+// its plain one.
 func (s *search) atRandom() {
-	for {
+	varied := func(scenario Scenario) bool { return !scenario.Plain }
+	for slices.ContainsFunc(s.options.Scenarios, varied) {
 		for i, scenario := range s.options.Scenarios {
 			if scenario.Plain {
 				continue

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -117,5 +118,20 @@ func TestOrderThatVaries(t *testing.T) {
 		if strings.Contains(text.String(), aboutVarying) != unsteady {
 			t.Errorf("%s: %s", name, text.String())
 		}
+	}
+}
+
+// A search at random ends, too, if no scenario has another order than its plain one.
+func TestOnlyThePlainOrder(t *testing.T) {
+	flooder, err := FindScenario("flooder")
+	proof.Must(t, err)
+	l, err := lesson.Find("epoll")
+	proof.Must(t, err)
+	target, err := Lesson(l)
+	proof.Must(t, err)
+	r, err := target.Explore(t.Context(), Options{Scenarios: []Scenario{flooder}, For: time.Minute})
+	proof.Must(t, err)
+	if r.Executions != 1 || r.Failure != nil {
+		t.Errorf("%+v", r)
 	}
 }

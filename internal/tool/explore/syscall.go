@@ -8,7 +8,6 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -48,26 +47,6 @@ func (g goTool) findSys(ctx context.Context, pkg *goPackage) ([]byte, error) {
 			err, sysModule, sysVersion)
 	}
 	return out, err
-}
-
-// replaceSyscall writes the copies of files that import syscall, and adds them to overlay.
-func (b *Built) replaceSyscall(folder string, files []string, overlay map[string]string) error {
-	for _, name := range files {
-		file := filepath.Join(folder, name)
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		replaced, err := withoutSyscall(text)
-		if err != nil {
-			return err
-		}
-		overlay[file] = filepath.Join(b.dir.Path, "on-unix-"+name)
-		if err := os.WriteFile(overlay[file], replaced, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // withoutSyscall returns the source of a file with x/sys/unix in the place of syscall. No
