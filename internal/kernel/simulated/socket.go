@@ -48,8 +48,9 @@ type socket struct {
 	lowWater   int  // SO_RCVLOWAT
 	rcvTimeout time.Duration
 
-	// Steps, 0 for none: the last send that took less than all; the end of the sending side.
-	short, endedIn int
+	// Steps, 0 for none: the last read and send of bytes; the last send that took less than all; the
+	// end of the sending side.
+	readIn, sentIn, short, endedIn int
 
 	closedIn, dropped int // the step of close, and the bytes that were unread by then
 }
@@ -101,6 +102,7 @@ func (s *socket) read(p []byte) (int, unix.Errno) {
 	case len(s.unread) > 0 || len(p) == 0:
 		n := copy(p, s.unread)
 		s.unread = s.unread[n:]
+		s.readIn = s.kernel.stepNow()
 		s.kernel.changed++
 		return n, 0
 	case s.end:
@@ -131,6 +133,7 @@ func (s *socket) send(p []byte) (int, unix.Errno) {
 		s.noSpace = true
 		return -1, unix.EAGAIN
 	}
+	s.sentIn = s.kernel.stepNow()
 	n := min(room, len(p))
 	s.unsent = append(s.unsent, p[:n]...)
 	s.kernel.changed++

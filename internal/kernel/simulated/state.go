@@ -91,6 +91,10 @@ func (k *Kernel) Silence(c *Client) words.Sentence {
 		return words.Say("a send to %d fell short in step %d, and the rest was not sent when there was room%s",
 			fd, s.short, k.silenceOf(s))
 	}
+	if s.readIn > 0 && s.sentIn == 0 {
+		return words.Say("the server has read all that this client sent, from %d in step %d, and has sent nothing%s",
+			fd, s.readIn, k.silenceOf(s))
+	}
 	return words.Say("the server has read all that this client sent, from %d%s", fd, k.silenceOf(s))
 }
 
@@ -121,6 +125,8 @@ func (k *Kernel) silenceOf(s *socket) words.Sentence {
 	switch {
 	case e.events&^privateBits == 0:
 		return words.Say("; its EPOLLONESHOT entry fired in step %d and was not armed again", e.reported)
+	case e.events&^privateBits == unix.EPOLLERR|unix.EPOLLHUP:
+		return words.Say("; its entry asks for no events, so the server must go on by itself")
 	case s.poll()&e.events == 0:
 		return words.Say("; its entry asks for %s only", EventNames(e.events&^(unix.EPOLLERR|unix.EPOLLHUP)))
 	case e.events&unix.EPOLLET != 0 && e.reported > 0:

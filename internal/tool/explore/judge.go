@@ -48,6 +48,8 @@ func (x *execution) judgeEnd(a *actor) {
 	case a.err != nil:
 		x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset%s", a.Name,
 			len(got), len(answer), a.conn.WhyReset())
+	case got == "":
+		x.fail("cut", "%s got end of file and no answer: the server sends its end in step %d", a.Name, a.conn.EndedIn())
 	case got != answer:
 		x.fail("cut", "%s got only %d of %d bytes of its answer: the server sends its end in step %d",
 			a.Name, len(got), len(answer), a.conn.EndedIn())
@@ -59,16 +61,30 @@ func (x *execution) unanswered(a *actor) { x.failSaid("unanswered", x.waits(a)) 
 
 // waits says what the server leaves undone for a client while it sleeps.
 func (x *execution) waits(a *actor) words.Sentence {
-	waits := words.Say("%s waits for its answer, and the server sleeps", a.Name)
+	sleeps := x.story.sleeps()
+	waits := words.Say("%s waits for its answer, and the server %s", a.Name, sleeps)
 	switch {
 	case string(a.got) == answer:
-		waits = words.Say("%s has its answer and waits for end of file, and the server sleeps", a.Name)
+		waits = words.Say("%s has its answer and waits for end of file, and the server %s", a.Name, sleeps)
 	case len(a.got) > 0:
-		waits = words.Say("%s waits for the last %d bytes of its answer, and the server sleeps",
-			a.Name, len(answer)-len(a.got))
+		waits = words.Say("%s waits for the last %d bytes of its answer, and the server %s",
+			a.Name, len(answer)-len(a.got), sleeps)
 	}
 	if why := x.kernel.Silence(a.conn); why.Text != "" {
 		return words.Say("%s: %s", waits, why)
 	}
 	return waits
+}
+
+// sleeps says what a server does while nothing happens. One that is blocked in another call
+// than epoll_wait cannot notice what epoll would report.
+func (s *Story) sleeps() words.Sentence {
+	if s != nil {
+		blocked := s.blocked()
+		if len(blocked) == 1 && !strings.HasPrefix(blocked[0].Text, "epoll_wait") {
+			call := strings.TrimSuffix(blocked[0].Text, waitsMark)
+			return words.Say("is blocked in %s since step %d", call, blocked[0].Number)
+		}
+	}
+	return words.Say("sleeps")
 }

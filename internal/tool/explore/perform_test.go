@@ -48,8 +48,9 @@ func TestPerform(t *testing.T) {
 		{server: "loop", acts: "", shows: []string{"listen(3, 4096) = 0", "accept4(3) waits"},
 			states: "not connected, not connected"},
 		{server: "loop", acts: "ac-ah-bc-bw",
-			shows:  []string{"a sends half a request", "read(4, 1024 bytes) waits", "b sends a whole request"},
-			waits:  "b waits for its answer, and the server sleeps: the connection is in the accept queue",
+			shows: []string{"a sends half a request", "read(4, 1024 bytes) waits", "b sends a whole request"},
+			waits: "b waits for its answer, and the server is blocked in read(4, 1024 bytes) since step 10: " +
+				"the connection is in the accept queue",
 			states: "has sent half a request, waits for its answer"},
 		{server: "loop", acts: "ac-ah-bc-bw-ar-aq-t",
 			shows: []string{"a sends the rest of its request", `a reads 114 bytes: "HTTP/1.0 200 OK"…`, "a reads end of file",

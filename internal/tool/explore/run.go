@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -164,6 +165,9 @@ func watch(process *os.Process, mark *os.File) (stalled func() bool) {
 	}
 }
 
+// logTime is what package log writes before a line: here the time is virtual.
+var logTime = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d `)
+
 // endedReport is the report of an execution in which the program has ended the process.
 func endedReport(o order, mark *os.File, ended, said string) (*Report, error) {
 	story := &Story{}
@@ -171,9 +175,9 @@ func endedReport(o order, mark *os.File, ended, said string) (*Report, error) {
 		return nil, fmt.Errorf("the program ends before its first system call: %s\n%s\n"+
 			"Does it need other arguments? They follow --, as in: lesson explore FOLDER -- {host} {port}", ended, said)
 	}
-	failure := &Failure{Kind: "ended", Text: "the server ends: " + ended}
+	failure := &Failure{Kind: "ended", Text: fmt.Sprintf("the server ends after step %d: %s", len(story.Steps), ended)}
 	if lines := strings.Split(said, "\n"); said != "" {
-		failure.Text += ": " + lines[len(lines)-1]
+		failure.Text += ": " + logTime.ReplaceAllString(lines[len(lines)-1], "")
 	}
 	return &Report{Executions: 1, Scenario: o.Scenarios[0], Failure: failure, Replay: o.Replay, Story: story}, nil
 }

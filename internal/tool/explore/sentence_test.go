@@ -16,17 +16,21 @@ import (
 // need not know the rule that was broken.
 func TestLastSentence(t *testing.T) {
 	for flaw, want := range map[string]string{
-		"":                     "",
-		"accepts once":         `^[ab] waits for its answer, and the server sleeps: the connection is in the accept queue; the edge was reported in step \d+, and there has been no other since$`,
-		"reads once":           `^a waits for its answer, and the server sleeps: \d+ bytes of this client are unread in 5; the edge was reported in step \d+, and there has been no other since$`,
-		"never waits for room": `^a waits for the last 4 bytes of its answer, and the server sleeps: a send to 5 fell short in step \d+, and the rest was not sent when there was room; its entry asks for IN\|RDHUP\|ET only$`,
-		"ends before the rest": `^a got only 110 of 114 bytes of its answer: the server sends its end in step \d+$`,
-		"never arms again":     `^every client has gone, and 1 descriptor is open more than at the start \(5, of a: the end of file of this client is unread in 5; its EPOLLONESHOT entry fired in step \d+ and was not armed again\): it leaks$`,
-		"asks for a level":     `^the last 40 system calls changed nothing \((read and epoll_wait|epoll_wait and read) again and again, which reports OUT of 5\): it spins$`,
-		"waits for 0 ms":       `^the last 40 system calls changed nothing \(epoll_wait again and again, and nothing is ready\): it spins$`,
-		"takes EINTR for more": `^the server panics: interrupted system call$`,
-		"sends once":           `^a waits for the last 113 bytes of its answer, and the server sleeps: a send to 5 fell short in step \d+, and the rest was not sent when there was room; the edge was reported in step \d+, and there has been no other since$`,
-		"closes at once":       `^a got its answer, but a reset after it instead of end of file: the server closes in step \d+, while 6 bytes of this client are unread$`,
+		"":                                    "",
+		"accepts once":                        `^[ab] waits for its answer, and the server sleeps: the connection is in the accept queue; the edge was reported in step \d+, and there has been no other since$`,
+		"reads once":                          `^a waits for its answer, and the server sleeps: \d+ bytes of this client are unread in 5; the edge was reported in step \d+, and there has been no other since$`,
+		"never waits for room":                `^a waits for the last 4 bytes of its answer, and the server sleeps: a send to 5 fell short in step \d+, and the rest was not sent when there was room; its entry asks for IN\|RDHUP\|ET only$`,
+		"ends before the rest":                `^a got only 110 of 114 bytes of its answer: the server sends its end in step \d+$`,
+		"never arms again":                    `^every client has gone, and 1 descriptor is open more than at the start \(5, of a: the end of file of this client is unread in 5; its EPOLLONESHOT entry fired in step \d+ and was not armed again\): it leaks$`,
+		"asks for a level":                    `^the last 40 system calls changed nothing \((read and epoll_wait|epoll_wait and read) again and again, which reports OUT of 5\): it spins$`,
+		"waits for 0 ms":                      `^the last 40 system calls changed nothing \(epoll_wait again and again, and nothing is ready\): it spins$`,
+		"takes EINTR for more":                `^the server panics: interrupted system call$`,
+		"sends once":                          `^a waits for the last 113 bytes of its answer, and the server sleeps: a send to 5 fell short in step \d+, and the rest was not sent when there was room; the edge was reported in step \d+, and there has been no other since$`,
+		"accepts with a listener that blocks": `^a waits for its answer, and the server is blocked in accept4\(3\) since step \d+: 18 bytes of this client are unread in 5$`,
+		"leaves the answer to the next edge":  `^a waits for its answer, and the server sleeps: the server has read all that this client sent, from 5 in step \d+, and has sent nothing; the edge was reported in step \d+, and there has been no other since$`,
+		"asks for nothing":                    `^a waits for its answer, and the server sleeps: the server has read all that this client sent, from 5 in step \d+, and has sent nothing; its entry asks for no events, so the server must go on by itself$`,
+		"ends without an answer":              `^a got end of file and no answer: the server sends its end in step \d+$`,
+		"closes at once":                      `^a got its answer, but a reset after it instead of end of file: the server closes in step \d+, while 6 bytes of this client are unread$`,
 	} {
 		t.Run(flaw, func(t *testing.T) {
 			options := Options{Scenarios: Scenarios()[:16], Depth: 2, most: 1000}
@@ -66,7 +70,11 @@ type smallConn struct {
 
 func (s *small) serve(k Kernel, _ func(func())) {
 	s.k, s.conns = k, make(map[int]*smallConn)
-	s.listener = sure(k.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0))
+	kind := unix.SOCK_STREAM | unix.SOCK_NONBLOCK
+	if s.flaw == "accepts with a listener that blocks" {
+		kind = unix.SOCK_STREAM
+	}
+	s.listener = sure(k.Socket(unix.AF_INET, kind, 0))
 	sure(0, k.Bind(s.listener, address))
 	sure(0, k.Listen(s.listener, 100))
 	s.epoll = sure(k.EpollCreate1(0))
@@ -141,6 +149,16 @@ func (s *small) handle(fd int, c *smallConn) {
 		}
 		if wholeRequest(c.request) && !c.answered {
 			c.answered, c.rest = true, []byte(answer)
+			switch s.flaw {
+			case "asks for nothing":
+				s.ctl(unix.EPOLL_CTL_MOD, fd, 0)
+				return
+			case "leaves the answer to the next edge":
+				return
+			case "ends without an answer":
+				s.end(fd)
+				return
+			}
 			s.send(fd, c)
 		}
 		if s.flaw == "reads once" || s.conns[fd] != c {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 
 	"lesson/internal/kernel/simulated"
 	"lesson/internal/words"
@@ -69,6 +70,21 @@ func (s *Story) add(x *execution, who, text string) {
 	s.Steps = append(s.Steps, step)
 	s.save()
 }
+
+// blocked returns the steps of the calls that have not returned.
+func (s *Story) blocked() []Step {
+	var all []Step
+	for _, step := range s.Steps {
+		returned := func(call Step) bool { return call.Number == step.Began }
+		if all = slices.DeleteFunc(all, returned); strings.HasSuffix(step.Text, waitsMark) {
+			all = append(all, step)
+		}
+	}
+	return all
+}
+
+// waitsMark ends the text of a call that blocks.
+const waitsMark = " waits"
 
 // fold replaces the steps by the folded ones.
 func (s *Story) fold() {

@@ -74,7 +74,7 @@ func (t *told) enter(name string, fd int, args string) func(kernel.Returned) {
 	story.announce(callKey{name, fd}, func() {
 		at = len(story.Steps)
 		story.add(x, "server", "")
-		story.Steps[at].say(words.Say("%s waits", text))
+		story.Steps[at].say(words.Say("%s waits", text)) // waitsMark
 		story.Steps[at].File, story.Steps[at].Line = file, number
 	})
 	x.faulted = callKey{}
