@@ -13,6 +13,7 @@ func (x *execution) judge() {
 	for _, a := range x.actors {
 		whole := wholeRequest(a.sent)
 		switch {
+		case a.stops:
 		case a.conn != nil && a.conn.Refused():
 			x.fail("unconnected", "%s is refused: the server has stopped to listen", a.Name)
 		case a.conn == nil || !a.conn.Connected() && !a.gone:

@@ -36,6 +36,8 @@ type act struct {
 type Client struct {
 	Name string
 	acts []act
+
+	stops bool // before its last act: what it gets is not judged
 }
 
 // A Scenario is a few clients. Which of them acts when is not part of it: that is what
@@ -60,7 +62,7 @@ const request = "GET / HTTP/1.0\r\n\r\n"
 
 // asks is a client that sends a whole request and reads to the end.
 func asks(name string) Client {
-	return Client{name, []act{{kind: connects}, send(request), {kind: reads}, {kind: closes}}}
+	return Client{Name: name, acts: []act{{kind: connects}, send(request), {kind: reads}, {kind: closes}}}
 }
 
 func send(text string) act { return act{kind: sends, bytes: []byte(text)} }
@@ -71,7 +73,7 @@ func Scenarios() []Scenario {
 	rest := send(request[len(request)/2:])
 	connect, read, leave := act{kind: connects}, act{kind: reads}, act{kind: closes}
 	reset, end := act{kind: resets}, act{kind: halfCloses}
-	a := func(acts ...act) Client { return Client{"a", acts} }
+	a := func(acts ...act) Client { return Client{Name: "a", acts: acts} }
 	// 3 KiB of headers. It may be cut where a buffer of 1 KiB is full.
 	headed := send("GET /" + strings.Repeat("y", 46) + " HTTP/1.0\r\n" +
 		strings.Repeat("X: "+strings.Repeat("x", 59)+"\r\n", 47) + "\r\n")
@@ -129,8 +131,19 @@ func Scenarios() []Scenario {
 }
 
 // FindScenario returns the scenario of that name. "one@3" is the scenario one with three
-// clients.
+// clients, "two.a1" the scenario two in which a stops after its first act.
 func FindScenario(name string) (Scenario, error) {
+	if rest, stops, found := cutLast(name, "."); found && len(stops) > 1 {
+		s, err := FindScenario(rest)
+		if err != nil {
+			return s, err
+		}
+		acts, err := strconv.Atoi(stops[1:])
+		if err != nil {
+			return s, fmt.Errorf("%q: after . comes a client and the number of its acts, as in %s.a1", name, rest)
+		}
+		return s.Stop(stops[:1], acts)
+	}
 	base, clients, more := strings.Cut(name, "@")
 	var names []string
 	for _, s := range Scenarios() {
@@ -169,9 +182,31 @@ func (s Scenario) With(n int) (Scenario, error) {
 	s.Asks = fmt.Sprintf("%s (%d clients)", s.Asks, n)
 	s.Clients = slices.Clone(s.Clients)
 	for i := has; i < n; i++ {
-		s.Clients = append(s.Clients, Client{string(rune('a' + i)), s.Clients[has-1].acts})
+		s.Clients = append(s.Clients, Client{Name: string(rune('a' + i)), acts: s.Clients[has-1].acts})
 	}
 	return s, nil
+}
+
+// Stop returns the scenario in which a client does only its first acts, and then nothing.
+func (s Scenario) Stop(client string, acts int) (Scenario, error) {
+	i := slices.IndexFunc(s.Clients, func(c Client) bool { return c.Name == client })
+	if i < 0 || acts < 0 || acts >= len(s.Clients[i].acts) {
+		return s, fmt.Errorf("the scenario %s has no client %s that can stop after %s",
+			s.Name, client, count(acts, "act"))
+	}
+	s.Name = fmt.Sprintf("%s.%s%d", s.Name, client, acts)
+	s.Asks += fmt.Sprintf(" (%s stops after %s)", client, count(acts, "act"))
+	s.Clients = slices.Clone(s.Clients)
+	s.Clients[i].acts, s.Clients[i].stops = s.Clients[i].acts[:acts], true
+	return s, nil
+}
+
+// cutLast cuts s around the last sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 // wholeRequest reports whether the bytes end a request.

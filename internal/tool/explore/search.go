@@ -219,6 +219,7 @@ func (s *search) found(scenario Scenario, failure *Failure, ds []deviation) {
 		again = failure
 		again.Text += " (once, but not when played again: the server does not do the same each time)"
 	} else if !scenario.Plain {
+		scenario, ds, story, again = s.stopped(scenario, ds, story, again)
 		ds, story, again = s.shorter(scenario, ds, story, again)
 	}
 	s.report.Failure, s.report.Scenario, s.report.Story = again, scenario.Name, story
@@ -267,6 +268,37 @@ const (
 	shortEnough = 25
 	shorterBy   = 2000
 )
+
+// stopped makes a long story shorter by letting clients stop that the failure does not need
+// to the end. A server that serves one client at a time need not pass that.
+func (s *search) stopped(
+	scenario Scenario, ds []deviation, story *Story, failure *Failure,
+) (Scenario, []deviation, *Story, *Failure) {
+	sideBySide := func(s Scenario) bool { return s.SideBySide }
+	leaves := failure.Kind == "leak" // seen when every client has gone
+	if leaves || !slices.ContainsFunc(s.options.Scenarios, sideBySide) {
+		return scenario, ds, story, failure
+	}
+	for _, client := range scenario.Clients {
+		for acts := range client.acts {
+			if len(story.folded()) <= shortEnough {
+				return scenario, ds, story, failure
+			}
+			fewer, err := scenario.Stop(client.Name, acts)
+			if err != nil {
+				panic(err) // it has the client, and as many acts
+			}
+			s.report.Executions++
+			current(fewer, ds)
+			less, told, again := s.needed(fewer, failure, ds)
+			if again != nil && again.Kind == failure.Kind && len(told.folded()) < len(story.folded()) {
+				scenario, ds, story, failure = fewer, less, told, again
+				break
+			}
+		}
+	}
+	return scenario, ds, story, failure
+}
 
 // shorter looks for a shorter story of a failure of the same kind.
 func (s *search) shorter(
