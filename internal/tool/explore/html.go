@@ -40,6 +40,7 @@ func (r *Report) HTML(w io.Writer) error {
 		Asks     string            `json:"asks"`
 		Verdict  string            `json:"verdict"`
 		Again    string            `json:"again"`
+		Notes    []string          `json:"notes"`
 		Steps    []Step            `json:"steps"`
 		Sources  map[string]string `json:"sources"`
 	}{Target: r.Target, Scenario: r.Scenario, Verdict: nothingWrong, Again: r.again(),
@@ -49,6 +50,7 @@ func (r *Report) HTML(w io.Writer) error {
 	}
 	if r.Failure != nil {
 		story.Verdict = "FAILS: " + r.Failure.Text + "."
+		story.Notes = r.notes()
 	}
 	english, err := ViewerWords()
 	if err != nil {
@@ -68,6 +70,18 @@ func (r *Report) HTML(w io.Writer) error {
 	_, err = strings.NewReplacer("POLICY", policy, "TITLE", html.EscapeString(r.Target+": "+r.Scenario),
 		"STYLE", ViewerCSS, "WORDS", string(tables), "STORY", string(data), "SCRIPT", script).WriteString(w, storyHTML)
 	return err
+}
+
+// notes returns what a reader of the story must know besides.
+func (r *Report) notes() []string {
+	var notes []string
+	if r.Story.faulty() {
+		notes = append(notes, aboutFaults)
+	}
+	if r.Varies {
+		notes = append(notes, aboutVarying)
+	}
+	return notes
 }
 
 // hash names a style or a script in a Content-Security-Policy.

@@ -32,21 +32,27 @@ func (r *Report) Print(w io.Writer, width int) {
 		fmt.Fprintln(w, nothingWrong)
 		return
 	}
-	for _, line := range report.Wrap("FAILS: "+r.Failure.Text+".", width) {
-		fmt.Fprintln(w, line)
-	}
+	writeLines(w, "FAILS: "+r.Failure.Text+".", width)
 	if r.Story.faulty() {
-		fmt.Fprintln(w, "\n"+aboutFaults)
+		fmt.Fprintln(w)
+		writeLines(w, aboutFaults, width)
 	}
 	fmt.Fprintf(w, "\n%s tried, %.1f s. Again: %s\n",
 		report.Plural(r.Executions, "order", "orders"), r.Took.Seconds(), r.again())
 	if r.Varies {
-		fmt.Fprintln(w, aboutVarying)
+		writeLines(w, aboutVarying, width)
 	}
 }
 
-const aboutVarying = "The same order has also ended in another way. Does the server range over a map, use random\n" +
-	"numbers, or have several goroutines with timers that end at the same time?"
+func writeLines(w io.Writer, text string, width int) {
+	for _, line := range report.Wrap(text, width) {
+		fmt.Fprintln(w, line)
+	}
+}
+
+// aboutVarying explains Report.Varies.
+const aboutVarying = "Played again, this order has also ended in another way. Does the server range over a map, " +
+	"use random numbers, or have several goroutines that can run in either order?"
 
 // aboutFaults explains faultMark.
 const aboutFaults = "(fault): explore let this call fail or fall short. --faults none leaves that out."
@@ -79,7 +85,9 @@ func (s *Story) print(w io.Writer, width int) {
 	}
 	happened = min(happened, 52)
 	state := width - 4 - happened - places - 4
-	beside := state >= 30
+	beside := !slices.ContainsFunc(s.Steps, func(step Step) bool {
+		return report.Columns(lists(step.State)) > state // it would be cut in pieces
+	})
 	var before simulated.State
 	for _, step := range s.Steps {
 		text := report.Fit(step.Text, happened)
@@ -88,12 +96,7 @@ func (s *Story) print(w io.Writer, width int) {
 		case same(step.State, before):
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
 		case beside:
-			for j, part := range report.Wrap(lists(step.State), state) {
-				if j > 0 {
-					line = strings.Repeat(" ", 4+happened+2+places)
-				}
-				fmt.Fprintf(w, "%s  %s\n", line, part)
-			}
+			fmt.Fprintf(w, "%s  %s\n", line, lists(step.State))
 		default:
 			fmt.Fprintf(w, "%s\n      %s\n", strings.TrimRight(line, " "), lists(step.State))
 		}

@@ -41,11 +41,29 @@ func (b *Built) Explore(ctx context.Context, o Options, args []string) (*Report,
 		executions := whole.Executions + part.Executions
 		*whole = *part
 		whole.Executions, whole.Took = executions, time.Since(began)
-		if part.Resume == nil || ctx.Err() != nil {
+		switch {
+		case whole.Failure != nil:
+			return whole, b.confirm(ctx, whole, order)
+		case part.Resume == nil || ctx.Err() != nil:
 			return whole, nil
 		}
 		order.Resume = part.Resume
 	}
+}
+
+// confirm plays a failure again in a process that has run nothing else: what the program keeps
+// from one order to the next is not there.
+func (b *Built) confirm(ctx context.Context, r *Report, o order) error {
+	s, err := FindScenario(r.Scenario)
+	if err != nil {
+		return err
+	}
+	again, err := b.Replay(ctx, s, o.Faults, r.Replay, o.Args)
+	if err != nil {
+		return err
+	}
+	r.Varies = r.Varies || again.Failure == nil || *again.Failure != *r.Failure
+	return nil
 }
 
 // Replay plays one execution of it again.

@@ -4,9 +4,11 @@ package explore
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"lesson/internal/kernel/simulated"
+	"lesson/internal/proof"
 )
 
 // A call that returns the same again and again is one step, with the state after the last.
@@ -36,5 +38,49 @@ func TestStoryFolds(t *testing.T) {
 	}
 	if got := story.folded(); !slices.EqualFunc(got, want, same) {
 		t.Errorf("folded to %+v\nwant %+v", got, want)
+	}
+}
+
+// What a reader must know besides the story is printed below it, and is on its page.
+func TestNotes(t *testing.T) {
+	for _, c := range []struct {
+		result string
+		varies bool
+		want   []string
+	}{
+		{"0", false, nil},
+		{"EINTR" + faultMark, false, []string{aboutFaults}},
+		{"0", true, []string{aboutVarying}},
+		{"EINTR" + faultMark, true, []string{aboutFaults, aboutVarying}},
+	} {
+		r := &Report{Failure: &Failure{}, Varies: c.varies, Story: &Story{Steps: []Step{
+			{Number: 1, Who: "server", Text: "read(5) = " + c.result},
+		}}}
+		var printed, page strings.Builder
+		r.Print(&printed, 0)
+		proof.Must(t, r.HTML(&page))
+		for _, note := range []string{aboutFaults, aboutVarying} {
+			want := slices.Contains(c.want, note)
+			if strings.Contains(strings.Join(strings.Fields(printed.String()), " "), note) != want {
+				t.Errorf("%+v, %q: printed\n%s", c, note, &printed)
+			}
+			if strings.Contains(page.String(), note) != want {
+				t.Errorf("%+v, %q: the page has it, or lacks it", c, note)
+			}
+		}
+	}
+}
+
+// The lists stand beside the steps if all of them fit there, and else below.
+func TestListsAreNotCut(t *testing.T) {
+	state := simulated.State{Interest: []simulated.EntryState{{FD: 3, Events: "IN"}, {FD: 5, Events: "IN|OUT|RDHUP|ET"}}}
+	story := &Story{Steps: []Step{{Number: 1, Who: "server", Text: "epoll_ctl(4, ADD, 5, IN|OUT|RDHUP|ET) = 0", State: state}}}
+	const before, lists = "  1 epoll_ctl(4, ADD, 5, IN|OUT|RDHUP|ET) = 0", "queue - | interest 3:IN 5:IN|OUT|RDHUP|ET | ready -\n"
+	for width, want := range map[int]string{80: before + "\n      " + lists, 120: before + "    " + lists} {
+		var b strings.Builder
+		story.print(&b, width)
+		if b.String() != want {
+			t.Errorf("width %d:\n%swant\n%s", width, &b, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ const report = JSON.parse(by("story").textContent);
 by("target").textContent = words("viewer.target", report);
 by("asks").textContent = report.asks;
 by("again").textContent = report.again;
+by("notes").textContent = (report.notes ?? []).join(" ");
 // A link to a step is that of the tour: #step=5.
 const linked = () => {
   const number = Number(new URLSearchParams(location.hash.slice(1)).get("step"));
