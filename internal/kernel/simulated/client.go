@@ -97,6 +97,16 @@ func (c *Client) Descriptor() int {
 	return c.kernel.number(c.conn.file)
 }
 
+// Reused says whose descriptor the number of the connection was before: a server that has kept
+// something under that number takes one client for the other.
+func (c *Client) Reused() words.Sentence {
+	if c.conn == nil || c.conn.before.client == nil {
+		return words.Sentence{}
+	}
+	before := c.conn.before
+	return words.Say(" (%d was the descriptor of %s until step %d)", c.conn.number, before.client.Name, before.closed)
+}
+
 // Retried reports whether the accept queue was full when it connected.
 func (c *Client) Retried() bool { return c.retried }
 

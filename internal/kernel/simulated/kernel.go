@@ -78,9 +78,16 @@ type Kernel struct {
 	calls    int
 	changed  int // counts changes of what a call can wait for
 	nextPort uint16
-	history  Hash // of what the server has learned: see learn
+	history  Hash    // of what the server has learned: see learn
+	given    []given // by number
 
 	scheduler *scheduler // of a program with goroutines; nil for one without
+}
+
+// A given number was the descriptor of a client, until it was closed.
+type given struct {
+	client *Client // nil for none
+	closed int     // the step; 0 for not yet
 }
 
 type timer struct {
@@ -442,6 +449,11 @@ func (k *Kernel) Accept4(fd, flags int) (n int, err error) {
 		return -1, err
 	}
 	c.file = conn
+	for len(k.given) <= number {
+		k.given = append(k.given, given{})
+	}
+	c.number, c.before = number, k.given[number]
+	k.given[number] = given{client: c.client}
 	s.queue = s.queue[1:]
 	k.history.Add(c.client.number)
 	k.changed++
@@ -513,6 +525,9 @@ func (k *Kernel) Close(fd int) error {
 		return err
 	}
 	k.files[fd] = nil
+	if fd < len(k.given) {
+		k.given[fd].closed = k.stepNow()
+	}
 	k.changed++
 	f.descriptors--
 	if f.descriptors > 0 {

@@ -37,6 +37,8 @@ type socket struct {
 	reusePort bool // SO_REUSEPORT
 
 	client     *Client
+	number     int    // of the descriptor that accept returned
+	before     given  // whose number that was
 	unread     []byte // arrived, and not read by the server
 	unsent     []byte // sent by the server, and not arrived: the client's buffer is full
 	end        bool   // the client's FIN has arrived

@@ -160,8 +160,8 @@ func (x *execution) send(a *actor, whole []byte) {
 		x.fail("closed", "the server ends the connection of %s in step %d, in the middle of its request",
 			a.Name, a.conn.EndedIn())
 	default:
-		x.fail("early", "%s gets an answer before its request is complete: it has sent %s so far",
-			a.Name, quote(a.sent))
+		x.fail("early", "%s gets an answer before its request is complete: it has sent %s so far%s",
+			a.Name, quote(a.sent), a.conn.Reused())
 	}
 	n := len(a.left)
 	if !a.acts[a.next].whole {

@@ -42,7 +42,7 @@ func (x *execution) judgeEnd(a *actor) {
 	switch {
 	case x.scenario.Unbounded || !wholeRequest(a.sent):
 	case !strings.HasPrefix(answer, got):
-		x.fail("wrong", "%s got another answer: %s", a.Name, quote(a.got))
+		x.fail("wrong", "%s got another answer: %s%s", a.Name, quote(a.got), a.conn.Reused())
 	case got == answer && a.err != nil:
 		x.fail("reset", "%s got its answer, but a reset after it instead of end of file%s", a.Name,
 			a.conn.WhyReset())
@@ -72,7 +72,7 @@ func (x *execution) waits(a *actor) words.Sentence {
 			a.Name, len(answer)-len(a.got), sleeps)
 	}
 	if why := x.kernel.Silence(a.conn); why.Text != "" {
-		return words.Say("%s: %s", waits, why)
+		return words.Say("%s: %s%s", waits, why, a.conn.Reused())
 	}
 	return waits
 }

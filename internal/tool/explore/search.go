@@ -300,10 +300,12 @@ func (s *search) stopped(
 	return scenario, ds, story, failure
 }
 
-// shorter looks for a shorter story of a failure of the same kind.
+// shorter looks for a shorter story of a failure of the same kind. One that saves less than a
+// quarter is not worth its deviations: they are more than those of the story that there is.
 func (s *search) shorter(
 	scenario Scenario, ds []deviation, story *Story, failure *Failure,
 ) ([]deviation, *Story, *Failure) {
+	long := len(story.folded())
 	for i := range uint64(shorterBy) {
 		if len(story.folded()) <= shortEnough || s.ctx.Err() != nil {
 			break
@@ -317,7 +319,10 @@ func (s *search) shorter(
 			continue
 		}
 		less, told, again := s.needed(scenario, other, c.taken)
-		if again != nil && len(told.folded()) < len(story.folded()) {
+		if again == nil {
+			continue
+		}
+		if n := len(told.folded()); n < len(story.folded()) && 4*n <= 3*long {
 			ds, story, failure = less, told, again
 		}
 	}
