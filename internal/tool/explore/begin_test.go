@@ -45,8 +45,8 @@ func TestWithBegin(t *testing.T) {
 }
 
 // A program with variables at package level, a flag, an init, a channel and timers that
-// outlive an order begins anew in each order: else it would fail.
-func TestVariablesBeginAnew(t *testing.T) {
+// outlive an order begins again in each order: else it would fail.
+func TestVariablesBeginAgain(t *testing.T) {
 	proof.OnlyExhaustive(t, "builds a program and explores it for 3 s")
 	dir := t.TempDir()
 	for name, from := range map[string]string{

@@ -94,7 +94,7 @@ var varying = []int{26}
 // eventfd is made, written and read, two requests are read before that, and one is answered.
 func mostSteps(exercise int) int {
 	if exercise == 26 {
-		return 35
+		return 40
 	}
 	return 25
 }

@@ -1,5 +1,5 @@
 // A level-triggered server that keeps all it knows in variables at package level. A second
-// goroutine answers, 2 ms after a request. Without variables that begin anew, a descriptor
+// goroutine answers, 2 ms after a request. Without their first values in each order, a descriptor
 // would be taken for one of the order before, and the channel would belong to no bubble.
 package main
 
