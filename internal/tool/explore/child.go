@@ -100,7 +100,11 @@ func obey(begin, main, wait func()) error {
 		Running = k
 		os.Args = o.Args
 		flag.CommandLine = flag.NewFlagSet(o.Args[0], flag.ExitOnError)
-		k.Run(func() { begin(); main() }, wait)
+		k.Run(func() {
+			begin()
+			runtime.UnlockOSThread() // an init may have locked it: then each order would take a thread
+			main()
+		}, wait)
 	}
 	var report *Report
 	if o.Replay != "" {
