@@ -466,10 +466,11 @@ func burstSentence(all []Burst) string {
 			" enough for %[2]d clients is %[1]d.", enough, burstSize)
 	}
 	if hurt > 0 {
-		return text + fmt.Sprintf(" While it accepts as they arrive, clients were ignored up to a"+
-			" backlog of %d.", hurt)
+		return text + fmt.Sprintf(" While the server accepts clients as they arrive, the largest"+
+			" backlog with which some were ignored is %d.", hurt)
 	}
-	return text + " While it accepts as they arrive, no client was ignored with any of them."
+	return text + " While the server accepts clients as they arrive, none was ignored with any of" +
+		" these backlogs."
 }
 
 // burstPicture has two lines: for a server that is away, and for one that accepts.
@@ -491,7 +492,7 @@ func burstPicture(all []Burst) report.Chart {
 
 func counterTable(counters map[string]int64) Table {
 	t := Table{
-		Title: "TcpExt in /proc/net/netstat, this network namespace, grown by",
+		Title: "Counters of TcpExt in /proc/net/netstat: how much they grew in this network namespace",
 		Head:  []string{"counter", "by"},
 	}
 	for _, name := range slices.Sorted(maps.Keys(counters)) {

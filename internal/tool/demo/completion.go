@@ -361,8 +361,8 @@ func (d CompletionData) result() *Result {
 		fmt.Sprintf("epoll refuses, with EPERM: %s.", enumerate(refused)))
 	if d.Uring != "" {
 		r.Sentences = append(r.Sentences, fmt.Sprintf("io_uring is not available here:"+
-			" io_uring_setup fails with %s. See kernel.io_uring_disabled, and whether a container's"+
-			" filter forbids it.", d.Uring))
+			" io_uring_setup fails with %s. Check kernel.io_uring_disabled, and whether a container's"+
+			" seccomp filter forbids the call.", d.Uring))
 	}
 	if len(d.Reads) == 2 {
 		e, u := d.Reads[0], d.Reads[1]

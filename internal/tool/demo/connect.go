@@ -189,8 +189,9 @@ func connectResult(seen []attempt) *Result {
 		Demo:   "connect",
 		Tables: []Table{table},
 		Sentences: []string{
-			fmt.Sprintf("EPOLLOUT was reported for %d of %d attempts, and %d of those had failed: only"+
-				" SO_ERROR shows it, and reading it resets it.", reported, len(seen), failed),
+			fmt.Sprintf("EPOLLOUT was reported for %d of %d attempts, and %d of those had failed:"+
+				" EPOLLOUT does not show that. SO_ERROR does, and reading SO_ERROR clears it.",
+				reported, len(seen), failed),
 			fmt.Sprintf("For %d, nothing was reported within %v: only a deadline of the program's own ends"+
 				" this wait early.", silent, connectWindow),
 		},

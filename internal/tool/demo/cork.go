@@ -104,12 +104,12 @@ func corkResult(all []CorkSeen) *Result {
 		}
 	}
 	r := &Result{Demo: "cork", Tables: []Table{t}, Data: all}
-	r.Sentences = append(r.Sentences, fmt.Sprintf("%s made %d segments of it. Each has at least 40"+
-		" bytes of headers, and costs both sides work: %s needs %d.",
+	r.Sentences = append(r.Sentences, fmt.Sprintf("%s made %d segments of the response. Each has at"+
+		" least 40 bytes of headers, and costs both sides work; %s needs only %d.",
 		many.Server, many.Data, few.Server, few.Data))
 	if last := all[len(all)-1]; last.Server == withCorkForgotten.called {
 		r.Sentences = append(r.Sentences, fmt.Sprintf("If the server never uncorks, the kernel"+
-			" does: the client waited %s.", milliseconds(last.Took)))
+			" sends the data after a while: the client waited %s.", milliseconds(last.Took)))
 	}
 	return r
 }

@@ -168,9 +168,9 @@ func deferResult(all []DeferSeen) *Result {
 	if len(all) == 2 {
 		off, on := all[0], all[1]
 		r.Sentences = []string{
-			fmt.Sprintf("The server went to sleep %.1f times for a client without the option, and %.1f"+
+			fmt.Sprintf("For each client, the server went to sleep %.1f times without the option, and %.1f"+
 				" times with it.", off.sleeps(), on.sleeps()),
-			fmt.Sprintf("With the option, %d of %d silent clients reached the server, without it %d. For"+
+			fmt.Sprintf("With the option, the server accepted %d of %d silent clients; without it, %d. For"+
 				" the clients, all of these connections were established.", on.Held, on.Silent, off.Held),
 		}
 	}

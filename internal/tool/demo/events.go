@@ -241,7 +241,7 @@ func eventsResult(seen []happening) *Result {
 		Demo:   "events",
 		Tables: []Table{table},
 		Sentences: []string{
-			fmt.Sprintf("%d of %d are reported. Level-triggered: %d of them by every call."+
+			fmt.Sprintf("%d of %d cases are reported. Level-triggered: %d of them by every call."+
 				" Edge-triggered: %d of them by one call only.", reported, len(seen), levels, edges),
 			fmt.Sprintf("EPOLLHUP, which is not in the interest, is reported for: %s.", enumerate(hups)),
 		},

@@ -180,8 +180,8 @@ func herdResult(seen []stampede) *Result {
 			fmt.Sprintf("One connection wakes all %d threads: %s.", seen[0].Threads, enumerate(all)),
 			fmt.Sprintf("It wakes only one: %s.", enumerate(one)),
 			fmt.Sprintf("The last two columns are for %d connections, each accepted at once. epoll"+
-				" checks the listener again before it reports, so a thread that looks late finds"+
-				" nothing to report and sleeps again.", seen[0].Connections),
+				" checks the listener again before it reports, so a thread that wakes too late gets"+
+				" no report and sleeps again.", seen[0].Connections),
 		},
 		Data: seen,
 	}

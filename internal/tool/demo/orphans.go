@@ -46,7 +46,7 @@ func runOrphans(ctx context.Context, o Options) (*Result, error) {
 	missing := ""
 	switch {
 	case err != nil:
-		missing = fmt.Sprintf("The second half, with tcp_migrate_req = 1, cannot be made here (%v): it"+
+		missing = fmt.Sprintf("The second half, with tcp_migrate_req = 1, cannot run here (%v): it"+
 			" needs root, and Linux 5.14 or later.", err)
 	default:
 		migrated.Migrate, migrated.Where = "1", "a namespace of its own"

@@ -332,14 +332,14 @@ func (p *portUser) try(seen *PortsSeen) error {
 	if err := p.hangUp(other, other.servers, other.clients); err != nil {
 		return err
 	}
-	if err := fill(other, "there again; the server closed first"); err != nil {
+	if err := fill(other, "there again (server closed first)"); err != nil {
 		return err
 	}
 	closed := time.Now()
 	if err := p.hangUp(one, one.clients, one.servers); err != nil {
 		return err
 	}
-	if err := fill(one, "to the first; the clients closed first"); err != nil {
+	if err := fill(one, "the first port (clients closed first)"); err != nil {
 		return err
 	}
 	if seen.Reuse != 0 && time.Since(closed) > reuseAtLeast {
@@ -398,7 +398,7 @@ func (s *PortsSeen) result() *Result {
 	first := fmt.Sprintf("In this network namespace, clients that do not ask for a port get one from"+
 		" %d to %d: %d ports.", s.Range[0], s.Range[1], all)
 	if len(s.Trials) > 1 && s.Trials[1].Connected > 0 {
-		first += " They are counted for each destination: ports in use here" +
+		first += " A port is in use for one destination only: ports in use here" +
 			" were free for another port of the server."
 	}
 	r.Sentences = append(r.Sentences, first)
@@ -412,11 +412,11 @@ func (s *PortsSeen) result() *Result {
 		}
 	}
 	if last := s.Trials[len(s.Trials)-1]; last.Connected > 0 {
-		r.Sentences = append(r.Sentences, fmt.Sprintf("A second later they were free again:"+
+		r.Sentences = append(r.Sentences, fmt.Sprintf("A second later these ports were free again:"+
 			" net.ipv4.tcp_tw_reuse is %d here, %s.", s.Reuse, reuseWords[s.Reuse]))
 	}
-	r.Sentences = append(r.Sentences, fmt.Sprintf("When the server closed first, its own port is"+
-		" in TIME_WAIT: without SO_REUSEADDR, the next server's bind %s; with it, bind %s.",
+	r.Sentences = append(r.Sentences, fmt.Sprintf("When the server closes first, connections on"+
+		" its own port stay in TIME_WAIT: without SO_REUSEADDR, the next server's bind %s; with it, bind %s.",
 		ended(s.Rebind), ended(s.RebindReused)))
 	return r
 }

@@ -197,12 +197,12 @@ func unevenResult(seen []spread) *Result {
 		Demo:   "uneven",
 		Tables: []Table{spreads, busy},
 		Sentences: []string{
-			fmt.Sprintf("When clients arrive one by one, the busiest loop gets %.0f %% of them with %s,"+
-				" and %.0f %% with %s; an even share is %.0f %%.",
+			fmt.Sprintf("When clients arrive one by one, the busiest loop gets %.0f %% of them with %q,"+
+				" and %.0f %% with %q; an even share is %.0f %%.",
 				100*float64(most.Quiet[0])/float64(clients), most.Sharing,
 				100*float64(least.Quiet[0])/float64(clients), least.Sharing, 100.0/unevenLoops),
-			fmt.Sprintf("A busy loop delays no other client: %s. It delays clients while other loops"+
-				" are idle: %s.", enumerate(none), enumerate(some)),
+			fmt.Sprintf("A busy loop delays no other client with these: %s. It delays clients,"+
+				" although other loops are idle, with these: %s.", enumerate(none), enumerate(some)),
 		},
 		Data: seen,
 	}
