@@ -22,15 +22,15 @@ type Outcome string
 
 // The outcomes.
 const (
-	Open        Outcome = "open"         // it has not ended
-	Answered    Outcome = "answered"     // the whole answer, then end of file
-	TooLarge    Outcome = "too large"    // refused with 431: its request had no end
-	Closed      Outcome = "closed"       // end of file, and no whole answer
-	WasReset    Outcome = "reset"        // the server reset the connection
-	Unconnected Outcome = "no server"    // no server listens there, or it did not get in
-	Left        Outcome = "left"         // it closed, or reset, before an answer had come
-	GaveUp      Outcome = "gave up"      // its time ran out while it waited for the answer
-	Flooded     Outcome = "was let send" // its flood came to its bound
+	Open        Outcome = "open"          // it has not ended
+	Answered    Outcome = "answered"      // the whole answer, then end of file
+	TooLarge    Outcome = "too large"     // refused with 431: its request had no end
+	Closed      Outcome = "closed"        // end of file, and no whole answer
+	WasReset    Outcome = "reset"         // the server reset the connection
+	Unconnected Outcome = "no server"     // no server listens there, or it did not get in
+	Left        Outcome = "left"          // it closed, or reset, before an answer had come
+	GaveUp      Outcome = "gave up"       // its time ran out while it waited for the answer
+	Flooded     Outcome = "never refused" // its flood reached its bound
 )
 
 // A Record tells what became of each client. All times are from the beginning, except

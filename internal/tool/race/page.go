@@ -71,7 +71,8 @@ func (r *Report) section(s *Server) report.Section {
 	}
 	if s.Untraced {
 		section.Text = append(section.Text,
-			"It has no row for the server: package net makes its system calls; the trace cannot show them.")
+			"The picture has no row for the server: package net makes its system calls, and the trace"+
+				" cannot show them.")
 	}
 	group := report.Group{Name: s.Name, Note: s.Command}
 	for _, row := range shown {

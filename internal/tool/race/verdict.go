@@ -95,13 +95,15 @@ func ending(how play.Outcome, n int) string {
 	case play.Closed:
 		return was(n) + " closed without an answer"
 	case play.Left:
-		return "left"
+		return "left without waiting for the answer"
 	case play.TooLarge:
 		return was(n) + " refused: 431"
 	case play.Unconnected:
-		return "found no listener"
+		return "could not connect"
 	case play.Open:
 		return "never finished a request"
+	case play.Flooded:
+		return was(n) + " never refused"
 	}
 	return string(how)
 }
@@ -179,7 +181,7 @@ func (v *view) meanwhile() string {
 	if slow == 0 || quick == 0 {
 		return ""
 	}
-	who := fmt.Sprintf("the %d others", slow)
+	who := fmt.Sprintf("any of the %d others", slow)
 	if slow == 1 {
 		who = v.notQuick()
 	}

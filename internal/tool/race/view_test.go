@@ -205,6 +205,18 @@ func renumbered(l events, by int64) events {
 	return out
 }
 
+// flooded returns the play with two more clients, each of which sent until its flood
+// reached its bound.
+func flooded(r play.Record) play.Record {
+	for i := range 2 {
+		r.Clients = append(r.Clients, play.Seen{
+			Client: play.Client{Name: fmt.Sprintf("flooder-%d", i+1), Role: play.Flooder},
+			Addr:   address(len(r.Clients)), Connected: ms, Ended: r.Lasted, How: play.Flooded,
+		})
+	}
+	return r
+}
+
 func TestSentences(t *testing.T) {
 	const slow = 2 * time.Second
 	for _, c := range []struct {
@@ -218,6 +230,10 @@ func TestSentences(t *testing.T) {
 		{seenAt("loop", made(3, slow, 103*ms), early(slow)),
 			"All 4 clients that sent a request were answered. The server was never blocked on one" +
 				" client while another waited. All 3 quick clients were answered before slow finished."},
+		{seenAt("loop", flooded(made(3, slow, 103*ms)), early(slow)),
+			"All 4 clients that sent a request were answered, 2 were never refused. The server was" +
+				" never blocked on one client while another waited. All 3 quick clients were answered" +
+				" before any of the 3 others finished."},
 	} {
 		if c.server.Sentence != c.want {
 			t.Errorf("got  %s\nwant %s", c.server.Sentence, c.want)
