@@ -468,11 +468,11 @@ func fiveReactions(t *testing.T, b *chrome, url string) {
 	names := []string{"blocking", "loop", "threaded", "epoll", "edgetriggered"}
 	p.act("a", "connect")
 	for _, name := range names {
-		p.reaction("a", name, "accepted, waits for a request")
+		p.reaction("a", name, "accepted; the server waits for a request")
 	}
 	p.act("a", "byte")
 	for _, name := range names {
-		p.reaction("a", name, "read 1 byte, waits for more")
+		p.reaction("a", name, "1 byte read; the server waits for more")
 	}
 	linesAreLit(p)
 	p.do(chromedp.SetValue(chromedp.CSS("#own-a"), `ET / HTTP/1.0\x0d\n\n`))
