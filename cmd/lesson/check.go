@@ -51,7 +51,8 @@ afterwards. Some cases need that: they suspend the server, send it a signal, or
 use up its descriptors. In the command, {port}, {addr} and {host} are replaced.
 Without {port} and {addr}, the server must choose a port itself, and the cases
 run one after the other. {seconds} is replaced by the time of --timeout in the
-cases that judge it, and by 60 in the others.
+cases that judge it, and by 60 in the others. For a proxy, {backend} is replaced
+by the address of a back end that the check runs.
 
 With --addr, it judges a server that already runs. The cases that need its
 process are left out, unless the process runs on this machine as the same user.

@@ -163,6 +163,9 @@ func leaveRoom() step {
 		" (none, if it serves one client at a time, and one is served if it is blocked in accept)",
 		holders)
 	return preparing(own(text, func(t *trial) error {
+		if t.server.backEnd != nil {
+			return unable{"a proxy needs more than one descriptor for each client"}
+		}
 		if err := t.countDescriptors(); err != nil { // it may still be setting up
 			return err
 		}

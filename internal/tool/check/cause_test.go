@@ -129,7 +129,7 @@ func TestNoEvidenceNoCause(t *testing.T) {
 		{"a reset after the answer", one, 3, &failure{heard: heardAnswer}, closesFull},
 		{"what the step says", one, 1, &failure{otherwise: someOnly}, someOnly},
 	} {
-		tr := &trial{server: &server{new(child.Server)}}
+		tr := &trial{server: &server{Server: new(child.Server)}}
 		if got := tr.because(c.of, c.step, c.f, nil); got != c.want {
 			t.Errorf("%s: cause %q, want %q", c.name, got, c.want)
 		}

@@ -98,7 +98,8 @@ type Target struct {
 	// Command starts the server. {port}, {host} and {addr} in it are
 	// replaced; {seconds} becomes Options.Timeout where that is judged, and 60
 	// elsewhere. Without {port} and {addr} the server chooses its port and Run
-	// finds it, and the cases run one after the other.
+	// finds it, and the cases run one after the other. With {backend} the server is a
+	// proxy: Run gives it a back end, whose host:port replaces it.
 	Command []string
 	Dir     string // where Command runs; "" for here
 	// Addr is where a server already listens, when Command is empty.

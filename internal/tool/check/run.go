@@ -53,7 +53,7 @@ func run(ctx context.Context, target Target, o Options, p plan) (*Report, error)
 	if o.Jobs == 0 {
 		o.Jobs = 2 * runtime.NumCPU()
 	}
-	if len(target.Command) == 0 || target.program(0).ChoosesPort() {
+	if len(target.Command) == 0 || target.program(0, nil).ChoosesPort() {
 		o.Jobs = 1 // they share a server, or a port
 	}
 	r := &runner{target: target, options: o, plan: p}
@@ -333,7 +333,7 @@ func (r *runner) trial(ctx context.Context, s *server) *trial {
 		patience: r.options.Patience, timeout: r.options.Timeout, answer: &r.portrait.answer,
 		clients: map[string]*play.Conn{}, filled: map[string]int{},
 		sent: map[string]string{}, early: map[string]bool{}, answersEarly: r.portrait.early,
-		restart: func() (*server, error) { return r.target.startAt(ctx, s.Addr.Port(), elsewhere) },
+		restart: func() (*server, error) { return r.target.startAt(ctx, s, elsewhere) },
 	}
 }
 

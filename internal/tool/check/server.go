@@ -4,6 +4,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -14,27 +15,40 @@ import (
 )
 
 // A server is the one that is judged: a child of this program, or one that ran already.
-type server struct{ *child.Server }
+type server struct {
+	*child.Server
+	backEnd *backEnd // nil if it takes none
+}
 
 // start starts the target and returns when it listens.
 func (target Target) start(ctx context.Context, timeout time.Duration) (*server, error) {
-	s, err := target.program(timeout).Start(ctx)
-	return &server{s}, err
+	b, err := target.newBackEnd()
+	if err != nil {
+		return nil, err
+	}
+	s, err := target.program(timeout, b).Start(ctx)
+	if err != nil {
+		return nil, errors.Join(err, b.end())
+	}
+	return &server{s, b}, nil
 }
 
-// startAt is start on that port.
+// startAt starts the target in the place of another of its servers: on the same port, with
+// the same back end.
 func (target Target) startAt(
-	ctx context.Context, port uint16, timeout time.Duration,
+	ctx context.Context, before *server, timeout time.Duration,
 ) (*server, error) {
-	s, err := target.program(timeout).StartAt(ctx, netip.AddrPortFrom(loopback, port))
-	return &server{s}, err
+	addr := netip.AddrPortFrom(loopback, before.Addr.Port())
+	s, err := target.program(timeout, before.backEnd).StartAt(ctx, addr)
+	return &server{s, before.backEnd}, err
 }
 
-func (target Target) program(timeout time.Duration) child.Program {
-	seconds := strings.NewReplacer("{seconds}", strconv.Itoa(int(timeout/time.Second)))
+func (target Target) program(timeout time.Duration, b *backEnd) child.Program {
+	replace := strings.NewReplacer(
+		"{seconds}", strconv.Itoa(int(timeout/time.Second)), backEndMark, b.address())
 	command := make([]string, len(target.Command))
 	for i, arg := range target.Command {
-		command[i] = seconds.Replace(arg)
+		command[i] = replace.Replace(arg)
 	}
 	return child.Program{Command: command, Dir: target.Dir}
 }
@@ -45,7 +59,7 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 // none to be seen: another machine, another user.
 func attach(addr netip.AddrPort) (*server, error) {
 	s, err := child.At(addr)
-	return &server{s}, err
+	return &server{Server: s}, err
 }
 
 // end ends the server, if there is one.

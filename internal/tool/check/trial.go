@@ -289,5 +289,5 @@ func (t *trial) close() error {
 	for _, c := range t.crowd {
 		_ = c.Close()
 	}
-	return errors.Join(held, t.ended.end(), t.server.End())
+	return errors.Join(held, t.ended.end(), t.server.End(), t.server.backEnd.end())
 }
