@@ -71,6 +71,7 @@ docs/check.md.`,
   lesson check slow requests/whole -- ./server {addr}
   lesson check slow/short-write --explain
   lesson check --stages -- python3 my_server.py {port}
+  lesson check proxy -- ./my_proxy {port} {backend}
   lesson check --watch -- go run ./server {addr}`,
 		ValidArgsFunction: completeCases,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -37,7 +37,7 @@ const (
 func Cases() []Case {
 	return slices.Concat(
 		requests, disconnects, slow, timers, []Case{staleThread}, crowds, limits, []Case{noThread}, signals,
-		resources, idles, children, fairness)
+		resources, idles, children, fairness, proxies)
 }
 
 // Listing returns the cases as a table.

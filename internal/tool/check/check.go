@@ -89,6 +89,7 @@ const (
 	toLook                  // its process can be seen in /proc: same machine, same user
 	toStart                 // we start it: so it may be stopped, limited, ended
 	aTimeout                // Options.Timeout is known
+	aBackEnd                // we start it, and give it a back end: it is a proxy
 )
 
 // A Target is a server to judge: one that Run starts, once for each case, or one

@@ -44,7 +44,7 @@ func TestCasesAreComplete(t *testing.T) {
 	address := regexp.MustCompile(`^[a-z]+/[a-z0-9-]+$`)
 	seen := map[string]bool{}
 	groups := []string{
-		"requests", "disconnects", "slow", "crowds", "limits", "signals", "resources", "fairness",
+		"requests", "disconnects", "slow", "crowds", "limits", "signals", "resources", "fairness", "proxy",
 	}
 	contract, err := docs.Chapters.ReadFile("contract.md")
 	must(t, err)

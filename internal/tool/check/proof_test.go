@@ -141,10 +141,11 @@ func rightWithoutFault(t *testing.T, such func(Case) bool) {
 	allHold(t, report)
 }
 
-// addresses returns the addresses of such cases.
+// addresses returns the addresses of such cases, but not of those that are asked of proxies:
+// the servers of these tests are none.
 func addresses(such func(Case) bool) (found []string) {
 	for _, c := range Cases() {
-		if such(c) {
+		if such(c) && !c.OfProxies() {
 			found = append(found, c.Address)
 		}
 	}

@@ -25,11 +25,21 @@ import (
 // server does not start, or no server listens there. When ctx ends, what has been
 // decided so far is returned with its error.
 func Run(ctx context.Context, target Target, o Options) (*Report, error) {
-	cases, err := Select(o.Only)
+	cases, err := target.cases(o.Only)
 	if err != nil {
 		return nil, err
 	}
 	return run(ctx, target, o, plan{cases: cases})
+}
+
+// cases returns what to judge: what Select returns, but of all cases those of proxies only if
+// the target is one.
+func (target Target) cases(only []string) ([]Case, error) {
+	cases, err := Select(only)
+	if len(only) == 0 && !target.takesBackEnd() {
+		cases = slices.DeleteFunc(cases, Case.OfProxies)
+	}
+	return cases, err
 }
 
 // A plan is what to judge.
@@ -366,6 +376,8 @@ func (r *runner) notJudged(c Case) string {
 		return "give the server's own timeout for unfinished requests with --timeout"
 	case c.needs == toStart && len(r.target.Command) == 0:
 		return "needs a server that the check starts itself: lesson check -- COMMAND"
+	case c.needs == aBackEnd && !r.target.takesBackEnd():
+		return "needs a proxy, which the check gives a back end: lesson check -- COMMAND {port} {backend}"
 	case c.needs == toLook && !r.portrait.visible:
 		return "needs to see the server's process: same machine, same user"
 	case r.gone != "":

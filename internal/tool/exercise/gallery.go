@@ -186,6 +186,28 @@ func (e *Exercise) parseCases(text string) error {
 	return nil
 }
 
+// asked reports whether a case is asked of the server.
+func (e Exercise) asked(c check.Case) bool {
+	return slices.Contains(c.Models, e.Kind.Model) && !slices.Contains(e.Unasked, c.Address) &&
+		(e.proxy() || !c.OfProxies())
+}
+
+// proxy reports whether the server is a proxy that is given a back end: the exercise is
+// about a case of such servers.
+func (e Exercise) proxy() bool {
+	return slices.ContainsFunc(check.Cases(), func(c check.Case) bool {
+		return c.Address == e.Cases[0] && c.OfProxies()
+	})
+}
+
+// command returns the command with which the check starts a program of the exercise.
+func (e Exercise) command(program string) []string {
+	if e.proxy() {
+		return []string{program, "{addr}", "{backend}"}
+	}
+	return []string{program, "{addr}"}
+}
+
 // Patched is main.go without the fault. It fails when the patch is for another
 // file, or does not fit to the line.
 func (e Exercise) Patched() (string, error) {

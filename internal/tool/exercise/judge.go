@@ -96,7 +96,7 @@ func (d *Desk) check(ctx context.Context, e Exercise, dir string, o CheckOptions
 		return err
 	}
 
-	target := check.Target{Name: e.Name, Command: []string{program, "{addr}"}, Dir: folder.Path}
+	target := check.Target{Name: e.Name, Command: e.command(program), Dir: folder.Path}
 	f.About, err = d.run(ctx, e, target, e.Cases)
 	if err != nil {
 		return err
@@ -139,8 +139,7 @@ func (d *Desk) run(ctx context.Context, e Exercise, t check.Target, only []strin
 func (d *Desk) others(e Exercise) []string {
 	var found []string
 	for _, c := range d.Judge.Cases() {
-		if slices.Contains(c.Models, e.Kind.Model) && !slices.Contains(e.Cases, c.Address) &&
-			!slices.Contains(e.Unasked, c.Address) {
+		if e.asked(c) && !slices.Contains(e.Cases, c.Address) {
 			found = append(found, c.Address)
 		}
 	}

@@ -182,6 +182,7 @@ type suspect struct {
 	source string
 	model  check.Model
 	folder string // and name of its program
+	starts func(program string) []string
 	fails  []string
 	may    []string // may fail, or hold
 	only   []string // judged by these cases; nil is all of them
@@ -202,12 +203,13 @@ func suspects(t *testing.T, g *Gallery, shows func(Exercise) []string) []*suspec
 		}
 		all = append(all, &suspect{
 			names: []string{e.Name}, source: e.Source, model: e.Kind.Model, folder: e.Name,
-			fails: e.Cases, may: e.Sometimes, only: shows(e),
+			fails: e.Cases, may: e.Sometimes, only: shows(e), starts: e.command,
 		})
 		key := string(e.Kind.Model) + "\n" + patched
 		if mended[key] == nil {
 			mended[key] = &suspect{
 				source: patched, model: e.Kind.Model, folder: e.Name + "-patched", mended: true,
+				starts: e.command,
 			}
 			all = append(all, mended[key])
 		}
@@ -227,7 +229,7 @@ func everything(e Exercise) []string {
 	}
 	var asked []string
 	for _, c := range check.Cases() {
-		if !slices.Contains(e.Unasked, c.Address) {
+		if !slices.Contains(e.Unasked, c.Address) && (e.proxy() || !c.OfProxies()) {
 			asked = append(asked, c.Address)
 		}
 	}
@@ -311,7 +313,7 @@ func verdicts(t *testing.T, shows func(Exercise) []string) {
 }
 
 func (s *suspect) judge(t *testing.T, programs string) {
-	target := check.Target{Command: []string{filepath.Join(programs, s.folder), "{addr}"}, Dir: programs}
+	target := check.Target{Command: s.starts(filepath.Join(programs, s.folder)), Dir: programs}
 	o := check.Options{Model: s.model, Only: s.only}
 	fails := func(address string) bool { return slices.Contains(s.fails, address) }
 	if s.only != nil && !slices.ContainsFunc(s.only, func(a string) bool { return !fails(a) }) {
