@@ -131,7 +131,7 @@ func (x *execution) act(a *actor) {
 		x.send(a, current.bytes)
 	case halfCloses:
 		_ = a.conn.HalfClose() // fails if the server has reset it: that is judged
-		x.note("%s sends its end", a.Name)
+		x.note("%s sends its FIN", a.Name)
 		a.next++
 	case closes:
 		a.conn.Close()

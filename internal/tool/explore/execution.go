@@ -193,11 +193,11 @@ func (x *execution) before(name string) {
 	x.flood()
 	x.catchUp(name)
 	if x.kernel.Calls() > maxCalls && x.flooded == 0 {
-		x.abort("spins", "%d system calls, and no end: the server never rests", maxCalls)
+		x.abort("spins", "after %d system calls, the server has still not slept once", maxCalls)
 	}
 	if x.idle > spinCalls {
 		x.shorten(x.idle)
-		x.abort("spins", "the last %d system calls changed nothing (%s): it spins", spinCalls, x.again())
+		x.abort("spins", "the last %d system calls changed nothing (%s): the server spins", spinCalls, x.again())
 	}
 	for _, a := range x.actors {
 		if a.asked && x.flooded-a.askedFlooded > starving && !a.answered() {
@@ -234,7 +234,7 @@ func (x *execution) starves(a *actor) words.Sentence {
 	if a.next < len(a.acts) && a.acts[a.next].kind == floods {
 		return words.Say("%s waits for its answer: the server has read %d bytes that followed its request", a.Name, read)
 	}
-	return words.Say("%s starves: the server has read %d bytes of another client meanwhile", a.Name, read)
+	return words.Say("%s starves: the server has read %d bytes from another client meanwhile", a.Name, read)
 }
 
 // Step returns the number of the step that is being done.
@@ -288,8 +288,8 @@ func (x *execution) rest() {
 	}
 	if x.stop == nil {
 		if open := x.kernel.Open() - x.held() - x.base; x.base >= 0 && open > 0 {
-			x.fail("leak", "every client has gone, and %s more than at the start%s: it leaks",
-				plural(open, "descriptor is open", "descriptors are open"), x.leaked())
+			x.fail("leak", "every client has gone, and %s than at the start%s: the server leaks",
+				plural(open, "more descriptor is open", "more descriptors are open"), x.leaked())
 		}
 		x.end()
 		return
@@ -320,7 +320,7 @@ func (x *execution) again() words.Sentence {
 		return words.Say("%s again and again", calls)
 	}
 	if events := x.kernel.Reported(); events.Text != "" {
-		return words.Say("%s again and again, which reports %s", calls, events)
+		return words.Say("%s again and again; epoll_wait reports %s", calls, events)
 	}
 	return words.Say("%s again and again, and nothing is ready", calls)
 }

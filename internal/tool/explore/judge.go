@@ -15,13 +15,13 @@ func (x *execution) judge() {
 		switch {
 		case a.stops:
 		case a.conn != nil && a.conn.Refused():
-			x.fail("unconnected", "%s is refused: the server has stopped to listen", a.Name)
+			x.fail("unconnected", "%s is refused: the server has stopped listening", a.Name)
 		case a.conn == nil || !a.conn.Connected() && !a.gone:
 			x.fail("unconnected", "%s cannot connect", a.Name)
 		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0 && x.kernel.Unread(a.conn) > 0:
 			x.unanswered(a)
 		case x.scenario.Unbounded && !a.end && a.err == nil && len(a.got) == 0:
-			x.fail("unbounded", "%s has sent %d bytes and no end of a request, and the server reads on",
+			x.fail("unbounded", "%s has sent %d bytes without an end of the request, and the server continues to read",
 				a.Name, len(a.sent))
 		case x.scenario.Unbounded:
 		case a.gone && !a.end && a.err == nil:
@@ -42,17 +42,17 @@ func (x *execution) judgeEnd(a *actor) {
 	switch {
 	case x.scenario.Unbounded || !wholeRequest(a.sent):
 	case !strings.HasPrefix(answer, got):
-		x.fail("wrong", "%s got another answer: %s%s", a.Name, quote(a.got), a.conn.Reused())
+		x.fail("wrong", "%s got a wrong answer: %s%s", a.Name, quote(a.got), a.conn.Reused())
 	case got == answer && a.err != nil:
-		x.fail("reset", "%s got its answer, but a reset after it instead of end of file%s", a.Name,
+		x.fail("reset", "%s got its answer, but then a reset instead of end of file%s", a.Name,
 			a.conn.WhyReset())
 	case a.err != nil:
 		x.fail("reset", "%s got %d of %d bytes of its answer, and then a reset%s", a.Name,
 			len(got), len(answer), a.conn.WhyReset())
 	case got == "":
-		x.fail("cut", "%s got end of file and no answer: the server sends its end in step %d", a.Name, a.conn.EndedIn())
+		x.fail("cut", "%s got end of file and no answer: the server sends its FIN in step %d", a.Name, a.conn.EndedIn())
 	case got != answer:
-		x.fail("cut", "%s got only %d of %d bytes of its answer: the server sends its end in step %d",
+		x.fail("cut", "%s got only %d of %d bytes of its answer: the server sends its FIN in step %d",
 			a.Name, len(got), len(answer), a.conn.EndedIn())
 	}
 }

@@ -56,7 +56,7 @@ var verbs = map[string]clientVerb{
 	"w": verb("%s sends a whole request", "%s send a whole request at the same moment", request),
 	"l": verb("%s sends a request of 3,042 bytes", "%s send a request of 3,042 bytes each at the same moment",
 		longRequest),
-	"e": verb("%s sends its end of file", "%s send their end of file at the same moment", ""),
+	"e": verb("%s sends its FIN", "%s send their FINs at the same moment", ""),
 	"x": verb("%s resets", "%s reset at the same moment", ""),
 	"q": verb("%s closes", "%s close at the same moment", ""),
 }

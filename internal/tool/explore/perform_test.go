@@ -64,7 +64,7 @@ func TestPerform(t *testing.T) {
 			shows: []string{"epoll_wait returns 1 [3 IN]", "accept4(3) = 5", "accept4(3) = 6", "accept4(3) = EAGAIN",
 				"epoll_wait(4, forever) waits"},
 			states: "connected, connected"},
-		{server: "epoll", acts: "ac-ae-ac", shows: []string{"a sends its end of file", "close(5) = 0", "a reads end of file",
+		{server: "epoll", acts: "ac-ae-ac", shows: []string{"a sends its FIN", "close(5) = 0", "a reads end of file",
 			"a cannot do that now"}, states: "has end of file, and no answer, not connected"},
 		{server: "epoll", acts: "ac-ah-ax-ac", shows: []string{"a resets", "read(5, 16384 bytes) = ECONNRESET", "a connects"},
 			states: "connected, not connected"},
@@ -138,7 +138,7 @@ func TestReturnsNameTheirCall(t *testing.T) {
 func TestPerformOfASpinningServer(t *testing.T) {
 	p, err := Perform(spinning, "")
 	proof.Must(t, err)
-	if !strings.HasSuffix(p.Ended.Text, "it spins") || len(p.Clients) != 0 {
+	if !strings.HasSuffix(p.Ended.Text, "the server spins") || len(p.Clients) != 0 {
 		t.Errorf("ended: %q, clients %v", p.Ended, p.Clients)
 	}
 }

@@ -92,7 +92,7 @@ func Scenarios() []Scenario {
 			Clients: []Client{a(connect, half, reset)}},
 		{Name: "reset-after-request", Asks: "Does a reset before the answer do harm?",
 			Clients: []Client{a(connect, send(request), reset)}},
-		{Name: "half-close", Asks: "Is a client answered that sends its end with its request?",
+		{Name: "half-close", Asks: "Is a client answered that sends its FIN with its request?",
 			Clients: []Client{a(connect, send(request), end, read, leave)}},
 		{Name: "body", Asks: "Does the answer arrive if the client sends more than its request?",
 			Clients: []Client{a(connect, send(request), send("a body"), read, leave)}},
