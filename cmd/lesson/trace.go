@@ -33,7 +33,8 @@ In a program built by Go, each call is shown with the line of your source that
 makes it. The calls of the Go runtime are left out, except its epoll_wait, in
 which one thread waits for all goroutines. Build the program with go build: go
 run leaves out the line numbers. The calls of a program in C or C++ have lines
-if it is compiled with -g. For other programs, the calls are shown without
+if it is compiled with -g, those of one in Python if CPython 3.11 to 3.14 runs
+it. For other programs, the calls are shown without
 lines.`,
 		Example: `  lesson trace -- ./server {addr}
   lesson trace -- python3 my_server.py {port}
@@ -72,7 +73,7 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 	}
 	ctx, cancel := untilSignal()
 	defer cancel()
-	program := child.Program{
+	started := child.Program{
 		Name: command[0], Command: command,
 		Born: func(pid int) error {
 			foreign := func() {
@@ -85,15 +86,18 @@ func traceProgram(cmd *cobra.Command, command []string, at netip.AddrPort, asJSO
 	try := func(when string, at netip.AddrPort) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s, try: curl http://%s/    stop: Ctrl-C\n", when, at)
 	}
-	if !program.ChoosesPort() {
+	if !started.ChoosesPort() {
 		try("when it listens", at)
 	}
-	server, err := program.StartAt(ctx, at)
+	server, err := started.StartAt(ctx, at)
 	if err != nil {
 		return err
 	}
-	if program.ChoosesPort() {
+	if started.ChoosesPort() {
 		try("it listens", server.Addr)
+	}
+	if why := program.WithoutLines(server.Pid()).Text; why != "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "lesson: "+why)
 	}
 	select {
 	case <-ctx.Done():

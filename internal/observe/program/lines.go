@@ -11,6 +11,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"lesson/internal/observe/ptrace"
 )
 
 // lines finds the source line of an instruction of a program. Of a program that Go has
@@ -23,10 +25,33 @@ type lines struct {
 	native bool   // Go has not built it
 	text   [][2]uint64
 	found  map[uint64]position
-	// Of a program that can be loaded anywhere (-buildmode=pie), where its first segment
-	// would be if it were loaded at 0.
-	anywhere bool
-	first    uint64
+	placement
+}
+
+// A placement says where a file can be loaded.
+type placement struct {
+	anywhere bool   // as a library, or a program of -buildmode=pie
+	first    uint64 // where its first segment would be then, if it were loaded at 0
+}
+
+func placementOf(file *elf.File) placement {
+	p := placement{anywhere: file.Type == elf.ET_DYN}
+	for _, segment := range file.Progs {
+		if segment.Type == elf.PT_LOAD && segment.Off == 0 {
+			p.first = segment.Vaddr &^ uint64(os.Getpagesize()-1)
+		}
+	}
+	return p
+}
+
+// offset returns what is added to each address of the file where a process has loaded it. maps
+// is the process's, and target the file in it.
+func (p placement) offset(maps, target string) (offset uint64, loaded bool) {
+	if !p.anywhere {
+		return 0, true
+	}
+	start, found := firstMapping(maps, target)
+	return start - p.first, found
 }
 
 // A loaded is a program where a process has loaded it.
@@ -58,40 +83,17 @@ func readLines(name string) *lines {
 	}
 	l := &lines{
 		data: data, module: module, native: notGo != nil,
-		found: map[uint64]position{}, anywhere: file.Type == elf.ET_DYN,
+		found: map[uint64]position{}, placement: placementOf(file),
 	}
 	if unit, err := data.Reader().Next(); err != nil || unit == nil {
 		return nil // it is stripped
 	}
 	for _, segment := range file.Progs {
-		if segment.Type != elf.PT_LOAD {
-			continue
-		}
-		if segment.Flags&elf.PF_X != 0 {
+		if segment.Type == elf.PT_LOAD && segment.Flags&elf.PF_X != 0 {
 			l.text = append(l.text, [2]uint64{segment.Vaddr, segment.Vaddr + segment.Memsz})
-		}
-		if segment.Off == 0 {
-			l.first = segment.Vaddr &^ uint64(os.Getpagesize()-1)
 		}
 	}
 	return l
-}
-
-// load returns the program as a thread's process has loaded it; nil when it has ended.
-// target is what the link /proc/TID/exe leads to.
-func (l *lines) load(tid int, target string) *loaded {
-	if !l.anywhere {
-		return &loaded{l, 0}
-	}
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", tid))
-	if err != nil {
-		return nil
-	}
-	start, found := firstMapping(string(maps), target)
-	if !found {
-		return nil
-	}
-	return &loaded{l, start - l.first}
 }
 
 // firstMapping returns where the first mapping of a file begins: proc_pid_maps(5).
@@ -106,6 +108,28 @@ func firstMapping(maps, file string) (start uint64, found bool) {
 		}
 	}
 	return 0, false
+}
+
+// place returns where in its own source the program makes the call at which a thread has
+// stopped, no file if another package makes it, and whether that is known.
+func (l *loaded) place(s ptrace.Stop) (file string, line int, known bool) {
+	if l.native { // the C library keeps no frame pointers
+		for _, word := range s.Top() {
+			if !l.instruction(word) {
+				continue
+			}
+			if file, line := l.line(word); file != "" {
+				return file, line, true
+			}
+		}
+		return "", 0, false
+	}
+	for _, pc := range s.Stack() {
+		if file, line := l.line(pc); file != "" {
+			return file, line, true
+		}
+	}
+	return "", 0, true
 }
 
 // line returns the line of the program's own source that returns to this instruction of
@@ -174,9 +198,9 @@ func (l *lines) find(pc uint64) position {
 	}
 }
 
-// Sources returns the source files of a program's own packages, as the Go compiler saw
-// them, sorted. It returns none for a program without lines.
-func Sources(program string) []string {
+// compiledFrom returns the source files of a program's own packages, as the compiler saw
+// them, sorted. It returns none for a program without debugging information.
+func compiledFrom(program string) []string {
 	l := readLines(program)
 	if l == nil {
 		return nil

@@ -5,8 +5,9 @@
 // lesson, each with the line of the program's own source on which it is made.
 //
 // Lines are found in programs that Go has built, and that still have their debugging
-// information (not those of go build -ldflags=-w, nor of go run), wherever they are loaded; and
-// in others that were compiled with it, such as those of cc -g. The calls of others come without. Calls about sockets are observed, and those that wait for them.
+// information (not those of go build -ldflags=-w, nor of go run), wherever they are loaded; in
+// others that were compiled with it, such as those of cc -g; and in programs in Python. The calls
+// of others come without. Calls about sockets are observed, and those that wait for them.
 package program
 
 import (
@@ -37,9 +38,9 @@ type Watcher struct {
 
 	// All of this belongs to the tracer's thread.
 	open     map[int]*started // by thread: the call that it has entered
-	programs map[int]*loaded  // by thread: what its process runs
+	running  map[int]program  // by thread: what its process runs
 	foreign  func()           // is called once, see Watch
-	known    map[string]*lines
+	programs *programs
 	members  map[uint64]int // what epoll hands back, and the descriptor it stands for
 }
 
@@ -62,8 +63,8 @@ func Watch(
 	observer trace.Observer, name func(file string) string, foreign func(), pids ...int,
 ) (*Watcher, error) {
 	w := &Watcher{
-		observer: observer, name: name, foreign: sync.OnceFunc(foreign), open: map[int]*started{}, programs: map[int]*loaded{},
-		known: map[string]*lines{}, members: map[uint64]int{},
+		observer: observer, name: name, foreign: sync.OnceFunc(foreign), open: map[int]*started{},
+		running: map[int]program{}, programs: newPrograms(), members: map[uint64]int{},
 	}
 	var err error
 	w.tracer, err = ptrace.Trace(w.stops, pids...)
@@ -101,8 +102,8 @@ func (w *Watcher) enters(s ptrace.Stop) {
 		delete(w.open, s.Thread)
 		w.leave(before.call, -int64(unix.EINTR))
 	}
-	if name == "execve" {
-		delete(w.programs, s.Thread) // if it fails, it is found once more
+	if name == "execve" || name == "exit" {
+		delete(w.running, s.Thread) // if execve fails, it is found once more
 	}
 	shape, shown := shapes[name]
 	if !shown || shape.fd >= 0 && !speaksToClients(s.Thread, int32(s.Args[shape.fd])) {
@@ -169,52 +170,21 @@ func (w *Watcher) leave(c *trace.Call, result int64) {
 	w.observer.Leave(c)
 }
 
-// place returns where in its own source the program makes the call, "" if another
-// package makes it. known is false for a program without lines.
+// place returns where in its own source the program makes the call, no file if another
+// package makes it. known is false if that is not known.
 func (w *Watcher) place(s ptrace.Stop) (file string, line int, known bool) {
-	program, found := w.programs[s.Thread]
+	runs, found := w.running[s.Thread]
 	if !found {
-		program = w.program(s.Thread)
-		w.programs[s.Thread] = program
+		runs, _ = w.programs.of(s.Thread) // WithoutLines says why it has none
+		w.running[s.Thread] = runs
 	}
-	if program == nil {
+	if runs == nil {
 		return "", 0, false
 	}
-	if program.native { // the C library keeps no frame pointers
-		for _, word := range s.Top() {
-			if !program.instruction(word) {
-				continue
-			}
-			if file, line := program.line(word); file != "" {
-				return w.name(file), line, true
-			}
-		}
-		return "", 0, false
+	if file, line, known = runs.place(s); file != "" {
+		file = w.name(file)
 	}
-	for _, pc := range s.Stack() {
-		if file, line := program.line(pc); file != "" {
-			return w.name(file), line, true
-		}
-	}
-	return "", 0, true
-}
-
-// program returns the lines of the program that a thread runs, nil if it has none.
-func (w *Watcher) program(tid int) *loaded {
-	link := fmt.Sprintf("/proc/%d/exe", tid)
-	target, err := os.Readlink(link)
-	if err != nil {
-		return nil // it has just ended
-	}
-	l, known := w.known[target]
-	if !known {
-		l = readLines(link) // by the link: the file itself may have been removed
-		w.known[target] = l
-	}
-	if l == nil {
-		return nil
-	}
-	return l.load(tid, target)
+	return file, line, known
 }
 
 // speaksToClients reports whether a descriptor is a socket, and not a file, a terminal

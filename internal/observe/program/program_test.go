@@ -363,28 +363,34 @@ func TestStoppedAndContinued(t *testing.T) {
 // The calls of a program without lines are reported all the same.
 func TestWithoutLines(t *testing.T) {
 	t.Parallel()
-	for name, command := range map[string][]string{
-		"stripped": {built(t, stripped), "{addr}", "raw"},
-		"not Go's": {"python3", "-c", `
+	for name, c := range map[string]struct {
+		why     string
+		command []string
+	}{
+		"stripped": {"no debugging information", []string{built(t, stripped), "{addr}", "raw"}},
+		"a script without a file": {"", []string{"python3", "-c", `
 import socket, sys
 l = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 while True:
     c, _ = l.accept()
     c.recv(100)
-    c.close()`, "{port}"},
+    c.close()`, "{port}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := exec.LookPath(command[0]); err != nil {
+			if _, err := exec.LookPath(c.command[0]); err != nil {
 				t.Skip(err)
 			}
-			s, l := watched(t, command...)
+			s, l := watched(t, c.command...)
 			_, peer := dial(t, s)
 			e := l.await(t, "a call about the client is entered", func(e trace.Event) bool {
 				return (e.Name == "read" || e.Name == "recv") && e.Peer == peer && !e.Left
 			})
 			if e.File != "" || e.Line != 0 {
 				t.Errorf("%s:%d", e.File, e.Line)
+			}
+			if why := WithoutLines(s.Pid()).Text; (why == "") != (c.why == "") || !strings.Contains(why, c.why) {
+				t.Errorf("%q, want %q", why, c.why)
 			}
 		})
 	}
@@ -403,6 +409,11 @@ func TestSources(t *testing.T) {
 		if got := Sources(program); got != nil {
 			t.Errorf("%s has %q", program, got)
 		}
+	}
+	script, err := filepath.Abs("testdata/python/server.py")
+	proof.Must(t, err)
+	if got := Sources("/bin/sh", "testdata/python/server.py", "no-such.py", "{port}"); !slices.Equal(got, []string{script}) {
+		t.Errorf("%q, want %s", got, script)
 	}
 }
 

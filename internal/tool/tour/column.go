@@ -191,6 +191,31 @@ func (c *column) cannotBeTraced(why string) {
 	c.about.Untraced, c.about.Lines, c.about.Note, c.about.Noted = true, false, said.Text, &said
 }
 
+// withoutLines notes why the server's calls come without lines, unless they come with them.
+func (c *column) withoutLines(why words.Sentence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.about.Untraced {
+		return // there are no calls
+	}
+	if c.about.Lines, c.about.Note, c.about.Noted = true, "", nil; why.Text != "" {
+		c.about.Lines, c.about.Note, c.about.Noted = false, why.Text, &why
+	}
+}
+
+// gains notes a source file that the server has made a call from.
+func (c *column) gains(file string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.about.Files, file) {
+		return
+	}
+	c.about.Files = append(slices.Clone(c.about.Files), file) // pages may be reading it
+	if c.about.State == listening {
+		c.tell(listening, nil)
+	}
+}
+
 // isForeign notes that the server is a program of another architecture.
 func (c *column) isForeign() {
 	c.cannotBeTraced(program.Foreign)

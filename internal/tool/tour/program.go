@@ -27,7 +27,6 @@ import (
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/program"
 	"lesson/internal/observe/trace"
-	"lesson/internal/words"
 )
 
 // A childRun is a server that is a process of its own.
@@ -92,50 +91,52 @@ func (r *childRun) threads() int {
 // ownSources is the source files of the program that the tour was started with: where
 // each lies, by the name by which it is shown. They are the only files of this
 // machine that a page can read.
-type ownSources map[string]string
+type ownSources struct {
+	mu    sync.Mutex
+	files map[string]string
+}
 
-// findSources asks the program itself. Of one without debugging information, it takes the
-// scripts that the command names, if any. A program that is not there is an error.
-func findSources(command []string) (ownSources, error) {
+// findSources asks the program itself, and takes the scripts that the command names. A program
+// that is not there is an error.
+func findSources(command []string) (map[string]string, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		return nil, fmt.Errorf("there is no program to start: %w", err)
 	}
-	sources := ownSources{}
-	for _, file := range program.Sources(path) {
+	sources := map[string]string{}
+	for _, file := range program.Sources(path, command[1:]...) {
 		sources[shownAs(file)] = file
-	}
-	if len(sources) > 0 {
-		return sources, nil
-	}
-	for _, argument := range command {
-		file, err := filepath.Abs(argument)
-		if err == nil && slices.Contains(scripts, filepath.Ext(file)) {
-			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-				sources[shownAs(file)] = file
-			}
-		}
 	}
 	return sources, nil
 }
 
-// noLines says why a program's calls come without lines; the zero Sentence if they come with
-// them.
-func noLines(sources ownSources) words.Sentence {
-	for _, file := range sources {
-		if slices.Contains(scripts, path.Ext(file)) {
-			return words.Say("Its calls are shown without lines: the interpreter makes them, not a line of the script.")
-		}
-	}
-	if len(sources) > 0 {
-		return words.Sentence{}
-	}
-	return words.Say("Its calls are shown without lines: it has no debugging information." +
-		" In C or C++, compile it with -g.")
+// names returns the names of the files, sorted.
+func (o *ownSources) names() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Sorted(maps.Keys(o.files))
 }
 
-// scripts are the extensions of programs that an interpreter runs.
-var scripts = []string{".py", ".rb", ".pl", ".js", ".lua", ".sh"}
+// find returns where a file lies.
+func (o *ownSources) find(name string) (file string, own bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	file, own = o.files[name]
+	return file, own
+}
+
+// meet returns the name of a file from which the program has made a call, and whether it can be
+// read. The files of a program in Python are known only when it runs them.
+func (o *ownSources) meet(file string) (name string, own bool) {
+	name = shownAs(file)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if path.Ext(file) == ".py" {
+		o.files[name] = file
+	}
+	_, own = o.files[name]
+	return name, own
+}
 
 // shownAs is a file with its folder: "server/main.go".
 func shownAs(file string) string {
@@ -145,14 +146,20 @@ func shownAs(file string) string {
 // programColumn is a column with the server that the tour was started with.
 func (t *Tour) programColumn(id string, j *journal) *column {
 	command := t.options.Program
-	files := slices.Sorted(maps.Keys(t.sources))
-	c := newColumn(id, ownProgram, strings.Join(command, " "), files, j)
-	if note := noLines(t.sources); note.Text != "" {
-		c.about.Note, c.about.Noted = note.Text, &note
-	}
-	c.about.Lines = c.about.Note == ""
+	c := newColumn(id, ownProgram, strings.Join(command, " "), t.sources.names(), j)
 	c.start = func(c *column) (running, error) {
-		return startProgram(child.Program{Name: ownProgram, Command: command}, c, shownAs)
+		name := func(file string) string {
+			name, own := t.sources.meet(file)
+			if own {
+				c.gains(name)
+			}
+			return name
+		}
+		run, err := startProgram(child.Program{Name: ownProgram, Command: command}, c, name)
+		if err == nil {
+			c.withoutLines(program.WithoutLines(run.pid()))
+		}
+		return run, err
 	}
 	return c
 }
@@ -178,7 +185,7 @@ func (t *Tour) exerciseColumn(id, name string, j *journal) (*column, error) {
 
 // text is the source of a file that may be shown.
 func (t *Tour) text(file string) (string, error) {
-	if where, own := t.sources[file]; own {
+	if where, own := t.sources.find(file); own {
 		text, err := os.ReadFile(where)
 		return string(text), err
 	}

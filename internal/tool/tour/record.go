@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 
@@ -76,7 +75,7 @@ func (t *Tour) contents() contents {
 	c := contents{
 		Chapters: book.Pages(), Lessons: lessons(), Scenarios: scenarios(),
 		Columns: t.options.Columns, Program: strings.Join(t.options.Program, " "),
-		Files:    slices.Concat(book.Files(), slices.Sorted(maps.Keys(t.sources))),
+		Files:    slices.Concat(book.Files(), t.sources.names()),
 		Limits:   limits{maxClients, maxColumns, maxBytes},
 		Requests: requests{play.Request, play.FirstLine, longRequest},
 	}

@@ -92,7 +92,7 @@ func New(options Options) (*Tour, error) {
 	}
 	if len(options.Program) > 0 {
 		var err error
-		if t.sources, err = findSources(options.Program); err != nil {
+		if t.sources.files, err = findSources(options.Program); err != nil {
 			return nil, err
 		}
 	}

@@ -1160,9 +1160,9 @@ func TestARecordingIsSavedWithoutASourceThatHasMoved(t *testing.T) {
 	t.Parallel()
 	p := newRig(t, Options{}).open()
 	p.add("epoll")
-	p.tour.mu.Lock()
-	p.tour.sources = ownSources{"program/here.go": "tour_test.go", "program/gone.go": "/no/such/gone.go"}
-	p.tour.mu.Unlock()
+	p.tour.sources.mu.Lock()
+	p.tour.sources.files = map[string]string{"program/here.go": "tour_test.go", "program/gone.go": "/no/such/gone.go"}
+	p.tour.sources.mu.Unlock()
 	s, err := p.tour.session(p.id)
 	proof.Must(t, err)
 	c := s.shown()[0]

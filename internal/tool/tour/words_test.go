@@ -46,6 +46,7 @@ func TestWords(t *testing.T) {
 // the titles of what can be chosen.
 func sentences(t *testing.T) []string {
 	all := proof.FormsOf(t, "*.go", "badRequest", "forbidden", "notFound", "gone", "tooMany", "hint", "Say")
+	all = append(all, proof.FormsOf(t, "../../observe/program/*.go", "Say")...)
 	for _, verb := range play.Verbs() {
 		for _, bytes := range []play.Bytes{"x", "xy"} {
 			all = append(all, play.Act{Client: "a", Do: verb, Bytes: bytes}.Sentence().Form)

@@ -186,6 +186,7 @@ async function startSession(book) {
   });
   follow(session, (events) => {
     for (const e of events) if (e.at) clock.hear(e.at);
+    for (const e of events) api.allow(e.files ?? []);
     model.apply(events);
     const trouble = events.find((e) => e.type === "trouble");
     if (trouble) toast(said(trouble.error));

@@ -312,6 +312,7 @@ export default {
   "It reads client %s alone, again and again, and %s must wait: starvation.": "它一再只读客户端 {0}，{1} 只能等着：饥饿。",
   "Its calls cannot be shown: %s.": "无法显示它的调用：{0}。",
   "Its calls are shown without lines: the interpreter makes them, not a line of the script.": "显示的调用没有行号：调用是解释器做的，不是脚本的某一行。",
+  "Its calls are shown without lines: this Python does not keep them where CPython 3.11 to 3.14 does.": "显示的调用没有行号：这个 Python 保存它们的方式和 CPython 3.11 到 3.14 不同。",
   "Its calls are shown without lines: it has no debugging information. In C or C++, compile it with -g.": "显示的调用没有行号：它没有调试信息。C 或 C++ 程序请加 -g 编译。",
   "the kernel does not let this program watch them": "内核不允许这个程序观察它们",
   "it runs a program of another architecture, such as one of 32 bits": "它运行的是另一种架构的程序，例如 32 位的",
