@@ -192,7 +192,13 @@ func (t *Tour) text(file string) (string, error) {
 	return book.Source(file)
 }
 
-func languageOf(file string) string { return strings.TrimPrefix(path.Ext(file), ".") }
+// languageOf returns the language of a source file, by its name.
+func languageOf(file string) string {
+	if extension := strings.TrimPrefix(path.Ext(file), "."); extension != "py" {
+		return extension
+	}
+	return "python"
+}
 
 // builds is the exercises that have been built, in a folder that is removed at the end.
 type builds struct {

@@ -1155,6 +1155,58 @@ func serve(file *os.File) {
 	return nil
 }
 
+// A server in Python shows its own lines, too, also those of a file that it imports: its
+// recording has both. Only while it runs is it known which files it has.
+func TestAServerInPython(t *testing.T) {
+	t.Parallel()
+	// The command may be a script: tracing that takes seconds.
+	python, err := exec.Command("python3", "-c", "import sys; print(sys.executable, end='')").Output()
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	proof.Must(t, err)
+	dir := filepath.Join(t.TempDir(), "mine")
+	proof.Must(t, os.Mkdir(dir, 0o755))
+	main := filepath.Join(dir, "server.py")
+	proof.Must(t, os.WriteFile(main, []byte(`import socket, sys
+import parts
+
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    connection, _ = listener.accept()
+    parts.answer(connection)
+`), 0o644))
+	proof.Must(t, os.WriteFile(filepath.Join(dir, "parts.py"), []byte(`def answer(connection):
+    connection.recv(1000)
+    connection.close()
+`), 0o644))
+	r := newRig(t, Options{Program: []string{string(python), "-B", main, "{port}"}})
+	p := r.open()
+	mine := p.add("program")
+	p.await("it is blocked in accept4", func(events []anEvent) bool {
+		last := lastCall(events, mine)
+		return last.Name == "accept4" && !last.Left && last.File == "program/mine/server.py" && last.Line == 6
+	})
+	p.act("a", "connect", "")
+	p.await("it is blocked in recv", func(events []anEvent) bool {
+		last := lastCall(events, mine)
+		return last.Name == "recv" && !last.Left && last.File == "program/mine/parts.py" && last.Line == 2
+	})
+	var s source
+	r.must("GET", "/api/source?file=program/mine/parts.py", nil, &s)
+	if len(s.Lines) != 3 || !slices.Contains(s.Lines[1], book.Token{"function", "recv"}) {
+		t.Errorf("the source: %v", s.Lines)
+	}
+	var got struct {
+		Servers []serverEvent
+		Sources map[string]string
+	}
+	p.must("GET", p.base+"/recording", nil, &got)
+	if len(got.Servers) != 1 || !got.Servers[0].Lines || got.Servers[0].Note != "" || len(got.Sources) != 2 {
+		t.Errorf("%+v, %d sources", got.Servers, len(got.Sources))
+	}
+}
+
 // A source file may have moved since its program was built.
 func TestARecordingIsSavedWithoutASourceThatHasMoved(t *testing.T) {
 	t.Parallel()
