@@ -654,7 +654,7 @@ func TestTraces(t *testing.T) {
 // without known lines, raceLine is one of lesson race.
 var (
 	timestamp = regexp.MustCompile(`^ *\d+\.\d{6}  `)
-	traceLine = regexp.MustCompile(`(\w[\w/]*\.go):(\d+)\s+(\w+)\(`)
+	traceLine = regexp.MustCompile(`(\w[\w/]*\.(?:go|py)):(\d+)\s+(\w+)\(`)
 	noSource  = regexp.MustCompile(`^ *[\d.]+  -\s+\w+\(`)
 	raceLine  = regexp.MustCompile(`in (\w+), (\w[\w/]*\.go):(\d+)`)
 )

@@ -45,23 +45,50 @@ var calledByNet = map[string][]string{
 	"close":     {".Close("},
 }
 
+// calledByPython is the same for a script that check.md shows, and that trace.md traces.
+var calledByPython = map[string][]string{
+	"bind":    {"socket.create_server("},
+	"listen":  {"socket.create_server("},
+	"accept4": {".accept("},
+	"recv":    {".recv("},
+}
+
 // makesCall says what is wrong with the claim that a line of a file of the
-// repository makes a system call.
+// repository, or of a script of a page, makes a system call.
 func makesCall(file string, line int, call string) error {
+	names := calledByNet[call]
 	text, err := os.ReadFile(filepath.Join(root, file))
+	if filepath.Ext(file) == ".py" {
+		names = calledByPython[call]
+		text, err = scriptOf("docs/check.md", file)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: there is no such file", file)
 	}
-	if !strings.HasPrefix(file, "docs/") {
+	if filepath.Ext(file) == ".go" && !strings.HasPrefix(file, "docs/") {
 		return sourceMakesCall(file, string(text), line, call)
 	}
 	lines := strings.Split(string(text), "\n")
-	for _, name := range calledByNet[call] {
+	for _, name := range names {
 		if line >= 1 && line <= len(lines) && strings.Contains(lines[line-1], name) {
 			return nil
 		}
 	}
 	return fmt.Errorf("%s:%d does not call %s", file, line, call)
+}
+
+// scriptOf returns a script in Python that a page shows for its reader to write.
+func scriptOf(page, name string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(root, page))
+	if err != nil {
+		return nil, err
+	}
+	_, after, found := strings.Cut(string(text), "<!-- file: "+name+" -->\n\n```python\n")
+	script, _, ends := strings.Cut(after, "```\n")
+	if !found || !ends {
+		return nil, fmt.Errorf("%s does not show %s", page, name)
+	}
+	return []byte(script), nil
 }
 
 func sourceMakesCall(file, text string, line int, call string) error {
