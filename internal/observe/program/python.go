@@ -50,7 +50,6 @@ const (
 	nextInterpreter              // of an interpreter
 	threads                      // of an interpreter: the first of its threads
 	nextThread                   // of a thread
-	interpreterOf                // of a thread
 	frameOf                      // of a thread: its innermost frame
 	nativeID                     // of a thread: as gettid(2) returns it
 	caller                       // of a frame: the frame that called it
@@ -75,12 +74,12 @@ type layout struct {
 // without its lower 16 bits. They are the same on all machines of 64 bits.
 var laidOut = map[uint64]layout{
 	0x030b: {[fields]uint64{
-		interpreters: 40, nextInterpreter: 0, threads: 16, nextThread: 8, interpreterOf: 16,
+		interpreters: 40, nextInterpreter: 0, threads: 16, nextThread: 8,
 		frameOf: 56, nativeID: 160, caller: 48, codeOf: 32, instruction: 56, fileOf: 112, tableOf: 136,
 		firstLine: 72, instructions: 184,
 	}, 8, 72, 48},
 	0x030c: {[fields]uint64{
-		interpreters: 40, nextInterpreter: 0, threads: 72, nextThread: 8, interpreterOf: 16,
+		interpreters: 40, nextInterpreter: 0, threads: 72, nextThread: 8,
 		frameOf: 56, nativeID: 144, caller: 8, codeOf: 0, instruction: 56, fileOf: 112, tableOf: 136,
 		firstLine: 68, instructions: 192,
 	}, 0, 56, 40},
@@ -90,12 +89,12 @@ var laidOut = map[uint64]layout{
 // word of it describes which field: Include/internal/pycore_debug_offsets.h of that version.
 var described = map[uint64][fields]uint64{
 	0x030d: {
-		interpreters: 5, nextInterpreter: 8, threads: 9, nextThread: 21, interpreterOf: 22,
+		interpreters: 5, nextInterpreter: 8, threads: 9, nextThread: 21,
 		frameOf: 23, nativeID: 25, caller: 29, codeOf: 30, instruction: 31, fileOf: 35, tableOf: 38,
 		firstLine: 39, instructions: 43,
 	},
 	0x030e: {
-		interpreters: 5, nextInterpreter: 8, threads: 9, nextThread: 24, interpreterOf: 25,
+		interpreters: 5, nextInterpreter: 8, threads: 9, nextThread: 24,
 		frameOf: 26, nativeID: 28, caller: 32, codeOf: 33, instruction: 34, fileOf: 40, tableOf: 43,
 		firstLine: 44, instructions: 48,
 	},
@@ -217,14 +216,9 @@ func (p *python) find(tid uint64) (uint64, error) {
 			if left <= 0 {
 				return 0, errDamaged // the list has no end
 			}
-			state, err := p.structure(at, p.end(nextThread, interpreterOf, nativeID))
-			switch {
-			case err != nil:
-				return 0, err
-			case state.word(p.at[interpreterOf]) != interpreter:
-				return 0, errDamaged
-			case state.word(p.at[nativeID]) == tid:
-				return at, nil
+			state, err := p.structure(at, p.end(nextThread, nativeID))
+			if err != nil || state.word(p.at[nativeID]) == tid {
+				return at, err
 			}
 			at = state.word(p.at[nextThread])
 		}
@@ -241,7 +235,7 @@ func (p *python) find(tid uint64) (uint64, error) {
 
 // threadAt returns what is at an address if it is the state of a thread that runs Python.
 func (p *python) threadAt(at, tid uint64) (structure, error) {
-	state, err := p.structure(at, p.end(nextThread, interpreterOf, frameOf, nativeID))
+	state, err := p.structure(at, p.end(frameOf, nativeID))
 	if err == nil && (state.word(p.at[nativeID]) != tid || state.word(p.at[frameOf]) == 0) {
 		err = errNoThread
 	}
@@ -265,14 +259,10 @@ func (p *python) line(at uint64) (file string, line int, called uint64, err erro
 	if err != nil || c.file == "" {
 		return "", 0, called, err
 	}
-	now, begin := frame.word(p.at[instruction]), address+p.at[instructions]
-	index := (now - begin) / 2 // two bytes each
-	if now < begin || index >= c.head.word(sizeOf) {
-		return "", 0, called, errDamaged
-	}
-	first := binary.NativeEndian.Uint32(c.head[p.at[firstLine]:])
-	if line = lineIn(c.table, int(int32(first)), index); line <= 0 {
-		return "", 0, called, nil // an instruction that the compiler has added
+	first := int32(binary.NativeEndian.Uint32(c.head[p.at[firstLine]:]))
+	index := (frame.word(p.at[instruction]) - address - p.at[instructions]) / 2 // two bytes each
+	if line = lineIn(c.table, int(first), index); line <= 0 {
+		return "", 0, 0, errDamaged // the instruction is not one of this code
 	}
 	return c.file, line, called, nil
 }

@@ -1,5 +1,7 @@
 """The part of the server that every way of waiting has."""
 
+import socket
+
 
 def answer(connection):
     if sum(
@@ -11,4 +13,4 @@ def answer(connection):
         connection.sendall(  # send
             b"hi",
         )
-    connection.close()
+    list(map(socket.socket.close, [connection]))  # close
