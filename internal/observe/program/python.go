@@ -214,7 +214,7 @@ func (p *python) find(tid uint64) (uint64, error) {
 		at, failed := p.word(interpreter + p.at[threads])
 		for ; failed == nil && at != 0; left-- {
 			if left <= 0 {
-				return 0, errDamaged // the list has no end
+				return 0, errNoThread // the list has no end
 			}
 			state, err := p.structure(at, p.end(nextThread, nativeID))
 			if err != nil || state.word(p.at[nativeID]) == tid {
