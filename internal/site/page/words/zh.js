@@ -216,6 +216,7 @@ export default {
   "%s gets an answer before its request is complete: it has sent %s so far%s": "{0} 的请求还没有发完就得到了响应：它到现在发送了 {1}{2}",
   "%s got %d of %d bytes of its answer, and then a reset%s": "{0} 得到了响应的 {2} 个字节中的 {1} 个，然后遇到重置{3}",
   ": the server closes in step %d, while %d bytes of this client are unread": "：服务器在第 {0} 步关闭，而这个客户端还有 {1} 个字节没有读",
+  ": the server has closed in step %d, and %s sends more after that": "：服务器在第 {0} 步已经关闭，之后 {1} 又发送了数据",
   "%s got a wrong answer: %s%s": "{0} 得到了别的响应：{1}{2}",
   "%s got its answer, but then a reset instead of end of file%s": "{0} 得到了响应，可是之后不是文件结束，而是重置{1}",
   "%s got end of file and no answer: the server sends its FIN in step %d": "{0} 得到文件结束，没有得到响应：服务器在第 {1} 步结束了发送",
