@@ -22,7 +22,7 @@ var limits = []Case{
 	{
 		Address: "limits/oversize", Severity: Should, Models: everyone,
 		when:    readInVain,
-		Chapter: oneClient, Contract: "B6", FailedBy: []string{"no bound"},
+		Chapter: oneClient, Contract: "B6", FailedBy: []string{"no bound", "does not read after a refusal"},
 		Must: "A request that never ends is refused when it is too long.",
 		Why:  "If the server does not decide how much memory a request may use, the client does.",
 		Cause: "No limit on the size of a request. Answer 431 Request Header Fields Too Large, and" +
@@ -31,7 +31,7 @@ var limits = []Case{
 			connect("a"), own(fmt.Sprintf("a sends a header line that never ends, in growing pieces; the"+
 				" server must read each or refuse the request, at the latest after %d MiB",
 				longestRequest>>20), sendsUntilRefused),
-			refused("a"), next(),
+			refused("a"), maySend("a", "more"), endsInTime(calm()), next(),
 		},
 	},
 	{
@@ -77,7 +77,7 @@ var limits = []Case{
 	{
 		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn,
 		when:    inQueue,
-		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
+		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors", "tries accept forever"},
 		needs: toStart,
 		Must: "When descriptors are free again, the waiting clients are served, even if no other" +
 			" client connects.",
@@ -99,7 +99,7 @@ var limits = []Case{
 					}
 					return nil
 				})),
-			waitersAnswered(),
+			waitersAnswered(), calmAgain(),
 		),
 	},
 	{
@@ -114,7 +114,7 @@ var limits = []Case{
 			" again after a while as well.",
 		script: starving(
 			preparing(own("the limit is raised again, and no client closes", (*trial).unlimitDescriptors)),
-			waitersAnswered(),
+			waitersAnswered(), calmAgain(),
 		),
 	},
 	{
@@ -262,6 +262,22 @@ func waitersAnswered() step {
 	}}
 }
 
+// calmAgain demands that a shortage which is over has no consequences.
+func calmAgain() step {
+	demand := calm()
+	return step{text: demand.text, do: func(t *trial) error {
+		err := demand.do(t)
+		var f *failure
+		if errors.As(err, &f) && f.seen != nil && f.seen.spin.kind == spinsOnTimeout {
+			f.cause = retriesForever
+		}
+		return err
+	}}
+}
+
+const retriesForever = "The time at which accept is tried again stays when it has succeeded: the timeout of the" +
+	" call that waits is 0 from then on."
+
 // newAnswered demands that the new connection is answered, or closed because there is no
 // descriptor for it: then the same happens to others.
 func newAnswered() step {
@@ -353,6 +369,7 @@ func sendsUntilRefused(t *trial) error {
 			}
 		}
 		if over {
+			t.asked = time.Now() // what comes now is like what comes after a request
 			t.note("the bound is between %d and %d bytes", sent, sent+len(piece))
 			return nil
 		}

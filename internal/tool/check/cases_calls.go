@@ -1,0 +1,214 @@
+//go:build linux
+
+package check
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lesson/internal/observe/proc"
+	"lesson/internal/observe/ptrace"
+)
+
+// The cases of this file arrange what hardly ever happens at a system call: an error that only
+// a busy machine returns, and a signal just before the call.
+
+// acceptErrors are errors of accept that pass.
+var acceptErrors = []unix.Errno{unix.ECONNABORTED, unix.ENFILE, unix.ENOBUFS}
+
+var acceptFails = Case{
+	Address: "limits/accept-errors", Severity: Must, Models: goingOn,
+	ends:    true,
+	Chapter: runsOut, Contract: "B8", FailedBy: []string{"ends when accept fails"},
+	NoExercise: "It is the bug of a server that ends without descriptors, with another error.",
+	needs:      toStart, long: true,
+	Must: "The server continues after an error of accept that passes: ECONNABORTED, ENFILE, ENOBUFS.",
+	Why: "The client that was to be accepted may have gone, and the whole machine may be short of" +
+		" descriptors or of memory for a moment.",
+	Cause: acceptErrorEnds,
+	script: []step{
+		preparing(own("the server's calls of accept are watched (ptrace)", (*trial).watchAccept)),
+		own("accept fails once with each of these errors, and a client comes; it must be answered, if"+
+			" need be after a pause, or its connection closed, and the next client answered",
+			(*trial).failAccepts),
+		next(),
+	},
+}
+
+const acceptErrorEnds = "An error of accept ends the server, or the thread that accepts. Try again at once after" +
+	" ECONNABORTED, and after a pause when descriptors or memory are short."
+
+// A faultyAccept is calls of accept that are made to fail.
+type faultyAccept struct {
+	with atomic.Int64 // the error of the next call, 0 for none
+}
+
+func (t *trial) watchAccept() error {
+	if err := t.comesToRest(); err != nil {
+		return err
+	}
+	f := &faultyAccept{}
+	tracer, err := ptrace.Trace(func(s ptrace.Stop) {
+		if s.Left || !strings.HasPrefix(s.Call(), "accept") {
+			return
+		}
+		if with := f.with.Swap(0); with != 0 {
+			if err := s.Fail(unix.Errno(with)); err != nil {
+				f.with.Store(-1)
+			}
+		}
+	}, t.server.Pids()...)
+	if err != nil {
+		return unable{fmt.Sprintf("its calls cannot be watched: %v", err)}
+	}
+	t.holds, t.failing = &holding{tracer: tracer}, f
+	return nil
+}
+
+// failAccepts lets accept fail with one error after the other, and a client come each time: the
+// error may meet the call that would accept it, or the one after.
+func (t *trial) failAccepts() error {
+	const mostClients = 3
+	for _, with := range acceptErrors {
+		t.failing.with.Store(int64(with))
+		for n := 0; n < mostClients && t.failing.with.Load() > 0; n++ {
+			if err := t.serveOneMore(); err != nil && !t.turnsAwayOne(err) {
+				return afterError(err, with)
+			}
+		}
+		if t.failing.with.Load() != 0 {
+			return unable{"no call of accept could be made to fail"}
+		}
+		if err := t.comesToRest(); err != nil { // it may still be turning away all that come
+			return err
+		}
+		if err := t.serveOneMore(); err != nil {
+			return afterError(err, with)
+		}
+	}
+	return nil
+}
+
+// turnsAwayOne reports whether a server that runs on has closed a client's connection, for
+// which it had no descriptor.
+func (t *trial) turnsAwayOne(err error) bool {
+	var f *failure
+	if !errors.As(err, &f) || f.heard != heardEnd && f.heard != heardReset || t.server.Ended() {
+		return false
+	}
+	t.note(turnedAway)
+	return true
+}
+
+// afterError adds the error with which accept has failed.
+func afterError(err error, with unix.Errno) error {
+	var f *failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	f.got = fmt.Sprintf("after accept has failed with %s: %s", unix.ErrnoName(with), f.got)
+	f.cause = acceptErrorEnds
+	return f
+}
+
+var signalBeforeWait = Case{
+	Address: "signals/before-the-wait", Severity: Should, Models: []Model{EventLoop},
+	Chapter: levelTriggered, Contract: "B12", FailedBy: []string{"looks at a flag, and then waits"},
+	NoExercise: "The exercises are in Go, whose runtime wakes the program for every signal.",
+	needs:      toStart,
+	Must:       "SIGTERM ends the server also when it comes just before the server waits.",
+	Why: "A busy server is hardly ever in its wait. A signal that comes between the look at a flag" +
+		" and the wait interrupts nothing.",
+	Cause: flagOnly,
+	script: append(given(
+		connect("a"), send("a", half), taken("a"),
+		own("a sends another byte; when the server has read it, SIGTERM comes just before the server"+
+			" waits again (ptrace)", (*trial).signalBeforeWait),
+	), own("the server must end, with status 0", endsUnwoken)),
+}
+
+// endsUnwoken demands that the server ends. One that ends when the signal comes again, in its
+// wait, has a handler that only sets a flag.
+func endsUnwoken(t *trial) error {
+	err := endsWell().do(t)
+	var f *failure
+	if !errors.As(err, &f) || t.server.Ended() {
+		return err
+	}
+	if err := t.server.Signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	if ends(t) != nil {
+		return unable{"the server does not end on SIGTERM, whenever it comes"}
+	}
+	f.cause = flagOnly
+	return f
+}
+
+const flagOnly = "The handler only sets a flag, which was looked at just before. Make the signal an event:" +
+	" signalfd, or a pipe that the handler writes to; or block the signal, and let epoll_pwait unblock it."
+
+// signalBeforeWait sends SIGTERM to a thread that enters the call in which it waits, as if the
+// signal had come before that. The threads are not let go: that would wake them.
+func (t *trial) signalBeforeWait() error {
+	var armed, sent atomic.Bool
+	var failed atomic.Pointer[error]
+	tracer, err := ptrace.Trace(func(s ptrace.Stop) {
+		if s.Left || !isWait(s.Call()) || !armed.CompareAndSwap(true, false) {
+			return
+		}
+		if err := errors.Join(s.Again(), terminate(s.Thread)); err != nil {
+			failed.Store(&err)
+		}
+		sent.Store(true)
+	}, t.server.Pids()...)
+	if err != nil {
+		return unable{fmt.Sprintf("its calls cannot be watched: %v", err)}
+	}
+	t.holds = &holding{tracer: tracer}
+	if err := t.comesToRest(); err != nil { // it was woken
+		return err
+	}
+	t.mayEnd = true
+	armed.Store(true)
+	if err := t.sends("a", "x"); err != nil {
+		return err
+	}
+	came, err := until(t.ctx, time.Second, func() (bool, error) { return sent.Load(), nil })
+	switch {
+	case err != nil:
+		return err
+	case !came:
+		return unable{"it does not wait in epoll_wait, poll or select"}
+	case failed.Load() != nil:
+		return unable{fmt.Sprintf("the signal cannot be sent at that moment: %v", *failed.Load())}
+	}
+	return nil
+}
+
+// terminate sends SIGTERM to a thread, or to its process if the thread has blocked it.
+func terminate(thread int) error {
+	status, err := proc.ReadStatus(thread)
+	if err != nil {
+		return err
+	}
+	if status.Blocks(unix.SIGTERM) {
+		return unix.Kill(status.Process, unix.SIGTERM)
+	}
+	return unix.Tgkill(status.Process, thread, unix.SIGTERM)
+}
+
+// isWait reports whether a thread waits for events in a call.
+func isWait(call string) bool {
+	for _, c := range waitCalls {
+		if call == c {
+			return true
+		}
+	}
+	return false
+}
