@@ -129,13 +129,14 @@ var signalBeforeWait = Case{
 		connect("a"), send("a", half), taken("a"),
 		own("a sends another byte; when the server has read it, SIGTERM comes just before the server"+
 			" waits again (ptrace)", (*trial).signalBeforeWait),
-	), own("the server must end, with status 0", endsUnwoken)),
+	), own("the server must end", endsUnwoken)),
 }
 
-// endsUnwoken demands that the server ends. One that ends when the signal comes again, in its
+// endsUnwoken demands that the server ends, in whatever way: traced, on a busy machine, it may
+// take longer than it gives itself. One that ends when the signal comes again, in its
 // wait, has a handler that only sets a flag.
 func endsUnwoken(t *trial) error {
-	err := endsWell().do(t)
+	err := ends(t)
 	var f *failure
 	if !errors.As(err, &f) || t.server.Ended() {
 		return err

@@ -120,7 +120,7 @@ var requests = []Case{
 		},
 	},
 	{
-		Address: "requests/whole-buffers", Severity: Must, Models: everyone,
+		Address: "requests/buffer-sizes", Severity: Must, Models: everyone,
 		when:    readInVain,
 		Chapter: oneClient, Contract: "B1", FailedBy: []string{"reads on while its buffer is full"},
 		NoExercise: "The exercises read with non-blocking calls, or until the terminator.",

@@ -77,6 +77,7 @@ var signals = []Case{
 	},
 	{
 		Address: "signals/terminate-unsent", Severity: Should, Models: several,
+		when:    endedWithout,
 		Chapter: acceptLoop, Contract: "B12", FailedBy: []string{"drops unsent answers"},
 		NoExercise: "It is the bug of exercise 18, a moment later.",
 		needs:      toStart,

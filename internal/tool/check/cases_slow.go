@@ -48,14 +48,14 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/dripping", Severity: Must, Models: several,
-		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call", "keeps requests in one place"},
 		Must:  "Other clients are served between the bytes of a slow one, which is answered in the end.",
 		Why:   "A slow line is not an attack.",
 		Cause: "The server waits for the rest of a request that it has begun to read.",
 		script: []step{
 			connect("a"), own("a sends its request a byte at a time; after each the server must"+
 				" read it, and another client must be answered", drips),
-			answered("a"),
+			drippedAnswered("a"),
 		},
 	},
 	{
@@ -271,6 +271,31 @@ func drips(t *trial) error {
 	}
 	return nil
 }
+
+// drippedAnswered demands the answer of a client that has dripped. If one that drips while no
+// other is served gets it, others have cost it its bytes.
+func drippedAnswered(name string) step {
+	const alone = "alone"
+	demand := answered(name)
+	return step{text: demand.text, do: func(t *trial) error {
+		err := demand.do(t)
+		var f *failure
+		if !errors.As(err, &f) || !readInVain(f) {
+			return err
+		}
+		for _, s := range []step{connect(alone), sendEach(alone, short), answered(alone)} {
+			if s.do(t) != nil {
+				f.cause = onlyLastRead
+				return f
+			}
+		}
+		f.cause = oneBuffer
+		return f
+	}}
+}
+
+const oneBuffer = "What several clients send is kept in one place, such as a static buffer, where one overwrites" +
+	" the bytes of another. Keep a buffer for each connection."
 
 // early is how much before its time a server may close: its clock and ours
 // began a moment apart.

@@ -129,7 +129,14 @@ var knownFaults = []knownFault{
 	},
 	{
 		"reads on while its buffer is full", "threads.c", "READS_WHILE_FULL",
-		"jianghushinian/todo-list#2, zachary-D/zlib#39", "requests/whole-buffers", "next read blocks",
+		"jianghushinian/todo-list#2, zachary-D/zlib#39", "requests/buffer-sizes", "next read blocks",
+	},
+	{
+		"keeps requests in one place", "threads.c", "ONE_BUFFER", "sholsapp/gallocy#28", "slow/dripping", "static buffer",
+	},
+	{
+		"asks for urgent data", "loop.c", "ASKS_FOR_URGENT_DATA", "capnproto/capnproto#374",
+		"resources/idle-half-request", "MSG_OOB",
 	},
 	{
 		"drops the answer at end of file", "loop.c", "END_OF_FILE_DROPS_ANSWER",

@@ -83,7 +83,7 @@ var stages = []Stage{
 		Cases: []string{
 			"requests/bare-newlines", "requests/mixed-newlines", "requests/split-terminator",
 			"requests/split-newlines", "requests/byte-by-byte", "requests/not-before-its-end",
-			"requests/large", "requests/large-in-two", "requests/whole-buffers", "requests/any-bytes",
+			"requests/large", "requests/large-in-two", "requests/buffer-sizes", "requests/any-bytes",
 			"requests/printed-safely",
 		},
 	},

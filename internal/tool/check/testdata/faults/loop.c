@@ -81,6 +81,8 @@ static int wakeup = -1;
 #define INTEREST_AT_FIRST (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 #elif defined ONESHOT
 #define INTEREST_AT_FIRST (EPOLLIN | EPOLLONESHOT)
+#elif defined ASKS_FOR_URGENT_DATA
+#define INTEREST_AT_FIRST (EPOLLIN | EPOLLPRI)
 #else
 #define INTEREST_AT_FIRST EPOLLIN
 #endif
@@ -94,6 +96,9 @@ static long long now(void) {
 static void watch(struct conn *c, uint32_t interest) {
 #ifdef EDGE
     return; // everything has been registered once
+#elif defined ASKS_FOR_URGENT_DATA
+    if (interest & EPOLLIN) interest |= EPOLLPRI;
+    if (c->interest == interest) return;
 #elif defined ONESHOT
     interest |= EPOLLONESHOT; // so it must be armed again after each event
 #else

@@ -76,7 +76,12 @@ static int send_all(int fd, const char *text) {
 }
 
 static void serve(int fd) {
+#ifdef ONE_BUFFER
+    static char buffer[MAX_REQUEST];
+    char rest[16384];
+#else
     char buffer[MAX_REQUEST], rest[16384];
+#endif
     size_t len = 0, drained = 0, most = MAX_REQUEST;
     const char *out = NULL;
     long long deadline = now() + seconds * 1000LL;
