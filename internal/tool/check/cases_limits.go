@@ -114,7 +114,7 @@ var limits = []Case{
 			" again after a while as well.",
 		script: starving(
 			preparing(own("the limit is raised again, and no client closes", (*trial).unlimitDescriptors)),
-			waitersAnswered(), calmAgain(),
+			waitersAnswered(),
 		),
 	},
 	{

@@ -122,9 +122,10 @@ var requests = []Case{
 	{
 		Address: "requests/buffer-sizes", Severity: Must, Models: everyone,
 		when:    readInVain,
-		Chapter: oneClient, Contract: "B1", FailedBy: []string{"reads on while its buffer is full"},
-		NoExercise: "The exercises read with non-blocking calls, or until the terminator.",
-		Must:       "A request that fills a buffer to its last byte is answered.",
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{
+			"06-one-read-per-edge", "22-own-buffer", "reads on while its buffer is full",
+		},
+		Must: "A request that fills a buffer to its last byte is answered.",
 		Why: "A read that fills its buffer does not mean that more will come. The buffers of programs" +
 			" are often of such a size.",
 		Cause: "The server reads on while a read fills its buffer, and the next read blocks. After each" +

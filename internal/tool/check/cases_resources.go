@@ -55,9 +55,9 @@ var resources = []Case{
 		when:    unseen,
 		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{
 			"leaks when it cannot send", "loses a thread when it cannot send", "loses a worker when it cannot send",
+			"07-one-accept-per-edge", "14-eintr", "15-blocking-call", "25-taken-from-net", "26-one-per-wake-up",
 		},
-		NoExercise: "It takes an answer that cannot be sent, again and again.",
-		needs:      toStart,
+		needs: toStart,
 		Must: "Clients that reset between request and answer leave no descriptor behind, and cost no thread" +
 			" and no other client.",
 		Why: "Each costs the server little: a descriptor, a thread of a pool, a process that is started" +
@@ -237,9 +237,10 @@ var resources = []Case{
 	},
 	{
 		Address: "resources/memory-of-resets", Severity: Must, Models: goingOn,
-		Chapter: levelTriggered, Contract: "B5", FailedBy: []string{"keeps the memory of resets"},
-		NoExercise: "It is the bug of a server that keeps what leavers sent, on another path.",
-		needs:      toLook, alone: true,
+		Chapter: levelTriggered, Contract: "B5", FailedBy: []string{
+			"03-reset-ends-it", "15-blocking-call", "keeps the memory of resets",
+		},
+		needs: toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have reset in the middle of their request.",
 		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
 		Cause: "The path for ECONNRESET closes the descriptor and forgets the buffer.",

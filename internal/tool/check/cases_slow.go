@@ -109,13 +109,13 @@ var slow = []Case{
 		Cause: "With SO_LINGER, close blocks until the client has taken the answer, or the time is over, even" +
 			" on a non-blocking socket. Do not set it: wait for end of file after shutdown.",
 		when: blockedInClose,
-		script: []step{
+		script: append(given(
 			tryOut(), connectSmall("a"), send("a", half), taken("a"), fillButAnswer("a"), send("a", rest),
 			taken("a"),
+		),
 			own(fmt.Sprintf("for %v, or until the server has closed a's connection, other clients must be"+
 				" answered, one after the other", unreadFor), othersUntilClosed),
-			others(),
-		},
+			others()),
 	},
 	{
 		Address: "slow/half-close-while-full", Severity: Must, Models: everyone,
