@@ -200,13 +200,11 @@ func (t *trial) fillRoom() error {
 	if err := t.gather(min(t.room(), 1), half); err != nil {
 		return err
 	}
-	if len(t.limits) == 1 {
-		if err := t.gather(t.room()-len(t.crowd), half); err != nil {
-			return err
-		}
-		return t.takesAll()
+	most := t.room()
+	if len(t.limits) > 1 {
+		most *= len(t.limits) * mostUneven
 	}
-	for i := range t.room() * len(t.limits) * mostUneven {
+	for i := len(t.crowd); i < most; i++ {
 		c, err := t.dial()
 		if err != nil {
 			return err
@@ -219,8 +217,14 @@ func (t *trial) fillRoom() error {
 			continue
 		}
 		t.clients[fmt.Sprintf("beyond %d", i)] = c
-		if full, err := t.usedUp(); full || err != nil {
+		full, err := t.usedUp() // also where a connection takes more than one
+		if full || err != nil {
 			return errors.Join(err, t.takesAll())
+		}
+		if len(t.limits) == 1 {
+			if err := t.waitAccepted(c); err != nil {
+				return err
+			}
 		}
 	}
 	return t.takesAll()
@@ -241,6 +245,9 @@ func (t *trial) isAccepted(c *play.Conn) bool {
 
 // exactlyFull makes sure that the descriptor which is freed next is the only one.
 func exactlyFull(t *trial) error {
+	if len(t.limits) == 1 && len(t.crowd) < t.room() {
+		return unable{"a connection takes more than one descriptor"}
+	}
 	if full, err := t.usedUp(); err != nil || full && len(t.limits) == 1 {
 		return err
 	}
