@@ -41,8 +41,8 @@ var spinCauses = map[spinKind]string{
 	spinsOnError: "An error is ignored, and the call that has failed is made again.",
 	spinsOnHangUp: "EPOLLHUP and EPOLLERR are reported until the descriptor is closed, even with an" +
 		" interest of 0. Close the connection when EPOLLERR or EPOLLHUP comes.",
-	spinsOnUrgent: "EPOLLPRI is reported until the urgent data has been read with MSG_OOB. Do not ask for" +
-		" EPOLLPRI.",
+	spinsOnUrgent: "EPOLLPRI is reported until the urgent data has been read, with MSG_OOB or by a read beyond it." +
+		" Do not ask for EPOLLPRI.",
 	spinsOnRoom: "Interest in EPOLLOUT with nothing to send: a send buffer nearly always has room, and" +
 		" that is reported again and again.",
 	spinsOnEvent: "An event, such as EPOLLIN or EPOLLRDHUP, is not handled, so it is reported again at" +

@@ -275,6 +275,9 @@ static void drain(struct conn *c) {
 static void on_event(struct conn *c, uint32_t events) {
     (void)events; // only some faults look at them: what there is to do, each call shows
     if (!c->alive) return;
+#ifdef ASKS_FOR_URGENT_DATA
+    if (events == EPOLLPRI) return; // and reading would take notice of it
+#endif
 #ifdef END_OF_FILE_COMES_FIRST
     if (events & EPOLLRDHUP) { // "the client has left"
         finish(c);
