@@ -521,7 +521,7 @@ func headOfLine(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
 	p.act("a", "connect")
 	p.act("a", "half")
-	p.reaction("a", "loop", "read 16 bytes")
+	p.reaction("a", "loop", "16 bytes read")
 	timelineBox(p)
 	p.click("#add-client")
 	p.act("b", "connect")
@@ -690,9 +690,9 @@ func keyboardOnly(t *testing.T, b *chrome, url string) {
 	p.tabTo(".card [data-act=half]")
 	p.until("the focus can be seen", `getComputedStyle(document.activeElement).outlineStyle === "solid"`)
 	p.do(chromedp.KeyEvent(" "))
-	p.reaction("a", "loop", "read 16 bytes")
+	p.reaction("a", "loop", "16 bytes read")
 	p.until("a screen reader gets what came of it",
-		`document.querySelector("#say").textContent.includes("loop: read 16 bytes")`)
+		`document.querySelector("#say").textContent.includes("loop: 16 bytes read")`)
 	title := eval[string](p, `document.querySelector("#chapter h1").textContent`)
 	p.do(chromedp.KeyEvent(kb.ArrowRight))
 	p.until("the arrow turns the page", fmt.Sprintf(`document.querySelector("#chapter h1").textContent !== %q`, title))
@@ -724,8 +724,8 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 	defer c.Close()
 	p.until("a client from outside is shown",
 		`document.querySelector(".outsiders:not([hidden])")?.textContent.includes("epoll: ")`)
-	p.reaction("a", "loop", "read 16 bytes") // the kernel has been heard, of both
-	p.reaction("a", "epoll", "read 16 bytes")
+	p.reaction("a", "loop", "16 bytes read") // the kernel has been heard, of both
+	p.reaction("a", "epoll", "16 bytes read")
 	p.click("#save")
 	file := waitForFile(t, filepath.Join(dir, "*.json"))
 	checkRecording(t, file)
@@ -733,7 +733,7 @@ func saveAndOpen(t *testing.T, b *chrome, url string) {
 	p.until("the recording is open", `!document.querySelector("#player").hidden`)
 	playToTheEnd(p)
 	p.standsOn("loop", lineOf(t, "blocking/once.go", ") readRequest(", "s.Kernel.Read("))
-	p.reaction("a", "epoll", "read 16 bytes")
+	p.reaction("a", "epoll", "16 bytes read")
 	p.click("#player-close")
 	p.badge("loop", "blocked in read")
 
@@ -915,7 +915,7 @@ func axeFindsNothing(t *testing.T, b *chrome, url string) {
 	p := b.openTour(t, url, 1280, 900, "light")
 	p.act("a", "connect")
 	p.act("a", "half")
-	p.reaction("a", "loop", "read 16 bytes")
+	p.reaction("a", "loop", "16 bytes read")
 	p.click("#add-client")
 	p.act("b", "connect")
 	p.act("b", "whole")
