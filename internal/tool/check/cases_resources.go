@@ -359,7 +359,7 @@ const threadLost = "A thread of the pool ends when an answer cannot be sent, and
 const manyRounds = 1500
 
 // servesFor bounds the time for so many clients, of a server that takes long for each.
-const servesFor = 3 * time.Second
+const servesFor = 15 * time.Second
 
 func (t *trial) serveForAWhile() error {
 	n, err := t.serveWithin(manyRounds, servesFor)
