@@ -301,8 +301,9 @@ func (s *search) stopped(
 	return scenario, ds, story, failure
 }
 
-// shorter looks for a shorter story of a failure of the same kind. One that saves less than a
-// quarter is not worth its deviations: they are more than those of the story that there is.
+// shorter looks for a shorter story of a failure of the same kind. One that is still long and
+// saves less than a quarter is not worth its deviations: they are more than those of the story
+// that there is.
 func (s *search) shorter(
 	scenario Scenario, ds []deviation, story *Story, failure *Failure,
 ) ([]deviation, *Story, *Failure) {
@@ -323,7 +324,8 @@ func (s *search) shorter(
 		if again == nil {
 			continue
 		}
-		if n := len(told.folded()); n < len(story.folded()) && 4*n <= 3*long {
+		n := len(told.folded())
+		if n < len(story.folded()) && (n <= shortEnough || 4*n <= 3*long) {
 			ds, story, failure = less, told, again
 		}
 	}
