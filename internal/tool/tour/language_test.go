@@ -121,7 +121,7 @@ func siteSpeaksChinese(t *testing.T, b *chrome, url string) {
 	eval[bool](p, `(document.querySelector("details").open = true)`)
 	p.isChinese("a play")
 	p.do(chromedp.Reload())
-	p.until("the choice is kept", inChinese+` && document.querySelector("#loading").textContent.startsWith("服务器已经运行")`)
+	p.until("the choice is kept", inChinese+` && document.querySelector("#loading").textContent.startsWith("服务器正在运行")`)
 	p.outcome("b 在等响应")
 	p.isChinese("a moment that is linked")
 	p.click("#language")

@@ -56,7 +56,7 @@ func TestSite(t *testing.T) {
 func (b *chrome) openSite(t *testing.T, url string, width int64, scheme string) *tab {
 	t.Helper()
 	p := b.open(t, url, width, 900, scheme)
-	p.until("the servers run", `document.querySelector("#loading").textContent.startsWith("The servers run")`)
+	p.until("the servers run", `document.querySelector("#loading").textContent.startsWith("The servers are running")`)
 	return p
 }
 
@@ -85,7 +85,7 @@ func twoPlays(t *testing.T, b *chrome, url string) {
 	p.click(play(1, "[data-acts=ac-ah]"))
 	p.until("a has sent half", step+` === "a sends half a request" || `+step+`.startsWith("read(4")`)
 	p.click(play(1, "[data-acts=ac-ah-bc-bw]"))
-	p.outcome("b waits for its answer, and the server sleeps", "in the accept queue.")
+	p.outcome("b waits for its answer, and the server is blocked in read(4", "in the accept queue.")
 	p.lit("s.Kernel.Read(fd, buffer[:])")
 	p.until("the accept queue", `document.querySelector("#kernel dd").textContent === "b"`)
 	p.until("no question before a step back", `document.querySelector(".asked").hidden`)
@@ -213,7 +213,7 @@ func moments(t *testing.T, b *chrome, url string) {
 		eval[bool](q, fmt.Sprintf(`(location.hash = %q, true)`, bad))
 		q.until("a bad link does no harm", `document.querySelectorAll("#steps li").length > 0`)
 	}
-	q.until("the servers run", `document.querySelector("#loading").textContent.startsWith("The servers run")`)
+	q.until("the servers run", `document.querySelector("#loading").textContent.startsWith("The servers are running")`)
 }
 
 func siteByKeyboard(t *testing.T, b *chrome, url string) {
