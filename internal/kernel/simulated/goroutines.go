@@ -60,7 +60,9 @@ func (k *Kernel) Run(main func(), wait func()) {
 	k.End()
 	// Timers that the program has left end now, and not in the next run: their calls find
 	// that this one is over.
-	time.Sleep(leftTimers)
+	if k.options.Sleep != nil { // the program's clock is virtual
+		k.options.Sleep(leftTimers)
+	}
 	wait()
 }
 
