@@ -13,6 +13,7 @@ var (
 	blocked  = regexp.MustCompile(`\s*\(blocked [\d.]+ m?s\)`)
 	duration = regexp.MustCompile(`\d[\d.,]* ?(ns|µs|ms|s|min)\b`)
 	number   = regexp.MustCompile(`(0x|ino:)[0-9a-f]+|\d[\d.,]*`)
+	calls    = regexp.MustCompile(`systemcallsperrequest:[a-z_#]+#`)
 	bars     = regexp.MustCompile(`[-░▒█▪·]*[░▒█▪·]|^  server +[a-z▪ ]+$`)
 )
 
@@ -36,6 +37,17 @@ func shapes(lines []string) []string {
 	return all
 }
 
+// inOrder returns joined shapes with the calls of a request in the order of their names. They
+// are printed in that of their numbers, and on a busy machine a request takes more reads.
+func inOrder(text string) string {
+	return calls.ReplaceAllStringFunc(text, func(s string) string {
+		list, names, _ := strings.Cut(s, ":")
+		all := strings.FieldsFunc(names, func(r rune) bool { return r == '#' })
+		slices.Sort(all)
+		return list + ":" + strings.Join(all, "#")
+	})
+}
+
 // alike reports whether the lines have the shapes of those wanted. A line "..." stands for
 // any number of lines. Where lines are broken makes no difference: with longer numbers, a
 // text is broken elsewhere.
@@ -45,8 +57,8 @@ func alike(got, want []string, anyOrder bool) bool {
 		slices.Sort(g)
 		slices.Sort(w)
 	}
-	text := strings.Join(g, "")
-	parts := strings.Split("\n"+strings.Join(w, "")+"\n", "...")
+	text := inOrder(strings.Join(g, ""))
+	parts := strings.Split("\n"+inOrder(strings.Join(w, ""))+"\n", "...")
 	text = "\n" + text + "\n"
 	for i, part := range parts {
 		at := strings.Index(text, part)
@@ -117,6 +129,11 @@ func TestAlike(t *testing.T) {
 		if alike(got, want, test.anyOrder) != test.alike {
 			t.Errorf("%q and %q, any order %v: want %v", got, want, test.anyOrder, test.alike)
 		}
+	}
+	got := []string{"4.5 system calls per request: read 2.5, accept4 1,", "  close 1", "model: loop"}
+	want := []string{"3 system calls per request: accept4 1, read 1, close 1", "model: loop"}
+	if !alike(got, want, false) || alike(got[1:], want, false) {
+		t.Error("the calls of a request: only their order may differ")
 	}
 	lines := []string{"a", "x", "b 1", "c"}
 	if last, ok := contains(lines, []string{"a", "...", "b 2"}, false); !ok || last != 2 {

@@ -391,6 +391,9 @@ const (
 	leastPause = 50 * time.Millisecond
 	// spinAlone is the processor time after which a server that makes no calls makes none.
 	spinAlone = 100 * time.Millisecond
+	// fewNaps is how many calls of a language's runtime say nothing: while Go computes, it
+	// calls nanosleep a hundred times a second. A server that polls does so more often.
+	fewNaps = 100
 )
 
 func (s *spin) String() string {
@@ -434,8 +437,11 @@ func (s *server) spinning(ctx context.Context) *spin {
 		case <-time.After(spinLook):
 		case <-ctx.Done():
 		}
-		found = spinOf(s.withoutOutput(counter.Outcomes()))
-		if found.kind == spinsUnknown && found.times < fewSpins && s.ran()-before > spinAlone {
+		outcomes := counter.Outcomes()
+		calls := callsIn(outcomes)
+		found = spinOf(s.withoutOutput(outcomes))
+		if found.kind == spinsUnknown && found.times < fewSpins && calls < fewNaps &&
+			s.ran()-before > spinAlone {
 			found.kind = spinsWithoutCalls
 			break
 		}
@@ -448,6 +454,14 @@ func (s *server) spinning(ctx context.Context) *spin {
 		return &spin{err: err}
 	}
 	return found
+}
+
+// callsIn returns how many calls there were, those of a language's runtime included.
+func callsIn(outcomes map[ptrace.Outcome]int64) (n int64) {
+	for _, times := range outcomes {
+		n += times
+	}
+	return n
 }
 
 // withoutOutput leaves out what a server has written to or read from something that is no
