@@ -82,8 +82,9 @@ var generated = regexp.MustCompile(`<!-- (/?figures|count|/count)\b`)
 // building bounds how long a reader waits for a lesson that has to be built first.
 const building = 3 * time.Minute
 
-// readerOf is the environment variable that names the page to a reader's process.
-const readerOf = "LESSON_READER_OF"
+// readerOf is the environment variable that names the page to a reader's process, and
+// readersLesson the one that names the program of ./cmd/lesson to it.
+const readerOf, readersLesson = "LESSON_READER_OF", "LESSON_READERS_LESSON"
 
 // alone returns a command that runs in namespaces of its own.
 func alone(command ...string) *exec.Cmd {
@@ -95,9 +96,9 @@ func alone(command ...string) *exec.Cmd {
 var again sync.Mutex
 
 // readPage has a page read in a process and namespaces of its own.
-func readPage(file string) ([]byte, error) {
+func readPage(file, program string) ([]byte, error) {
 	reader := alone(os.Args[0], "-test.run=^TestOneReader$", "-test.v", "-test.timeout=20m")
-	reader.Env = append(os.Environ(), readerOf+"="+file)
+	reader.Env = append(os.Environ(), readerOf+"="+file, readersLesson+"="+program)
 	return reader.CombinedOutput()
 }
 
@@ -109,13 +110,17 @@ func TestReaders(t *testing.T) {
 		}
 		t.Skipf("no namespaces for a user here, so pages would disturb each other: %s", out)
 	}
+	program := filepath.Join(t.TempDir(), "lesson")
+	if out, err := exec.Command("go", "build", "-o", program, "../cmd/lesson").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
 	for _, p := range pages(t) {
 		if unread[p.file] != "" || len(p.consoles()) == 0 {
 			continue
 		}
 		t.Run(filepath.Base(p.file), func(t *testing.T) {
 			t.Parallel()
-			out, err := readPage(p.file)
+			out, err := readPage(p.file, program)
 			if err == nil {
 				return
 			}
@@ -126,7 +131,7 @@ func TestReaders(t *testing.T) {
 			again.Lock()
 			defer again.Unlock()
 			for range tries {
-				if out, err = readPage(p.file); err == nil {
+				if out, err = readPage(p.file, program); err == nil {
 					return
 				}
 			}
@@ -161,20 +166,24 @@ type reader struct {
 }
 
 // prelude gives a terminal the descriptors of one, and makes short work of three commands:
-// go run builds what has changed and runs it, curl is as quiet as it is on a terminal, and
-// so is git, whose answers no page shows.
+// go run builds a lesson when a file has changed, and runs it, curl is as quiet as it is on a
+// terminal, and so is git, whose answers no page shows.
 const prelude = `
 for fd in $(ls /proc/$$/fd); do
 	[ "$fd" -lt 3 ] || [ "$fd" -eq 255 ] || eval "exec $fd>&-"
 done
 cd "$DIR"
+changed() {
+	[ -n "$(find "$DIR" -path "$DIR/.git" -prune -o -type f -newer "$BIN/lesson" -print -quit)" ]
+}
 go() {
+	program=$BIN/lesson
 	case "$1 $2 $3" in
-	"run -race ./cmd/lesson") shift 3; command go build -race -o "$BIN/lesson" ./cmd/lesson;;
-	"run ./cmd/lesson "*) shift 2; command go build -o "$BIN/lesson" ./cmd/lesson;;
+	"run -race ./cmd/lesson") shift 3; program=$BIN/race/lesson; command go build -race -o "$program" ./cmd/lesson;;
+	"run ./cmd/lesson "*) shift 2; ! changed || { command go build -o "$program" ./cmd/lesson && touch "$program"; };;
 	*) command go "$@"; return;;
 	esac || return
-	lesson "$@" && return
+	"$program" "$@" && return
 	set -- $?
 	echo "exit status $1" >&2
 	return 1
@@ -204,10 +213,9 @@ func newReader(t *testing.T, p *page) *reader {
 	} {
 		t.Setenv(name, value)
 	}
-	if out, err := exec.Command("sh", "-c", `cd "$DIR" && go build -o "$BIN/lesson" ./cmd/lesson`).
-		CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	program, err := os.ReadFile(os.Getenv(readersLesson))
+	proof.Must(t, err)
+	proof.WriteProgram(t, filepath.Join(bin, "lesson"), program)
 	r.shell = r.open("while read -r file; do . \"$file\" < /dev/null; echo \"\x01$?\"; done")
 	t.Cleanup(func() {
 		for _, terminal := range append(r.waiting, r.lesson, r.holder, r.typing, r.shell) {

@@ -39,7 +39,7 @@ func lessons(t testing.TB) []*explore.Target {
 func TestNoOrderFailsALesson(t *testing.T) {
 	options := explore.Options{Depth: 1, Faults: all}
 	if proof.Exhaustive() {
-		options.Depth, options.For = 3, 30*time.Second
+		options.Depth, options.For = 3, 10*time.Second
 	}
 	for _, target := range lessons(t) {
 		t.Run(target.Name, func(t *testing.T) {
@@ -112,14 +112,14 @@ func TestExercises(t *testing.T) {
 		}
 		t.Run(e.Name, func(t *testing.T) {
 			if !slices.Contains(ordinary, e.Number) {
-				proof.OnlyExhaustive(t, "builds the exercise, explores it until it fails, and its repair for 4 s")
+				proof.OnlyExhaustive(t, "builds the exercise, explores it until it fails, and its repair for 2 s")
 			}
 			t.Parallel()
 			broken := unpacked(t, e.Name, false)
 			want := found[e.Number]
 			within := 2 * time.Minute // at most: it ends with what it finds
 			if want == "" {
-				within = 4 * time.Second // it is not found however long
+				within = 2 * time.Second // it is not found however long
 			}
 			r, err := broken.Explore(t.Context(), explore.Options{Depth: 2, For: within, Faults: all})
 			proof.Must(t, err)
@@ -157,7 +157,7 @@ func TestExercises(t *testing.T) {
 			}
 			options := explore.Options{Depth: 1, Faults: all}
 			if proof.Exhaustive() {
-				options.Depth, options.For = 2, 4*time.Second
+				options.Depth, options.For = 2, 2*time.Second
 			}
 			r, err = unpacked(t, e.Name, true).Explore(t.Context(), options)
 			proof.Must(t, err)
