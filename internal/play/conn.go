@@ -104,6 +104,23 @@ func (c *Conn) SendWithin(p []byte, within time.Duration) error {
 	return inOurWords(err)
 }
 
+// SendUrgent sends one byte of urgent data: tcp(7), MSG_OOB.
+func (c *Conn) SendUrgent(b byte) error {
+	socket, real := c.conn.(syscall.Conn)
+	if !real {
+		return errors.ErrUnsupported
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	outer := raw.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), []byte{b}, unix.MSG_OOB|unix.MSG_NOSIGNAL, nil)
+		return err != unix.EAGAIN
+	})
+	return inOurWords(errors.Join(outer, err))
+}
+
 // SendSlowly sends the pieces one after the other, each in a segment of its own
 // unless it is too long for one. Between two pieces it calls between, which may
 // pause, or wait until the server has read the last one; nil for no pause.

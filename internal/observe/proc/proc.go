@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -152,11 +153,15 @@ func HasEnv(pid int, variable string) (bool, error) {
 
 // A Status holds what /proc/TID/status shows about a thread.
 type Status struct {
-	State   byte // 'R' runs, 'S' sleeps, 'Z' has ended, and more: proc_pid_status(5)
-	Process int  // the process that it belongs to
-	Parent  int  // that process's parent
-	Tracer  int  // the thread that traces it; 0 when none does
+	State   byte   // 'R' runs, 'S' sleeps, 'Z' has ended, and more: proc_pid_status(5)
+	Process int    // the process that it belongs to
+	Parent  int    // that process's parent
+	Tracer  int    // the thread that traces it; 0 when none does
+	blocked uint64 // signals, a bit each
 }
+
+// Blocks reports whether the thread has blocked a signal.
+func (s Status) Blocks(signal syscall.Signal) bool { return s.blocked>>(signal-1)&1 == 1 }
 
 // Ended reports whether the thread has ended: its process, or its tracer, has not
 // waited for it yet.
@@ -181,6 +186,8 @@ func ReadStatus(tid int) (s Status, err error) {
 			s.Parent, err = strconv.Atoi(value)
 		case "TracerPid":
 			s.Tracer, err = strconv.Atoi(value)
+		case "SigBlk":
+			s.blocked, err = strconv.ParseUint(value, 16, 64)
 		}
 		if err != nil {
 			return s, fmt.Errorf("%s: %w", file, err)

@@ -384,6 +384,61 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// A call that is made to fail is not made, and the program gets the error.
+func TestFail(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("not known on " + runtime.GOARCH)
+	}
+	c := start(t, true)
+	var failed, returned atomic.Int64
+	tracer, err := Hold(func(s Stop) bool {
+		switch {
+		case s.Left:
+			if failed.Load() == 1 && returned.Load() == 0 {
+				returned.Store(s.Result)
+			}
+		case s.Call() == "getpgid" && failed.CompareAndSwap(0, 1):
+			if err := s.Fail(unix.ECONNABORTED); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	}, c.pid)
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, tracer.Detach()) })
+	c.do("other 2")
+	if got := unix.Errno(-returned.Load()); got != unix.ECONNABORTED {
+		t.Errorf("the call returned %v", got)
+	}
+}
+
+// A signal that comes before a call which the thread comes to once more does not interrupt it:
+// here a read, which would fail with EINTR.
+func TestAgain(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("not known on " + runtime.GOARCH)
+	}
+	c := start(t, true)
+	var calls, again atomic.Int64
+	tracer, err := Hold(func(s Stop) bool {
+		if !s.Left && s.Call() == "getpgid" {
+			if calls.Add(1) == 2 {
+				again.Add(1)
+				if err := s.Again(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		return false
+	}, c.pid)
+	proof.Must(t, err)
+	t.Cleanup(func() { proof.Must(t, tracer.Detach()) })
+	c.do("other 5")
+	if calls.Load() != 5+again.Load() {
+		t.Errorf("5 calls were entered %d times", calls.Load())
+	}
+}
+
 // A process may be killed while one of its threads is held.
 func TestKilledWhileHeld(t *testing.T) {
 	c := start(t, true)

@@ -3,6 +3,7 @@
 package ptrace
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -99,20 +100,53 @@ func (s Stop) Top() []uint64 {
 	return words
 }
 
-// ntPRStatus is NT_PRSTATUS of elf.h: the general registers.
-const ntPRStatus = 1
+// Fail lets the call that is entered return an error instead of being made. Call it only while
+// the thread is stopped there. What it returns is reported like that of any other call.
+func (s Stop) Fail(with unix.Errno) error {
+	return s.skip(func(r *unix.PtraceRegs) error { return skipWith(r, -int(with)) })
+}
+
+// Again lets the thread come to the call that is entered once more: a signal that has come
+// meanwhile finds it just before the call, and not in it. Call it only while the thread is
+// stopped there. It is reported as a call that returns, and then as one that is entered.
+func (s Stop) Again() error { return s.skip(skipAndRepeat) }
+
+func (s Stop) skip(how func(*unix.PtraceRegs) error) error {
+	var r unix.PtraceRegs
+	if !s.Native() {
+		return errors.ErrUnsupported
+	}
+	if err := registers(s.Thread, unix.PTRACE_GETREGSET, &r); err != nil {
+		return err
+	}
+	if err := how(&r); err != nil {
+		return err
+	}
+	return registers(s.Thread, unix.PTRACE_SETREGSET, &r)
+}
 
 // register reads one register of a stopped thread.
 func register(tid int, in func(*unix.PtraceRegs) uint64) (uint64, error) {
-	var registers unix.PtraceRegs
-	vector := unix.Iovec{Base: (*byte)(unsafe.Pointer(&registers))}
-	vector.SetLen(int(unsafe.Sizeof(registers)))
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETREGSET, uintptr(tid),
+	var r unix.PtraceRegs
+	if err := registers(tid, unix.PTRACE_GETREGSET, &r); err != nil {
+		return 0, err
+	}
+	return in(&r), nil
+}
+
+// ntPRStatus is NT_PRSTATUS of elf.h: the general registers.
+const ntPRStatus = 1
+
+// registers reads or writes the general registers of a stopped thread.
+func registers(tid, request int, r *unix.PtraceRegs) error {
+	vector := unix.Iovec{Base: (*byte)(unsafe.Pointer(r))}
+	vector.SetLen(int(unsafe.Sizeof(*r)))
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid),
 		ntPRStatus, uintptr(unsafe.Pointer(&vector)), 0, 0)
 	if errno != 0 {
-		return 0, errno
+		return errno
 	}
-	return in(&registers), nil
+	return nil
 }
 
 // Peek copies from the memory of a process: process_vm_readv(2). EFAULT when not

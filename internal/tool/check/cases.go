@@ -36,8 +36,9 @@ const (
 // Cases is all cases, group by group.
 func Cases() []Case {
 	return slices.Concat(
-		requests, disconnects, slow, timers, []Case{staleThread}, crowds, limits, []Case{noThread}, signals,
-		resources, idles, children, fairness, proxies)
+		requests, disconnects, slow, timers, []Case{staleThread}, crowds, limits,
+		[]Case{acceptFails, noThread}, signals, []Case{signalBeforeWait}, resources, idles, children,
+		fairness, proxies)
 }
 
 // Listing returns the cases as a table.

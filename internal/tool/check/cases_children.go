@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lesson/internal/observe/proc"
 	"lesson/internal/observe/sockets"
@@ -17,6 +20,7 @@ var children = []Case{
 		Address: "resources/zombies", Severity: Should, Models: goingOn,
 		Chapter: goroutineEach, Contract: "B15", FailedBy: []string{
 			"does not wait for its helpers", "does not wait for its processes", "does not join its threads",
+			"waits for one process for each signal",
 		},
 		NoExercise: "The exercises start no process.",
 		needs:      toLook,
@@ -32,6 +36,8 @@ var children = []Case{
 			own(fmt.Sprintf("%d more clients are served", rounds), func(t *trial) error {
 				return t.serveMany(rounds)
 			}),
+			own(fmt.Sprintf("if a process serves each client: the processes of %d more end while the one that"+
+				" started them is stopped (SIGSTOP)", aFew), (*trial).endTogether),
 			own("there must be no more of them than before", (*trial).remainsBack),
 		},
 	},
@@ -59,6 +65,9 @@ type remains struct {
 	mappings int   // of memory: two for each thread that was not joined, its stack and a guard
 	holders  []int // processes that have the listener after the server has ended
 }
+
+const waitsOnce = "The server waits for one process for each SIGCHLD. Signals of one kind do not queue: when" +
+	" several processes end at the same time, there is one signal. Call waitpid with WNOHANG until it returns 0."
 
 // remains counts what is left now.
 func (t *trial) remains() (r remains, err error) {
@@ -110,8 +119,12 @@ func (t *trial) remainsBack() error {
 	case ok:
 		return nil
 	case now.zombies > t.left.zombies+descriptorSlack:
-		return fails(fmt.Sprintf("%d zombies before, %d after", t.left.zombies, now.zombies),
+		f := fails(fmt.Sprintf("%d zombies before, %d after", t.left.zombies, now.zombies),
 			"each process that has ended is waited for")
+		if t.together && now.zombies < rounds {
+			f.cause = waitsOnce
+		}
+		return f
 	}
 	return &failure{
 		got:  fmt.Sprintf("%d mappings of memory before, %d after", t.left.mappings, now.mappings),
@@ -119,6 +132,37 @@ func (t *trial) remainsBack() error {
 		cause: "Threads that have ended are neither joined nor detached, so each leaves its stack:" +
 			" pthread_detach(3).",
 	}
+}
+
+// endTogether lets processes that serve clients end at the same time: their parent then gets
+// fewer signals than it has children.
+func (t *trial) endTogether() error {
+	if t.model != Threaded || t.server.Proc == nil {
+		return nil
+	}
+	if err := t.gather(aFew, half); err != nil {
+		return err
+	}
+	if err := t.takesAll(); err != nil || len(t.server.Pids()) < aFew {
+		return err // these are threads
+	}
+	parent := t.server.Pid()
+	if err := unix.Kill(parent, unix.SIGSTOP); err != nil {
+		return err
+	}
+	t.together = true
+	defer func() { _ = unix.Kill(parent, unix.SIGCONT) }()
+	if err := crowdSends(rest).do(t); err != nil {
+		return err
+	}
+	if err := crowdAnswered().do(t); err != nil {
+		return err
+	}
+	_, err := until(t.ctx, time.Second, func() (bool, error) {
+		now, err := t.remains()
+		return now.zombies >= t.left.zombies+aFew, err
+	})
+	return err
 }
 
 // noteSocket remembers which socket the server has for a client.

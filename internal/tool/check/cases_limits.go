@@ -22,7 +22,7 @@ var limits = []Case{
 	{
 		Address: "limits/oversize", Severity: Should, Models: everyone,
 		when:    readInVain,
-		Chapter: oneClient, Contract: "B6", FailedBy: []string{"no bound"},
+		Chapter: oneClient, Contract: "B6", FailedBy: []string{"no bound", "does not read after a refusal"},
 		Must: "A request that never ends is refused when it is too long.",
 		Why:  "If the server does not decide how much memory a request may use, the client does.",
 		Cause: "No limit on the size of a request. Answer 431 Request Header Fields Too Large, and" +
@@ -31,7 +31,7 @@ var limits = []Case{
 			connect("a"), own(fmt.Sprintf("a sends a header line that never ends, in growing pieces; the"+
 				" server must read each or refuse the request, at the latest after %d MiB",
 				longestRequest>>20), sendsUntilRefused),
-			refused("a"), next(),
+			refused("a"), maySend("a", "more"), endsInTime(calm()), next(),
 		},
 	},
 	{
@@ -77,7 +77,7 @@ var limits = []Case{
 	{
 		Address: "limits/descriptors-recovers", Severity: Must, Models: goingOn,
 		when:    inQueue,
-		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors"},
+		Chapter: edgeTriggered, Contract: "B8", FailedBy: []string{"gives up without descriptors", "tries accept forever"},
 		needs: toStart,
 		Must: "When descriptors are free again, the waiting clients are served, even if no other" +
 			" client connects.",
@@ -99,7 +99,7 @@ var limits = []Case{
 					}
 					return nil
 				})),
-			waitersAnswered(),
+			waitersAnswered(), calmAgain(),
 		),
 	},
 	{
@@ -200,13 +200,11 @@ func (t *trial) fillRoom() error {
 	if err := t.gather(min(t.room(), 1), half); err != nil {
 		return err
 	}
-	if len(t.limits) == 1 {
-		if err := t.gather(t.room()-len(t.crowd), half); err != nil {
-			return err
-		}
-		return t.takesAll()
+	most := t.room()
+	if len(t.limits) > 1 {
+		most *= len(t.limits) * mostUneven
 	}
-	for i := range t.room() * len(t.limits) * mostUneven {
+	for i := len(t.crowd); i < most; i++ {
 		c, err := t.dial()
 		if err != nil {
 			return err
@@ -219,8 +217,14 @@ func (t *trial) fillRoom() error {
 			continue
 		}
 		t.clients[fmt.Sprintf("beyond %d", i)] = c
-		if full, err := t.usedUp(); full || err != nil {
+		full, err := t.usedUp() // also where a connection takes more than one
+		if full || err != nil {
 			return errors.Join(err, t.takesAll())
+		}
+		if len(t.limits) == 1 {
+			if err := t.waitAccepted(c); err != nil {
+				return err
+			}
 		}
 	}
 	return t.takesAll()
@@ -241,6 +245,9 @@ func (t *trial) isAccepted(c *play.Conn) bool {
 
 // exactlyFull makes sure that the descriptor which is freed next is the only one.
 func exactlyFull(t *trial) error {
+	if len(t.limits) == 1 && len(t.crowd) < t.room() {
+		return unable{"a connection takes more than one descriptor"}
+	}
 	if full, err := t.usedUp(); err != nil || full && len(t.limits) == 1 {
 		return err
 	}
@@ -261,6 +268,22 @@ func waitersAnswered() step {
 		return demand.do(t)
 	}}
 }
+
+// calmAgain demands that a shortage which is over has no consequences.
+func calmAgain() step {
+	demand := calm()
+	return step{text: demand.text, do: func(t *trial) error {
+		err := demand.do(t)
+		var f *failure
+		if errors.As(err, &f) && f.seen != nil && f.seen.spin.kind == spinsOnTimeout {
+			f.cause = retriesForever
+		}
+		return err
+	}}
+}
+
+const retriesForever = "The time at which accept is tried again stays when it has succeeded: the timeout of the" +
+	" call that waits is 0 from then on."
 
 // newAnswered demands that the new connection is answered, or closed because there is no
 // descriptor for it: then the same happens to others.
@@ -353,6 +376,7 @@ func sendsUntilRefused(t *trial) error {
 			}
 		}
 		if over {
+			t.asked = time.Now() // what comes now is like what comes after a request
 			t.note("the bound is between %d and %d bytes", sent, sent+len(piece))
 			return nil
 		}

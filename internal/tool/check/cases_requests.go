@@ -120,6 +120,19 @@ var requests = []Case{
 		},
 	},
 	{
+		Address: "requests/buffer-sizes", Severity: Must, Models: everyone,
+		when:    readInVain,
+		Chapter: oneClient, Contract: "B1", FailedBy: []string{
+			"06-one-read-per-edge", "22-own-buffer", "reads on while its buffer is full",
+		},
+		Must: "A request that fills a buffer to its last byte is answered.",
+		Why: "A read that fills its buffer does not mean that more will come. The buffers of programs" +
+			" are often of such a size.",
+		Cause: "The server reads on while a read fills its buffer, and the next read blocks. After each" +
+			" read, look for the terminator first.",
+		script: wholeBuffers(512, 1<<10, 2<<10, 4<<10, 8<<10),
+	},
+	{
 		Address: "requests/no-leftovers", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B1",
 		FailedBy: []string{"begins where the last one ended"},
@@ -170,6 +183,34 @@ var requests = []Case{
 			own("no escape character must be in its output", noEscapes),
 		},
 	},
+}
+
+// wholeBuffers is clients whose requests have these sizes: one where the server serves no more.
+func wholeBuffers(sizes ...int) []step {
+	last := fmt.Sprint(sizes[len(sizes)-1])
+	return []step{own("clients send requests of exactly 512, 1024, 2048, 4096 and "+last+" bytes, one after"+
+		" the other; each must be answered, or refused (4xx)", func(t *trial) error {
+		if t.model == Blocking {
+			sizes = sizes[1:2]
+		}
+		for _, size := range sizes {
+			name := fmt.Sprintf("one of %d bytes", size)
+			for _, s := range []step{connect(name), send(name, largeRequest(size))} {
+				if err := s.do(t); err != nil {
+					return err
+				}
+			}
+			got, end := t.read(name)
+			if end == nil && (t.answer.equal(got) || isRefusal(got)) {
+				_ = t.clients[name].Close()
+				continue
+			}
+			f := t.hears(t.clients[name], got, end, fmt.Sprintf("%v, then end of file", t.answer))
+			f.got = fmt.Sprintf("%s: %s", name, f.got)
+			return f
+		}
+		return nil
+	}), next()}
 }
 
 // answersEmptyLine finds out whether the server answers an empty line that nothing precedes.

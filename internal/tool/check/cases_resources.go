@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lesson/internal/observe/proc"
+	"lesson/internal/play"
 )
 
 const (
@@ -48,6 +49,36 @@ var resources = []Case{
 		Why:    "There are many of them: every user who presses Stop.",
 		Cause:  "The server does not check for end of file, so the connection stays in CLOSE_WAIT forever.",
 		script: noMoreDescriptors(rounds, "send half a request and close", halfAndClose),
+	},
+	{
+		Address: "resources/descriptors-unsent", Severity: Must, Models: goingOn,
+		when:    unseen,
+		Chapter: acceptLoop, Contract: "B5", FailedBy: []string{
+			"leaks when it cannot send", "loses a thread when it cannot send", "loses a worker when it cannot send",
+			"07-one-accept-per-edge", "14-eintr", "15-blocking-call", "25-taken-from-net", "26-one-per-wake-up",
+		},
+		needs: toStart,
+		Must: "Clients that reset between request and answer leave no descriptor behind, and cost no thread" +
+			" and no other client.",
+		Why: "Each costs the server little: a descriptor, a thread of a pool, a process that is started" +
+			" again. After some hundred, nothing is left to serve with.",
+		Cause: "When an answer cannot be sent, the connection is forgotten without close.",
+		script: []step{
+			preparing(own(fmt.Sprintf("%d clients connect and send half a request, if the server can hold them",
+				holders), (*trial).gatherWitnesses)),
+			preparing(own(fmt.Sprintf("%d clients send a whole request and reset, half of them after a"+
+				" half-close, while the server is stopped (SIGSTOP); it continues", unsentBatch),
+				(*trial).unsent)),
+			preparing(own("the server's open descriptors are counted", (*trial).countDescriptors)),
+			preparing(own(fmt.Sprintf("%d times as many do the same", unsentRounds),
+				repeated(unsentRounds, (*trial).unsent))),
+			own("it must have no more descriptors open than before", func(t *trial) error {
+				return t.descriptorsBack(t.held + descriptorSlack)
+			}),
+			own("the clients that hold half a request send the rest, and must be answered",
+				(*trial).witnessesAnswered),
+			own("the next two clients must be answered", (*trial).servesAfterUnsent),
+		},
 	},
 	{
 		Address: "resources/descriptors-never-closes", Severity: Should, Models: goingOn,
@@ -92,13 +123,15 @@ var resources = []Case{
 	{
 		Address: "resources/idle-half-request", Severity: Must, Models: everyone,
 		when:    unseenSpin,
-		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"polls"},
+		Chapter: levelTriggered, Contract: "B9", FailedBy: []string{"polls", "asks for urgent data"},
 		needs: toLook,
 		Must:  "While it waits for the rest of a request, the server sleeps.",
 		Why: "A send buffer nearly always has room: level-triggered epoll reports EPOLLOUT for as long" +
 			" as the interest includes it.",
-		Cause:  "Interest in EPOLLOUT without anything to send, or a read that is tried again and again.",
-		script: []step{connect("a"), send("a", half), taken("a"), calm()},
+		Cause: "Interest in EPOLLOUT without anything to send, or a read that is tried again and again.",
+		script: []step{
+			connect("a"), send("a", half), taken("a"), calm(), sendUrgent("a"), calm(),
+		},
 	},
 	{
 		Address: "resources/idle-end-of-file", Severity: Must, Models: goingOn,
@@ -181,10 +214,9 @@ var resources = []Case{
 			preparing(own(fmt.Sprintf("%d clients are served, and the server's memory is measured", rounds),
 				func(t *trial) error { return t.serveMany(rounds) })),
 			preparing(own("the server's memory is measured", (*trial).look)),
-			preparing(own(fmt.Sprintf("%d more clients are served", manyRounds), func(t *trial) error {
-				return t.serveMany(manyRounds)
-			})),
-			levelsOff(func(t *trial) error { return t.serveMany(manyRounds) }),
+			preparing(own(fmt.Sprintf("%d more clients are served, or as many as are in %v", manyRounds,
+				servesFor), (*trial).serveForAWhile)),
+			levelsOff((*trial).serveForAWhile),
 		},
 	},
 	{
@@ -203,12 +235,139 @@ var resources = []Case{
 			levelsOff(func(t *trial) error { return t.leavers(manyRounds) }),
 		},
 	},
+	{
+		Address: "resources/memory-of-resets", Severity: Must, Models: goingOn,
+		Chapter: levelTriggered, Contract: "B5", FailedBy: []string{
+			"03-reset-ends-it", "15-blocking-call", "keeps the memory of resets",
+		},
+		needs: toLook, alone: true,
+		Must:  "Memory does not grow with the number of clients that have reset in the middle of their request.",
+		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
+		Cause: "The path for ECONNRESET closes the descriptor and forgets the buffer.",
+		script: []step{
+			preparing(own(fmt.Sprintf("%d clients send half a request and reset", rounds),
+				func(t *trial) error { return t.resetters(rounds) })),
+			preparing(own("the server's memory is measured", (*trial).look)),
+			preparing(own(fmt.Sprintf("%d more clients send half a request and reset", manyRounds),
+				func(t *trial) error { return t.resetters(manyRounds) })),
+			levelsOff(func(t *trial) error { return t.resetters(manyRounds) }),
+		},
+	},
 }
+
+// So many clients whose answers cannot be sent come at the same time, and so often.
+const (
+	unsentBatch  = 20
+	unsentRounds = 10
+)
+
+// unsent is clients that reset before the server has come to answer them. After an end of file
+// the reset shows in write, which raises SIGPIPE.
+func (t *trial) unsent() error {
+	if err := stop().do(t); err != nil {
+		return err
+	}
+	l, err := t.listener()
+	if err != nil {
+		return err
+	}
+	for i := range min(unsentBatch, int(l.Unsent)+1) {
+		c, err := t.dial()
+		if err != nil {
+			return err
+		}
+		if err := c.Send([]byte(whole)); err != nil {
+			return sending(err)
+		}
+		if i%2 == 1 {
+			if err := c.HalfClose(); err != nil {
+				return err
+			}
+		}
+		if err := c.Reset(); err != nil {
+			return err
+		}
+	}
+	if err := goOn().do(t); err != nil {
+		return err
+	}
+	return t.comesToRest()
+}
+
+// gatherWitnesses lets clients wait that an error of another connection must not cost.
+func (t *trial) gatherWitnesses() error {
+	if !slices.Contains(concurrent, t.model) {
+		return nil
+	}
+	if err := t.gather(holders, half); err != nil {
+		return err
+	}
+	return t.takesAll()
+}
+
+// witnessesAnswered demands that they are answered.
+func (t *trial) witnessesAnswered() error {
+	for _, c := range t.crowd {
+		if err := c.Send([]byte(rest)); err != nil {
+			return t.lostWorker(sending(err))
+		}
+	}
+	return t.lostWorker(crowdAnswered().do(t))
+}
+
+// lostWorker adds the cause of clients that another connection has cost their own.
+func (t *trial) lostWorker(err error) error {
+	var f *failure
+	if !errors.As(err, &f) || t.server.Ended() {
+		return err
+	}
+	switch {
+	case f.heard == heardReset || f.heard == heardEnd:
+		f.cause = workerLost
+	case t.model == EventLoops && f.seen != nil && f.seen.accepting:
+		f.cause = listenerBlocks
+	}
+	return err
+}
+
+// unseen is a failure that is not about what a client waits for.
+func unseen(f *failure) bool { return f.seen == nil && f.heard == heardNothing }
+
+const listenerBlocks = "The listener is blocking. Several loops are woken for one connection: one accepts it, and" +
+	" the others are blocked in accept, while their clients wait. Create the listener with SOCK_NONBLOCK."
+
+const workerLost = "A process of the server has ended, and all its clients with it, when it wrote to a client" +
+	" that was gone (SIGPIPE, or an error that is not handled): send with MSG_NOSIGNAL, and close only that" +
+	" client's connection."
+
+// servesAfterUnsent demands that there is something left to serve with.
+func (t *trial) servesAfterUnsent() error {
+	err := t.serveMany(2)
+	var f *failure
+	if errors.As(err, &f) && t.model == Pool && f.leftWaiting() {
+		f.cause = threadLost
+	}
+	return err
+}
+
+const threadLost = "A thread of the pool ends when an answer cannot be sent, and no other takes its place: handle" +
+	" every error of a connection in the loop of the thread."
 
 // manyRounds times the smallest leak worth its name, a buffer of 8 KiB, is more
 // than mostGrowth. Each of these clients leaves a connection in TIME_WAIT for a minute, of
 // which a machine keeps only so many: tcp_max_tw_buckets in tcp(7).
 const manyRounds = 1500
+
+// servesFor bounds the time for so many clients, of a server that takes long for each.
+const servesFor = 15 * time.Second
+
+func (t *trial) serveForAWhile() error {
+	n, err := t.serveWithin(manyRounds, servesFor)
+	if n < manyRounds {
+		t.note("only %d clients have been served in %v", n, servesFor)
+	}
+	return err
+}
 
 // laterRounds is how often a server whose memory has grown may show that it does not go on
 // growing: a cache fills up, a heap grows until it is collected.
@@ -280,7 +439,12 @@ func (t *trial) halfAnd(leave func(...string) step) error {
 
 // leavers are clients that send half a request and close: a hundred at a time,
 // or one where the server takes no more.
-func (t *trial) leavers(n int) error {
+func (t *trial) leavers(n int) error { return t.leave(n, (*play.Conn).Close) }
+
+// resetters are clients that reset instead.
+func (t *trial) resetters(n int) error { return t.leave(n, (*play.Conn).Reset) }
+
+func (t *trial) leave(n int, leave func(*play.Conn) error) error {
 	batch := crowdSize
 	if t.model == Loop || t.model == Pool {
 		batch = 1
@@ -293,7 +457,7 @@ func (t *trial) leavers(n int) error {
 			return err
 		}
 		for _, c := range t.crowd {
-			if err := c.Close(); err != nil {
+			if err := leave(c); err != nil {
 				return err
 			}
 		}

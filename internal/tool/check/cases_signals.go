@@ -51,13 +51,16 @@ var signals = []Case{
 	{
 		Address: "signals/terminate-half-request", Severity: Should, Models: everyone,
 		Chapter: acceptLoop, Contract: "B12",
-		FailedBy: []string{"deaf to SIGTERM", "waits for its clients"},
+		FailedBy: []string{"deaf to SIGTERM", "waits for its clients", "waits for lingering clients"},
 		needs:    toStart,
 		Must:     "SIGTERM ends the server even while requests are unfinished.",
 		Why:      "The rest of them may never come.",
 		Cause:    "The server waits for its clients, or is blocked in a read that no signal ends.",
 		script: []step{
-			connect("a"), send("a", half), taken("a"), signalled(unix.SIGTERM), endsWell(),
+			connect("a"), send("a", half), taken("a"),
+			preparing(own("if the server serves several at the same time, b is answered, and does not close",
+				answeredAndOpen)),
+			signalled(unix.SIGTERM), endsWell(),
 		},
 	},
 	{
@@ -71,6 +74,23 @@ var signals = []Case{
 			connect("a"), send("a", half), taken("a"), stop(), send("a", rest),
 			signalled(unix.SIGTERM), goOn(), answeredOrRefused("a"), endsWell(),
 		},
+	},
+	{
+		Address: "signals/terminate-unsent", Severity: Should, Models: several,
+		when:    endedWithout,
+		Chapter: acceptLoop, Contract: "B12", FailedBy: []string{
+			"14-eintr", "18-sigterm-drops", "drops unsent answers",
+		},
+		needs: toStart,
+		Must:  "An answer that waits for room when SIGTERM comes is sent before the server ends.",
+		Why:   "Its client has done all it could; no client should notice a restart.",
+		Cause: "The loop ends without sending what it has kept for clients that read slowly. Send it first," +
+			" for a bounded time.",
+		script: append(given(
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			beginsInTime(keepsConnection("a")),
+		), signalled(unix.SIGTERM), preparing(own("the server is given time to see that", (*trial).comesToRest)),
+			beginsInTime(answered("a")), endsWell()),
 	},
 	{
 		Address: "signals/stop-and-continue", Severity: Must, Models: everyone,
@@ -107,6 +127,19 @@ var signals = []Case{
 				servesAfterRestart),
 		},
 	},
+}
+
+// answeredAndOpen leaves the server a client for which it may linger.
+func answeredAndOpen(t *trial) error {
+	if !slices.Contains(concurrent, t.model) {
+		return nil
+	}
+	for _, s := range given(connect("b"), send("b", whole), reads("b")) {
+		if err := s.do(t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func serveOneIfMore(t *trial) error {

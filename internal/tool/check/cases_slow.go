@@ -48,14 +48,14 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/dripping", Severity: Must, Models: several,
-		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call"},
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call", "keeps requests in one place"},
 		Must:  "Other clients are served between the bytes of a slow one, which is answered in the end.",
 		Why:   "A slow line is not an attack.",
 		Cause: "The server waits for the rest of a request that it has begun to read.",
 		script: []step{
 			connect("a"), own("a sends its request a byte at a time; after each the server must"+
 				" read it, and another client must be answered", drips),
-			answered("a"),
+			drippedAnswered("a"),
 		},
 	},
 	{
@@ -84,7 +84,9 @@ var slow = []Case{
 	},
 	{
 		Address: "slow/full-send-buffer-others", Severity: Must, Models: several,
-		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"15-blocking-call", "25-taken-from-net"},
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{
+			"15-blocking-call", "25-taken-from-net", "blocks in a write, in one of its loops",
+		},
 		needs: toStart,
 		Must:  "A client that does not read delays no other client.",
 		Why:   "Its send buffer is full, and a write that blocks would stop the event loop.",
@@ -92,8 +94,45 @@ var slow = []Case{
 			" sent everything.",
 		script: []step{
 			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
-			others(), others(), beginsInTime(answered("a")),
+			others(), others(), own(fmt.Sprintf("where several loops or threads"+
+				" share the work: %d more, one after the other", aFew), othersOfAllLoops),
+			beginsInTime(answered("a")),
 		},
+	},
+	{
+		Address: "slow/unread-answer-others", Severity: Must, Models: several,
+		Chapter: levelTriggered, Contract: "B10", FailedBy: []string{"lets close block"},
+		NoExercise: "The exercises do not set SO_LINGER.",
+		needs:      toStart,
+		Must:       "A client that does not read an answer which fits into the send buffer delays no other client.",
+		Why:        "The server has sent the answer, and closes: nothing about it may take time.",
+		Cause: "With SO_LINGER, close blocks until the client has taken the answer, or the time is over, even" +
+			" on a non-blocking socket. Do not set it: wait for end of file after shutdown.",
+		when: blockedInClose,
+		script: append(given(
+			tryOut(), connectSmall("a"), send("a", half), taken("a"), fillButAnswer("a"), send("a", rest),
+			taken("a"),
+		),
+			own(fmt.Sprintf("for %v, or until the server has closed a's connection, other clients must be"+
+				" answered, one after the other", unreadFor), othersUntilClosed),
+			others()),
+	},
+	{
+		Address: "slow/half-close-while-full", Severity: Must, Models: everyone,
+		when:    endedWithout,
+		Chapter: levelTriggered, Contract: "B4", FailedBy: []string{"drops the answer at end of file"},
+		NoExercise: "It is the bug of a server for which a client that half-closes is gone.",
+		needs:      toStart,
+		Must:       "An answer that waits for room is sent even if the client half-closes meanwhile.",
+		Why: "The client has sent all it has to send, and still reads. A slow client often half-closes" +
+			" long before it has read the answer.",
+		Cause: "While the answer waits for room, end of file is treated as \"the client is gone\", and the" +
+			" connection closed. Send the answer first; if the client is gone, that fails.",
+		script: append(given(
+			connectSmall("a"), send("a", half), taken("a"), fill("a"), send("a", rest), taken("a"),
+			beginsInTime(keepsConnection("a")), halfClose("a"),
+		), preparing(own("the server is given time to see that", (*trial).comesToRest)),
+			beginsInTime(answered("a")), next()),
 	},
 	{
 		Address: "slow/room-and-bytes", Severity: Must, Models: several,
@@ -116,7 +155,9 @@ var slow = []Case{
 	{
 		Address: "slow/timeout", Severity: Should, Models: everyone,
 		when:    inVain,
-		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{"no timeout"},
+		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{
+			"no timeout", "shuts down what is overdue",
+		},
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
 		Must:  "A request that is not complete in time is given up, and the connection closed.",
@@ -124,7 +165,27 @@ var slow = []Case{
 		Cause: noDeadline,
 		script: []step{
 			connect("a"), send("a", half), own("a must read end of file when the server's time is over, "+
-				"and not before", timesOut), next(),
+				"and not before", timesOut),
+			own("and the server must close its descriptor", timedOutCloses), next(),
+		},
+	},
+	{
+		Address: "slow/timeout-silent", Severity: Should, Models: several,
+		when:    inVain,
+		Chapter: levelTriggered, Contract: "B6", FailedBy: []string{
+			"no timeout", "counts from the first byte", "sets its timer once",
+		},
+		NoExercise: "The exercises have no timeout.",
+		needs:      aTimeout, long: true,
+		Must:  "The time limit also holds for a client that sends nothing, and for one that comes later.",
+		Why:   "A connection on which nothing has come costs a descriptor as well.",
+		Cause: "The time is counted from the first byte, which never comes: count it from accept.",
+		script: []step{
+			connect("a"), connect("b"), own("after "+later350.String()+" c connects, and sends half a request",
+				connectsLater),
+			own("a and b have sent nothing; c, a and b must read end of file when the server's time is over",
+				timesOutSilent),
+			next(),
 		},
 	},
 	{
@@ -157,6 +218,42 @@ func behindBytes(s step) step {
 	return s
 }
 
+// unreadFor is more than most servers linger.
+const unreadFor = 2 * time.Second
+
+// othersUntilClosed serves others until the server has closed a's connection, or has kept it
+// for long.
+func othersUntilClosed(t *trial) error {
+	for began := time.Now(); time.Since(began) < unreadFor; {
+		if open, err := t.stillOpen(t.clients["a"]); !open || err != nil {
+			return err
+		}
+		if err := t.serveOneMore(); err != nil {
+			return err
+		}
+		if err := t.pause(lookEvery); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blockedInClose is a server of which a thread is blocked in close.
+func blockedInClose(f *failure) bool { return f.seen != nil && f.seen.closing }
+
+// othersOfAllLoops serves so many clients that each of several loops has one.
+func othersOfAllLoops(t *trial) error {
+	if t.model != EventLoops {
+		return nil
+	}
+	err := t.serveMany(aFew)
+	var f *failure
+	if errors.As(err, &f) && len(t.crowd) == 0 && f.leftWaiting() {
+		f.otherwise = writeBlocks
+	}
+	return err
+}
+
 func drips(t *trial) error {
 	for i := range len(short) {
 		if err := t.sends("a", short[i:i+1]); err != nil {
@@ -174,6 +271,31 @@ func drips(t *trial) error {
 	}
 	return nil
 }
+
+// drippedAnswered demands the answer of a client that has dripped. If one that drips while no
+// other is served gets it, others have cost it its bytes.
+func drippedAnswered(name string) step {
+	const alone = "alone"
+	demand := answered(name)
+	return step{text: demand.text, do: func(t *trial) error {
+		err := demand.do(t)
+		var f *failure
+		if !errors.As(err, &f) || !readInVain(f) {
+			return err
+		}
+		for _, s := range []step{connect(alone), sendEach(alone, short), answered(alone)} {
+			if s.do(t) != nil {
+				f.cause = onlyLastRead
+				return f
+			}
+		}
+		f.cause = oneBuffer
+		return f
+	}}
+}
+
+const oneBuffer = "What several clients send is kept in one place, such as a static buffer, where one overwrites" +
+	" the bytes of another. Keep a buffer for each connection."
 
 // early is how much before its time a server may close: its clock and ours
 // began a moment apart.
@@ -196,6 +318,58 @@ func timesOut(t *trial) error {
 		}
 	}
 	t.note("closed after %v", took.Round(time.Millisecond))
+	return nil
+}
+
+// timedOutCloses demands that a connection whose end the client has read does not keep its
+// descriptor.
+func timedOutCloses(t *trial) error {
+	if !t.server.visible() || t.model == Blocking {
+		return nil
+	}
+	err := t.givesUp("a", func() {})
+	var f *failure
+	if errors.As(err, &f) {
+		f.cause = "The connection is shut down when its time is over, and not closed. The client may never" +
+			" close its side: wait for it for a bounded time."
+	}
+	return err
+}
+
+const later350 = 350 * time.Millisecond
+
+// connectsLater is a client whose time begins later than that of others.
+func connectsLater(t *trial) error {
+	if err := t.pause(later350); err != nil {
+		return err
+	}
+	c, err := t.dial()
+	if err != nil {
+		return err
+	}
+	t.joins("c", c)
+	return t.sends("c", half)
+}
+
+// timesOutSilent demands the end of all three. That c's does not come shows nothing about
+// bytes.
+func timesOutSilent(t *trial) error {
+	within := t.timeout + t.patience
+	for _, name := range []string{"c", "a", "b"} {
+		_, end := t.clients[name].ReadAll(max(within-time.Since(t.born), lastRead))
+		if !errors.Is(end, play.ErrTimeout) {
+			continue
+		}
+		f := fails(fmt.Sprintf("%s is open after %v", name, time.Since(t.born).Round(time.Millisecond)),
+			fmt.Sprintf("end of file after %v", t.timeout))
+		if name == "c" {
+			f.cause = noDeadline
+			if ended, err := t.endedByServer("a"); err == nil && ended {
+				f.cause = "A timer is set for the first connection, and when it is over not for the next one."
+			}
+		}
+		return f
+	}
 	return nil
 }
 

@@ -454,7 +454,7 @@ func TestProgressAndOrder(t *testing.T) {
 		Only: []string{"requests"}, Jobs: 3,
 		Progress: func(done, all int, r Result) {
 			seen = append(seen, done)
-			if all != 13 || r.Verdict != Holds {
+			if all != 14 || r.Verdict != Holds {
 				t.Errorf("%d of %d: %s %s", done, all, r.Address, r.Verdict)
 			}
 		},
@@ -465,7 +465,7 @@ func TestProgressAndOrder(t *testing.T) {
 			t.Errorf("progress was %v", seen)
 		}
 	}
-	for i, c := range Cases()[:13] {
+	for i, c := range Cases()[:14] {
 		if report.Results[i].Address != c.Address {
 			t.Errorf("result %d is of %s, want %s", i, report.Results[i].Address, c.Address)
 		}

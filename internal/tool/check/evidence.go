@@ -39,6 +39,8 @@ type sight struct {
 
 	reading, writing []proc.Call // by threads blocked on the connections of other clients
 	waiting          bool        // a thread is blocked in epoll_wait, poll or select
+	closing          bool        // a thread is blocked in close or shutdown
+	accepting        bool        // a thread is blocked in accept
 	connection       interest    // how epoll watches the client's connection
 	listener         interest    // how epoll watches the listener
 }
@@ -248,8 +250,10 @@ func (s *sight) lookAtThreads(t *trial, theirs sockets.Socket) string {
 			case onOther && slices.Contains(writeCalls, name):
 				s.writing = append(s.writing, call)
 			case strings.HasPrefix(name, "accept"):
+				s.accepting = true
 				accepting = cmp.Or(accepting, &call)
 			default:
+				s.closing = s.closing || name == "close" || name == "shutdown"
 				others = cmp.Or(others, &call)
 			}
 		}

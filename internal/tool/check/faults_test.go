@@ -128,6 +128,87 @@ var knownFaults = []knownFault{
 		"rofl0r/microsocks#103", "limits/no-thread", "neither served nor closed",
 	},
 	{
+		"reads on while its buffer is full", "threads.c", "READS_WHILE_FULL",
+		"jianghushinian/todo-list#2, zachary-D/zlib#39", "requests/buffer-sizes", "next read blocks",
+	},
+	{
+		"keeps requests in one place", "threads.c", "ONE_BUFFER", "sholsapp/gallocy#28", "slow/dripping", "static buffer",
+	},
+	{
+		"asks for urgent data", "loop.c", "ASKS_FOR_URGENT_DATA", "capnproto/capnproto#374",
+		"resources/idle-half-request", "MSG_OOB",
+	},
+	{
+		"drops the answer at end of file", "loop.c", "END_OF_FILE_DROPS_ANSWER",
+		"enghitalo/vanilla#103, MDA2AV/ioxide#164", "slow/half-close-while-full", "the client is gone",
+	},
+	{
+		"lets close block", "loop.c", "LINGERS_IN_CLOSE", "cilium/proxy#1127, netty/netty#3268",
+		"slow/unread-answer-others", "SO_LINGER",
+	},
+	{
+		"blocks in a write, in one of its loops", "loop.c", "WORKERS=4 REUSEPORT BLOCKING_SEND",
+		"memcached/memcached#477", "slow/full-send-buffer-others", "A write that blocks",
+	},
+	{
+		"counts from the first byte", "loop.c", "DEADLINE_FROM_FIRST_BYTE",
+		"hyperium/hyper#3454, actix/actix-web#928", "slow/timeout-silent", "from the first byte",
+	},
+	{
+		"sets its timer once", "loop.c", "ONE_TIMER", "vibe-d/eventcore#172",
+		"slow/timeout-silent", "for the next one",
+	},
+	{
+		"shuts down what is overdue", "loop.c", "OVERDUE_NOT_CLOSED",
+		"kirm/sip.js#96, nodejs/node-v0.x-archive#3613", "slow/timeout", "not closed",
+	},
+	{
+		"leaks when it cannot send", "loop.c", "LEAKS_WHEN_SEND_FAILS",
+		"jetty/jetty.project#634, jetty/jetty.project#2107", "resources/descriptors-unsent", "without close",
+	},
+	{
+		"loses a thread when it cannot send", "threads.c", "POOL=8 SEND_FAILURE_ENDS_THREAD",
+		"AdaCore/aws#2, dCache/oncrpc4j#68, eclipse-ee4j/glassfish-grizzly#2023",
+		"resources/descriptors-unsent", "thread of the pool",
+	},
+	{
+		"loses a worker when it cannot send", "loop.c", "WORKERS=2 STARTS_WORKERS_AGAIN DIES_OF_SIGPIPE",
+		"bumptech/stud#13, bumptech/stud#26", "resources/descriptors-unsent", "SIGPIPE",
+	},
+	{
+		"keeps the memory of resets", "loop.c", "KEEPS_MEMORY_OF_RESETS",
+		"TritonDataCenter/node-fast#15, socketio/socket.io#67", "resources/memory-of-resets", "ECONNRESET",
+	},
+	{
+		"waits for one process for each signal", "threads.c", "WAITS_FOR_ONE_PROCESS",
+		"the-tcpdump-group/tcpdump#972, fuzzball-muck/fuzzball#58, nerves-project/erlinit#52",
+		"resources/zombies", "do not queue",
+	},
+	{
+		"does not read after a refusal", "loop.c", "REFUSED_NOT_DRAINED", "", "limits/oversize", "EPOLLIN",
+	},
+	{
+		"ends when accept fails", "loop.c", "ACCEPT_FAILURE_ENDS",
+		"panjf2000/gnet#453, tiny-http/tiny-http#283, MisterTea/EternalTerminal#756",
+		"limits/accept-errors", "An error of accept",
+	},
+	{
+		"tries accept forever", "loop.c", "TRIES_ACCEPT_FOREVER", "", "limits/descriptors-recovers",
+		"stays when it has succeeded",
+	},
+	{
+		"looks at a flag, and then waits", "loop.c", "FLAG_OF_SIGNAL",
+		"haproxy/haproxy#1841, eventmachine/eventmachine#347", "signals/before-the-wait", "signalfd",
+	},
+	{
+		"drops unsent answers", "loop.c", "DROPS_UNSENT_AT_THE_END", "scality/cloudserver#550",
+		"signals/terminate-unsent", "without sending",
+	},
+	{
+		"waits for lingering clients", "loop.c", "WAITS_FOR_LINGERERS",
+		"sebhildebrandt/http-graceful-shutdown#22", "signals/terminate-half-request", "waits for its clients",
+	},
+	{
 		"never sleeps, in a worker", "loop.c", "WORKERS=2 NEVER_SLEEPS", "",
 		"resources/idle-half-request", "",
 	},

@@ -132,8 +132,11 @@ func (t *trial) countCalls(p *portrait) error {
 
 // serveSome serves at least one client, and returns how many it has served: most of them,
 // if that takes no longer than countWithin.
-func (t *trial) serveSome(most int) (n int, err error) {
-	for end := time.Now().Add(countWithin); n == 0 || n < most && time.Now().Before(end); n++ {
+func (t *trial) serveSome(most int) (n int, err error) { return t.serveWithin(most, countWithin) }
+
+// serveWithin is serveSome for another time.
+func (t *trial) serveWithin(most int, within time.Duration) (n int, err error) {
+	for end := time.Now().Add(within); n == 0 || n < most && time.Now().Before(end); n++ {
 		if err := t.serveOneMore(); err != nil {
 			return n, err
 		}

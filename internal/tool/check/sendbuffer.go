@@ -41,6 +41,15 @@ func fillBut(name string) step {
 	}}
 }
 
+// fillButAnswer leaves room for the answer.
+func fillButAnswer(name string) step {
+	text := fmt.Sprintf("the send buffer of its connection is filled, but so that the answer has room, and"+
+		" %s does not read", name)
+	return step{text: text, prepares: true, do: func(t *trial) error {
+		return t.fill(name, t.fits-len(t.answer.bytes)-partOfAnswer)
+	}}
+}
+
 // tryOut finds out how much fits into a send buffer: as much as fits into that
 // of another connection that is treated the same way.
 func tryOut() step {

@@ -20,6 +20,7 @@ const (
 	spinsAccepting             // accept returns EMFILE, or the like
 	spinsOnError               // a call on a connection returns another error
 	spinsOnRoom                // epoll reports EPOLLOUT
+	spinsOnUrgent              // epoll reports EPOLLPRI
 	spinsReading               // read returns EAGAIN
 	spinsOnHangUp              // epoll reports EPOLLHUP or EPOLLERR
 	spinsOnEvent               // epoll, poll or select report something
@@ -40,6 +41,8 @@ var spinCauses = map[spinKind]string{
 	spinsOnError: "An error is ignored, and the call that has failed is made again.",
 	spinsOnHangUp: "EPOLLHUP and EPOLLERR are reported until the descriptor is closed, even with an" +
 		" interest of 0. Close the connection when EPOLLERR or EPOLLHUP comes.",
+	spinsOnUrgent: "EPOLLPRI is reported until the urgent data has been read, with MSG_OOB or by a read beyond it." +
+		" Do not ask for EPOLLPRI.",
 	spinsOnRoom: "Interest in EPOLLOUT with nothing to send: a send buffer nearly always has room, and" +
 		" that is reported again and again.",
 	spinsOnEvent: "An event, such as EPOLLIN or EPOLLRDHUP, is not handled, so it is reported again at" +
@@ -125,6 +128,8 @@ func kindOf(o ptrace.Outcome) spinKind {
 		return spinsUnknown
 	case o.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0:
 		return spinsOnHangUp
+	case o.Events&unix.EPOLLPRI != 0:
+		return spinsOnUrgent
 	case o.Events != 0 && o.Events&^unix.EPOLLOUT == 0:
 		return spinsOnRoom
 	case o.Result > 0:

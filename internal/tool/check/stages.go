@@ -83,7 +83,7 @@ var stages = []Stage{
 		Cases: []string{
 			"requests/bare-newlines", "requests/mixed-newlines", "requests/split-terminator",
 			"requests/split-newlines", "requests/byte-by-byte", "requests/not-before-its-end",
-			"requests/large", "requests/large-in-two", "requests/any-bytes",
+			"requests/large", "requests/large-in-two", "requests/buffer-sizes", "requests/any-bytes",
 			"requests/printed-safely",
 		},
 	},
@@ -127,7 +127,8 @@ var stages = []Stage{
 		Chapter: oneClient, Model: Loop,
 		Cases: []string{
 			"disconnects/body-with-request", "disconnects/second-request", "disconnects/late-body",
-			"slow/full-send-buffer", "slow/short-write", "resources/idle-after-answer",
+			"slow/full-send-buffer", "slow/short-write", "slow/half-close-while-full",
+			"resources/idle-after-answer",
 			"resources/descriptors-never-closes", "resources/descriptors-keeps-sending",
 		},
 	},
@@ -140,7 +141,7 @@ var stages = []Stage{
 		Chapter: levelTriggered, Model: Threaded,
 		Cases: []string{
 			"slow/half-request", "slow/many-half-requests", "slow/silent-client", "slow/dripping",
-			"slow/full-send-buffer-others", "crowds/hundred", "crowds/burst-of-silent",
+			"slow/full-send-buffer-others", "slow/unread-answer-others", "crowds/hundred", "crowds/burst-of-silent",
 			"crowds/mixed", "crowds/patient", "crowds/beyond-1024", "resources/threads",
 			"slow/room-and-bytes",
 		},
@@ -156,7 +157,9 @@ var stages = []Stage{
 		Cases: []string{
 			"resources/idle-half-request", "resources/idle-full-send-buffer",
 			"resources/descriptors-answered", "resources/descriptors-reset",
+			"resources/descriptors-unsent",
 			"resources/descriptors-end-of-file", "resources/memory", "resources/memory-of-leavers",
+			"resources/memory-of-resets",
 			"resources/idle-after-close", "resources/idle-reset-after-answer",
 			"resources/idle-unread-answer", "resources/idle-lingering", "resources/idle-for-long",
 			"resources/zombies", "resources/inherited-connections",
@@ -183,7 +186,7 @@ var stages = []Stage{
 			" timeout of epoll_wait, rounded up.",
 		Chapter: misbehave, Model: Threaded, Timed: true,
 		Cases: []string{
-			"slow/timeout", "slow/timeout-dripping", "slow/timeout-under-load", "slow/stale-timer",
+			"slow/timeout", "slow/timeout-silent", "slow/timeout-dripping", "slow/timeout-under-load", "slow/stale-timer",
 			"slow/stale-timeout", "resources/idle-until-timeout",
 		},
 	},
@@ -196,7 +199,7 @@ var stages = []Stage{
 		Chapter: runsOut, Model: Threaded,
 		Cases: []string{
 			"limits/descriptors-survives", "limits/descriptors-calm", "limits/descriptors-recovers",
-			"limits/descriptors-raised", "limits/stale-event", "limits/no-thread",
+			"limits/descriptors-raised", "limits/stale-event", "limits/accept-errors", "limits/no-thread",
 			"slow/stale-thread",
 		},
 	},
@@ -211,7 +214,7 @@ var stages = []Stage{
 		Chapter: levelTriggered, Model: Threaded,
 		Cases: []string{
 			"signals/terminate", "signals/interrupt", "signals/terminate-half-request",
-			"signals/terminate-answers", "signals/stop-and-continue", "signals/restart",
+			"signals/terminate-answers", "signals/terminate-unsent", "signals/stop-and-continue", "signals/before-the-wait", "signals/restart",
 		},
 	},
 	{

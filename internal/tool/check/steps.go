@@ -83,6 +83,13 @@ func (t *trial) sends(name, text string) error {
 	return err
 }
 
+// sendUrgent sends a byte of urgent data, which an event of its own reports: EPOLLPRI.
+func sendUrgent(name string) step {
+	return step{text: name + " sends a byte of urgent data (MSG_OOB)", prepares: true, do: func(t *trial) error {
+		return sending(t.clients[name].SendUrgent('!'))
+	}}
+}
+
 func shown(text string) string {
 	if len(text) <= quotedBytes {
 		return quote([]byte(text))
@@ -398,6 +405,9 @@ func next() step {
 }
 
 func (t *trial) serveOneMore() error {
+	if err := t.ctx.Err(); err != nil { // of many clients, this is not the next
+		return err
+	}
 	c, err := t.dial()
 	if err != nil {
 		return err

@@ -110,6 +110,7 @@ type trial struct {
 	crowd        []*play.Conn
 	flood        *flood
 	holds        *holding        // a thread of the server, if one is held
+	failing      *faultyAccept   // calls of accept, if they are made to fail
 	before       proc.Usage      // what the server had used when it was last looked at
 	held         int             // descriptors it had then
 	left         remains         // of its processes and threads, then
@@ -120,6 +121,7 @@ type trial struct {
 
 	turnsAway bool // the server closes what it has no descriptor for
 	stopped   bool // the script has stopped the server
+	together  bool // processes of the server have ended at the same time
 	mayEnd    bool // the script ends the server
 	last      bool // the case does not begin again if it is late
 	notes     []string

@@ -148,7 +148,7 @@ func (t *trial) spinsForGood(pids []int) bool {
 	v.awake = time.Time{} // if it does not, it is looked at again later
 	found := t.server.spinning(t.ctx)
 	switch found.kind {
-	case spinsAtEnd, spinsOnError, spinsOnRoom, spinsOnHangUp, spinsOnEvent:
+	case spinsAtEnd, spinsOnError, spinsOnRoom, spinsOnUrgent, spinsOnHangUp, spinsOnEvent:
 		if t.mayBeWoken(pids) {
 			return false
 		}

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +28,11 @@
 #else
 #define LINGER 1000
 #endif
+#ifdef DIES_OF_SIGPIPE
+#define SEND_FLAGS 0
+#else
+#define SEND_FLAGS MSG_NOSIGNAL
+#endif
 #define MAX_REQUEST 8192
 #define MAX_DRAINED (1 << 20)
 #define MAX_DESCRIPTORS 65536
@@ -42,7 +48,7 @@ enum state { READING, WAITING, WRITING, LINGERING };
 struct conn {
     int fd;
     enum state state;
-    int alive;
+    int alive, was_reset;
     uint32_t interest;
     long long deadline; // in ms, 0 for none
     const char *out;
@@ -63,6 +69,10 @@ static long long timer[MAX_DESCRIPTORS];
 static int last_descriptor;
 // A housekeeping timer, for a fault.
 static long long housekeeping;
+// Accept has failed, and has succeeded since, for a fault.
+static int recovered;
+// A handler has been called, for a fault.
+static volatile sig_atomic_t asked;
 // What has been completed, for a fault.
 static struct conn *complete_first;
 static int wakeup = -1;
@@ -71,6 +81,8 @@ static int wakeup = -1;
 #define INTEREST_AT_FIRST (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 #elif defined ONESHOT
 #define INTEREST_AT_FIRST (EPOLLIN | EPOLLONESHOT)
+#elif defined ASKS_FOR_URGENT_DATA
+#define INTEREST_AT_FIRST (EPOLLIN | EPOLLPRI)
 #else
 #define INTEREST_AT_FIRST EPOLLIN
 #endif
@@ -84,6 +96,9 @@ static long long now(void) {
 static void watch(struct conn *c, uint32_t interest) {
 #ifdef EDGE
     return; // everything has been registered once
+#elif defined ASKS_FOR_URGENT_DATA
+    if (interest & EPOLLIN) interest |= EPOLLPRI;
+    if (c->interest == interest) return;
 #elif defined ONESHOT
     interest |= EPOLLONESHOT; // so it must be armed again after each event
 #else
@@ -139,13 +154,18 @@ static void linger(struct conn *c) {
 
 static void send_answer(struct conn *c) {
     size_t n = strlen(c->out);
+#ifdef BLOCKING_SEND
+    fcntl(c->fd, F_SETFL, 0);
+#endif
     while (c->sent < n) {
-        ssize_t w = send(c->fd, c->out + c->sent, n - c->sent, MSG_NOSIGNAL);
+        ssize_t w = send(c->fd, c->out + c->sent, n - c->sent, SEND_FLAGS);
         if (w < 0 && errno == EINTR) continue;
         if (w < 0 && errno == EAGAIN) {
 #ifdef END_OF_FILE_PASSED_OVER
             watch(c, EPOLLOUT | EPOLLRDHUP);
 #elif defined BYTES_PASSED_OVER
+            watch(c, EPOLLOUT | EPOLLIN);
+#elif defined END_OF_FILE_DROPS_ANSWER
             watch(c, EPOLLOUT | EPOLLIN);
 #elif defined ONESHOT_NOT_ARMED_TO_SEND
 #else
@@ -154,11 +174,19 @@ static void send_answer(struct conn *c) {
             return;
         }
         if (w < 0) {
+#ifdef LEAKS_WHEN_SEND_FAILS
+            epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL);
+            c->state = WAITING, c->deadline = 0;
+            return;
+#endif
             finish(c);
             return;
         }
         c->sent += w;
     }
+#ifdef BLOCKING_SEND
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+#endif
     linger(c);
 }
 
@@ -204,9 +232,13 @@ static void read_request(struct conn *c) {
             return;
         }
         if (r <= 0) {
+            c->was_reset = r < 0;
             finish(c);
             return;
         }
+#ifdef DEADLINE_FROM_FIRST_BYTE
+        if (!c->len) c->deadline = now() + seconds * 1000LL;
+#endif
         c->len += r;
         if (is_complete(c)) {
             complete(c);
@@ -230,7 +262,9 @@ static void drain(struct conn *c) {
             if (c->state == LINGERING) watch(c, EPOLLIN);
             return;
         }
+#ifndef END_OF_FILE_DROPS_ANSWER
         if (r == 0 && c->state != LINGERING) return;
+#endif
         if (r <= 0 || (c->drained += r) > MAX_DRAINED) {
             finish(c);
             return;
@@ -241,6 +275,9 @@ static void drain(struct conn *c) {
 static void on_event(struct conn *c, uint32_t events) {
     (void)events; // only some faults look at them: what there is to do, each call shows
     if (!c->alive) return;
+#ifdef ASKS_FOR_URGENT_DATA
+    if (events == EPOLLPRI) return; // and reading would take notice of it
+#endif
 #ifdef END_OF_FILE_COMES_FIRST
     if (events & EPOLLRDHUP) { // "the client has left"
         finish(c);
@@ -262,7 +299,13 @@ static void on_event(struct conn *c, uint32_t events) {
         if (!(events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) return;
 #endif
         send_answer(c);
+#ifdef END_OF_FILE_DROPS_ANSWER
+        if (c->alive && c->state == WRITING) drain(c);
+#endif
     }
+#ifdef REFUSED_NOT_DRAINED
+    if (c->out == REFUSAL) return;
+#endif
 // Whether the client's end of file has come already depends on which side is faster.
 #if !defined HUP_WITH_INTEREST_0 && !defined ONESHOT_NOT_ARMED_TO_LINGER
     if (c->alive && c->state == LINGERING) drain(c);
@@ -291,13 +334,26 @@ static void accept_all(void) {
 #endif
             return;
         }
+#ifdef ACCEPT_FAILURE_ENDS
+        if (fd < 0) {
+            perror("accept4");
+            exit(1);
+        }
+#endif
         if (fd < 0) continue;
+#ifdef LINGERS_IN_CLOSE
+        struct linger l = {.l_onoff = 1, .l_linger = 30};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+#endif
         struct conn *c = calloc(1, sizeof *c);
         c->fd = fd;
         c->alive = 1;
         c->deadline = now() + seconds * 1000LL;
 #ifdef DEADLINE_BY_DESCRIPTOR
         if (!timer[fd]) timer[fd] = c->deadline; // and nothing cancels it
+        c->deadline = 0;
+#endif
+#ifdef DEADLINE_FROM_FIRST_BYTE
         c->deadline = 0;
 #endif
         if (fd > last_descriptor) last_descriptor = fd;
@@ -327,6 +383,7 @@ static int timeout(void) {
     return 0;
 #endif
     long long first = next_deadline(), t = now();
+    if (recovered) return 0;
     if (!first) return -1;
 #ifdef TIMERS_ONLY_WHEN_IDLE
     return 100;
@@ -340,9 +397,23 @@ static int timeout(void) {
 
 static void end_overdue(void) {
     long long t = now();
+#ifdef ONE_TIMER
+    static int fired; // it was set for the first connection, and is not set again
+    for (struct conn *c = all.next; c != &all && !fired; c = c->next)
+        if (c->deadline && c->deadline <= t) fired = 2;
+    if (fired == 1) return;
+    if (fired) fired = 1;
+#endif
     for (struct conn *c = all.next, *next; c != &all; c = next) {
         next = c->next;
         int overdue = c->deadline && c->deadline <= t;
+#ifdef OVERDUE_NOT_CLOSED
+        if (overdue && c->state == READING) {
+            shutdown(c->fd, SHUT_WR);
+            c->state = LINGERING, c->deadline = 0;
+            continue;
+        }
+#endif
         if (overdue || (timer[c->fd] && timer[c->fd] <= t)) finish(c);
     }
     for (int fd = 0; fd <= last_descriptor; fd++)
@@ -355,7 +426,14 @@ static void answer_rest(void) {
         next = c->next;
         if (c->state == READING) read_request(c);
     }
+#ifdef DROPS_UNSENT_AT_THE_END
+    return;
+#endif
+#ifdef WAITS_FOR_LINGERERS
+    for (;; usleep(2000)) {
+#else
     for (long long until = now() + 1000; now() < until; usleep(2000)) {
+#endif
         int busy = 0;
         for (struct conn *c = all.next, *next; c != &all; c = next) {
             next = c->next;
@@ -388,6 +466,13 @@ static void listen_at(int port) {
     }
 }
 
+#ifdef FLAG_OF_SIGNAL
+static void on_signal(int signal) {
+    (void)signal;
+    asked = 1;
+}
+#endif
+
 #ifdef WORKERS
 // work starts the workers and returns in each. The master waits for a signal, hands it on,
 // and waits for them.
@@ -401,7 +486,22 @@ static void work(const sigset_t *set) {
         }
     }
     int signal;
+#ifdef STARTS_WORKERS_AGAIN
+    sigset_t with_children = *set;
+    sigaddset(&with_children, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &with_children, NULL);
+    while (sigwait(&with_children, &signal) == 0 && signal == SIGCHLD) {
+        pid_t ended = waitpid(-1, NULL, WNOHANG);
+        for (int i = 0; i < WORKERS; i++) {
+            if (workers[i] == ended && (workers[i] = fork()) == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                return;
+            }
+        }
+    }
+#else
     sigwait(set, &signal);
+#endif
     for (int i = 0; i < WORKERS; i++) kill(workers[i], SIGTERM);
     while (wait(NULL) > 0) {}
     exit(0);
@@ -428,6 +528,13 @@ int main(int argc, char **argv) {
     work(&set);
 #endif
 #endif
+#ifdef FLAG_OF_SIGNAL
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    sigemptyset(&set); // no signal comes as an event
+#endif
     signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     watch_listener(EPOLL_CTL_ADD, EPOLLIN);
@@ -447,7 +554,7 @@ int main(int argc, char **argv) {
 #ifdef DEADLINE_NEVER_REMOVED
     housekeeping = now() + 2000; // it has no other turn, and is not removed after it
 #endif
-    for (int stopping = 0; !stopping;) {
+    for (int stopping = 0; !stopping && !asked;) {
         struct epoll_event events[64];
         int n = epoll_wait(epoll, events, 64, timeout());
         if (n < 0 && errno != EINTR) {
@@ -473,6 +580,9 @@ int main(int argc, char **argv) {
 #endif
             end_overdue();
         if (more || (paused && (dead || now() >= retry_at))) {
+#ifdef TRIES_ACCEPT_FOREVER
+            recovered = paused;
+#endif
             if (paused) watch_listener(EPOLL_CTL_MOD, EPOLLIN);
             paused = 0;
             accept_all();
@@ -480,6 +590,9 @@ int main(int argc, char **argv) {
         while (dead) {
             struct conn *c = dead;
             dead = c->next_dead;
+#ifdef KEEPS_MEMORY_OF_RESETS
+            if (c->was_reset) continue;
+#endif
             if (c->state != WAITING) free(c);
         }
     }

@@ -23,6 +23,7 @@
 
 #define LINGER 1000 // ms
 #define MAX_REQUEST 8192
+#define PIECE 1024 // of a request, where that is a fault
 #define MAX_DRAINED (1 << 20)
 
 static const char ANSWER[] =
@@ -75,20 +76,39 @@ static int send_all(int fd, const char *text) {
 }
 
 static void serve(int fd) {
+#ifdef ONE_BUFFER
+    static char buffer[MAX_REQUEST];
+    char rest[16384];
+#else
     char buffer[MAX_REQUEST], rest[16384];
-    size_t len = 0, drained = 0;
+#endif
+    size_t len = 0, drained = 0, most = MAX_REQUEST;
     const char *out = NULL;
     long long deadline = now() + seconds * 1000LL;
     while (!out) {
         if (readable(fd, deadline) <= 0) goto end;
-        ssize_t r = recv(fd, buffer + len, MAX_REQUEST - len, 0);
+#ifdef READS_WHILE_FULL
+        most = len < MAX_REQUEST - PIECE ? len + PIECE : MAX_REQUEST;
+#endif
+        ssize_t r = recv(fd, buffer + len, most - len, 0);
         if (r < 0 && errno == EINTR) continue;
         if (r <= 0) goto end;
         len += r;
+#ifdef READS_WHILE_FULL
+        // "The buffer is full, so there is more."
+        while (r == PIECE && len <= MAX_REQUEST - PIECE && (r = recv(fd, buffer + len, PIECE, 0)) > 0)
+            len += r;
+#endif
         if (is_complete(buffer, len)) out = ANSWER;
         else if (len == MAX_REQUEST) out = REFUSAL;
     }
-    if (send_all(fd, out) < 0 || shutdown(fd, SHUT_WR) < 0) goto end;
+    if (send_all(fd, out) < 0 || shutdown(fd, SHUT_WR) < 0) {
+#ifdef SEND_FAILURE_ENDS_THREAD
+        close(fd);
+        pthread_exit(NULL);
+#endif
+        goto end;
+    }
     deadline = now() + LINGER;
     while (drained < MAX_DRAINED && readable(fd, deadline) > 0) {
         ssize_t r = recv(fd, rest, sizeof rest, 0);
@@ -111,8 +131,15 @@ static void *run(void *arg) {
     return NULL;
 }
 
+#ifdef WAITS_FOR_ONE_PROCESS
+static void on_child(int signal) {
+    (void)signal;
+    waitpid(-1, NULL, WNOHANG);
+}
+#endif
+
 static void hand_over(int fd) {
-#ifdef PROCESSES_NOT_WAITED_FOR
+#if defined PROCESSES_NOT_WAITED_FOR || defined WAITS_FOR_ONE_PROCESS
     pid_t child = fork();
     if (child == 0) {
         close(listener);
@@ -174,6 +201,10 @@ int main(int argc, char **argv) {
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+#ifdef WAITS_FOR_ONE_PROCESS
+    struct sigaction child = {.sa_handler = on_child, .sa_flags = SA_RESTART};
+    sigaction(SIGCHLD, &child, NULL);
+#endif
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int one = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -190,7 +221,11 @@ int main(int argc, char **argv) {
         pthread_create(&thread, NULL, accept_clients, NULL);
     }
 #endif
+#ifdef SEND_FAILURE_ENDS_THREAD
+    while (!stopping) pause(); // all threads of the pool are others
+#else
     accept_clients(NULL);
+#endif
     close(listener);
     while (wait(NULL) > 0) {}
     for (int i = 0; i < 1000; i++, usleep(1000)) {
