@@ -40,7 +40,7 @@ func main() {
 	s := listen(flag.Arg(0))
 	var events [128]unix.EpollEvent
 	for {
-		// shortcut: slow/timeout, slow/timeout-dripping, repaid in "Deadlines"
+		// shortcut: slow/timeout, slow/timeout-silent, slow/timeout-dripping, repaid in "Deadlines"
 		n, err := unix.EpollWait(s.epoll, events[:], -1) // -1: wait forever
 		if err == unix.EINTR {
 			continue // a signal arrived, no event
@@ -62,10 +62,10 @@ func (s *server) accept() {
 	for {
 		fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK)
 		if err != nil { // EAGAIN: the accept queue is empty
-			// Or no descriptor is left: what is in the queue is forgotten.
+			// Or a client has gone, or no descriptor is left: what is in the queue is forgotten.
 			// shortcut: limits/descriptors-recovers, repaid in "Accept until EAGAIN"
 			// shortcut: limits/descriptors-raised, repaid in "Accept until EAGAIN"
-			// shortcut: limits/stale-event, repaid in "Accept until EAGAIN"
+			// shortcut: limits/stale-event, limits/accept-errors, repaid in "Accept until EAGAIN"
 			return
 		}
 		if s.watch(fd) != nil {

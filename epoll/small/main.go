@@ -39,7 +39,7 @@ func main() {
 	s := listen(flag.Arg(0))
 	var events [128]unix.EpollEvent
 	for {
-		// shortcut: slow/timeout, slow/timeout-dripping, repaid in "Deadlines"
+		// shortcut: slow/timeout, slow/timeout-silent, slow/timeout-dripping, repaid in "Deadlines"
 		n, err := unix.EpollWait(s.epoll, events[:], -1) // -1: wait forever
 		if err == unix.EINTR {
 			continue // a signal arrived, no event

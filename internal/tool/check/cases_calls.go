@@ -46,6 +46,9 @@ var acceptFails = Case{
 const acceptErrorEnds = "An error of accept ends the server, or the thread that accepts. Try again at once after" +
 	" ECONNABORTED, and after a pause when descriptors are short."
 
+const acceptNotRepeated = "After an error of accept, the server waits for an event of the listener. Edge-triggered" +
+	" epoll does not report the queue again: call accept until it returns EAGAIN."
+
 // A faultyAccept is calls of accept that are made to fail.
 type faultyAccept struct {
 	with atomic.Int64 // the error of the next call, 0 for none
@@ -128,6 +131,9 @@ func afterError(err error, with unix.Errno) error {
 	}
 	f.got = fmt.Sprintf("after accept has failed with %s: %s", unix.ErrnoName(with), f.got)
 	f.cause = acceptErrorEnds
+	if f.seen != nil && f.seen.queueBehindEdge() {
+		f.cause = acceptNotRepeated
+	}
 	return f
 }
 

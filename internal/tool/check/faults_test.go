@@ -193,6 +193,10 @@ var knownFaults = []knownFault{
 		"limits/accept-errors", "An error of accept",
 	},
 	{
+		"waits for an event when accept fails", "loop.c", "ACCEPT_FAILURE_WAITS", "",
+		"limits/accept-errors", "until it returns EAGAIN",
+	},
+	{
 		"tries accept forever", "loop.c", "TRIES_ACCEPT_FOREVER", "", "limits/descriptors-recovers",
 		"stays when it has succeeded",
 	},

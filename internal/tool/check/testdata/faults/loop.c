@@ -313,6 +313,9 @@ static void on_event(struct conn *c, uint32_t events) {
 }
 
 static void watch_listener(int op, uint32_t interest) {
+#ifdef ACCEPT_FAILURE_WAITS
+    if (interest) interest |= EPOLLET;
+#endif
     struct epoll_event e = {.events = interest, .data.ptr = &listener};
     epoll_ctl(epoll, op, listener, &e);
 }
@@ -339,6 +342,9 @@ static void accept_all(void) {
             perror("accept4");
             exit(1);
         }
+#endif
+#ifdef ACCEPT_FAILURE_WAITS
+        if (fd < 0) return;
 #endif
         if (fd < 0) continue;
 #ifdef LINGERS_IN_CLOSE
