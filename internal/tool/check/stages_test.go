@@ -135,7 +135,7 @@ func TestStagesReached(t *testing.T) {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
 			report, err := RunStages(t.Context(), Target{Command: server.command},
-				Options{Timeout: time.Second}, all)
+				Options{Timeout: time.Second, Patience: 2 * time.Second}, all)
 			proof.Must(t, err)
 			first := ""
 			if report.First != nil {

@@ -316,8 +316,11 @@ func (s *suspect) judge(t *testing.T, programs string) {
 	target := check.Target{Command: s.starts(filepath.Join(programs, s.folder)), Dir: programs}
 	o := check.Options{Model: s.model, Only: s.only}
 	fails := func(address string) bool { return slices.Contains(s.fails, address) }
-	if s.only != nil && !slices.ContainsFunc(s.only, func(a string) bool { return !fails(a) }) {
+	switch {
+	case s.only != nil && !slices.ContainsFunc(s.only, func(a string) bool { return !fails(a) }):
 		o.Patience = time.Second // it fails, however short a client's patience is
+	case len(s.fails) > 0:
+		o.Patience = 2 * time.Second // most clients wait in vain
 	}
 	report, err := check.Run(t.Context(), target, o)
 	proof.Must(t, err)
