@@ -348,8 +348,9 @@ func until(
 func poll(
 	ctx context.Context, over func() bool, holds func() (bool, error),
 ) (bool, error) {
-	// Many conditions look at all processes of the machine: after a while, not too often.
-	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+	// Many conditions look at all processes of the machine: the longer it takes, the more seldom.
+	began := time.Now()
+	for {
 		ok, err := holds()
 		if ok || err != nil {
 			return ok, err
@@ -360,7 +361,7 @@ func poll(
 		select {
 		case <-ctx.Done():
 			return false, ctx.Err()
-		case <-time.After(pause):
+		case <-time.After(min(max(time.Since(began)/8, 100*time.Microsecond), lookEvery)):
 		}
 	}
 }

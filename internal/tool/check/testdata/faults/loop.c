@@ -23,8 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef TIMEOUT_IN_WHOLE_SECONDS
-#define LINGER 2900 // ms
+#if defined TIMEOUT_IN_WHOLE_SECONDS || defined REFUSED_NOT_DRAINED
+#define LINGER 2900 // ms: long enough for a spin to be watched on a busy machine
 #else
 #define LINGER 1000
 #endif
