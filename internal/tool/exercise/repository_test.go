@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -322,10 +323,18 @@ func (s *suspect) judge(t *testing.T, programs string) {
 	case len(s.fails) > 0:
 		o.Patience = 2 * time.Second // most clients wait in vain
 	}
-	report, err := check.Run(t.Context(), target, o)
-	proof.Must(t, err)
-	for _, complaint := range s.compare(report) {
-		t.Error(complaint)
+	complaints := s.complaints(t, target, o)
+	// What a bug does depends on the order of events, and that on what else the machine does:
+	// a server with a bug is judged again. One that is fixed is not.
+	const tries = 3
+	for try := 1; try < tries && len(complaints) > 0 && !s.mended; try++ {
+		t.Logf("judged again: %s", slices.Sorted(maps.Values(complaints)))
+		o.Only = slices.Sorted(maps.Keys(complaints))
+		again := s.complaints(t, target, o)
+		maps.DeleteFunc(complaints, func(address, _ string) bool { return again[address] == "" })
+	}
+	for _, address := range slices.Sorted(maps.Keys(complaints)) {
+		t.Error(complaints[address])
 	}
 }
 
@@ -368,30 +377,32 @@ func TestSolveOne(t *testing.T) {
 	}
 }
 
-// compare says where the report is not what it must be.
-func (s *suspect) compare(report *check.Report) []string {
-	var complaints []string
-	seen := make(map[string]bool)
+// complaints judges the server, and says where the report is not what it must be: in which
+// cases, by their addresses.
+func (s *suspect) complaints(t *testing.T, target check.Target, o check.Options) map[string]string {
+	report, err := check.Run(t.Context(), target, o)
+	proof.Must(t, err)
+	complaints := map[string]string{}
+	if s.only == nil {
+		for _, address := range s.fails {
+			complaints[address] = address + " is not in the report"
+		}
+	}
 	for _, r := range report.Results {
-		seen[r.Address] = true
+		delete(complaints, r.Address)
 		switch {
 		case slices.Contains(s.may, r.Address):
 		case slices.Contains(s.fails, r.Address):
 			if r.Verdict != check.Fails {
-				complaints = append(complaints, fmt.Sprintf("%s: %s %s; cases.txt says that it fails",
-					r.Address, r.Verdict, r.Reason))
+				complaints[r.Address] = fmt.Sprintf("%s: %s %s; cases.txt says that it fails",
+					r.Address, r.Verdict, r.Reason)
 			}
 		case r.Verdict == check.Fails:
 			var text strings.Builder
 			check.PrintResult(&text, r, check.PrintOptions{})
-			complaints = append(complaints, "not in cases.txt: "+text.String())
+			complaints[r.Address] = "not in cases.txt: " + text.String()
 		case r.Verdict == check.NotJudged && s.mended && slices.Contains(r.Models, s.model) && !excused(r):
-			complaints = append(complaints, fmt.Sprintf("%s is not judged: %s", r.Address, r.Reason))
-		}
-	}
-	for _, address := range s.fails {
-		if !seen[address] && s.only == nil {
-			complaints = append(complaints, address+" is not in the report")
+			complaints[r.Address] = fmt.Sprintf("%s is not judged: %s", r.Address, r.Reason)
 		}
 	}
 	return complaints
@@ -403,7 +414,8 @@ func (s *suspect) compare(report *check.Report) []string {
 // nothing is in the way of a restart. All are in Go.
 func excused(r check.Result) bool {
 	return slices.Contains([]string{
-		"slow/timeout", "slow/timeout-dripping", "slow/timeout-under-load", "slow/stale-timeout",
+		"slow/timeout", "slow/timeout-silent", "slow/timeout-dripping", "slow/timeout-under-load",
+		"slow/stale-timeout",
 		"resources/idle-until-timeout", "signals/restart",
 		"limits/no-thread", // the runtime of Go ends the program
 	}, r.Address)
