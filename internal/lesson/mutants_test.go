@@ -105,7 +105,7 @@ func TestMutants(t *testing.T) {
 // survives reports whether no test notices a mutant. Where that is not as expected, it is tried
 // again: on a busy machine, a run may be ended early.
 func survives(program string, m mutant, expected bool) (survives bool) {
-	const soon, tries = 6 * time.Second, 3
+	const soon, tries = 4 * time.Second, 3
 	within := soon // or much of the time would go to those that spin
 	if expected {
 		within = time.Minute

@@ -46,8 +46,8 @@ var acceptFails = Case{
 const acceptErrorEnds = "An error of accept ends the server, or the thread that accepts. Try again at once after" +
 	" ECONNABORTED, and after a pause when descriptors are short."
 
-const acceptNotRepeated = "After an error of accept, the server waits for an event of the listener. Edge-triggered" +
-	" epoll does not report the queue again: call accept until it returns EAGAIN."
+const acceptNotRepeated = "After an error of accept, the server waits for an event of the listener." +
+	" Edge-triggered epoll does not report the queue again: call accept until it returns EAGAIN."
 
 // A faultyAccept is calls of accept that are made to fail.
 type faultyAccept struct {

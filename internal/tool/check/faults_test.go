@@ -267,7 +267,6 @@ func TestServersOfKnownFaultsAreRight(t *testing.T) {
 		{name: "edge-triggered", source: "loop.c", macros: "EDGE"},
 		{name: "one event at a time", source: "loop.c", macros: "ONESHOT"},
 		{name: "a helper of a moment", source: "loop.c", macros: "HELPER_OF_A_MOMENT"},
-		{name: "two workers", source: "loop.c", macros: "WORKERS=2"},
 		{name: "two workers, each with a listener", source: "loop.c", macros: "WORKERS=2 REUSEPORT"},
 	} {
 		t.Run(right.name, func(t *testing.T) {

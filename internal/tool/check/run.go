@@ -45,7 +45,8 @@ func (target Target) cases(only []string) ([]Case, error) {
 // A plan is what to judge.
 type plan struct {
 	cases []Case
-	// skip, when not nil, is asked about each case before it begins: true leaves it out.
+	// skip, when not nil, is asked about each case before it begins and whenever another has
+	// ended: true leaves it out.
 	skip func(Case) bool
 	// least, when not nil, is the least model as which the case judges the server.
 	least func(Case) Model
@@ -157,12 +158,21 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 	whole := ctx
 	ctx, enough := context.WithCancel(ctx) // by Options.First
 	defer enough()
+	left := make([]context.CancelFunc, len(cases)) // by plan.skip, after they have begun
+	contexts := make([]context.Context, len(cases))
+	for i := range cases {
+		contexts[i], left[i] = context.WithCancel(ctx)
+		defer left[i]()
+	}
 	one := func(i int) {
-		result, err := r.judge(ctx, cases[i])
+		result, err := r.judge(contexts[i], cases[i])
 		mu.Lock()
 		defer mu.Unlock()
 		if ctx.Err() != nil && whole.Err() == nil {
 			return // another case has failed
+		}
+		if contexts[i].Err() != nil && ctx.Err() == nil {
+			result, err = Result{Case: cases[i], Verdict: NotJudged, Reason: afterFailure}, nil
 		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", cases[i].Address, err))
@@ -175,6 +185,11 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 		}
 		if r.options.First && result.Verdict == Fails {
 			enough()
+		}
+		for j, c := range cases {
+			if r.plan.skip != nil && r.plan.skip(c) {
+				left[j]()
+			}
 		}
 	}
 	stopped := func() bool {
@@ -369,7 +384,7 @@ func (r *runner) notJudged(c Case) string {
 	case r.useless != "":
 		return r.useless
 	case r.plan.skip != nil && r.plan.skip(c):
-		return "an earlier stage does not hold"
+		return afterFailure
 	case !c.askedOf(r.model(c)):
 		return "for servers of another model"
 	case c.needs == aTimeout && r.options.Timeout == 0:

@@ -186,8 +186,8 @@ var stages = []Stage{
 			" timeout of epoll_wait, rounded up.",
 		Chapter: misbehave, Model: Threaded, Timed: true,
 		Cases: []string{
-			"slow/timeout", "slow/timeout-silent", "slow/timeout-dripping", "slow/timeout-under-load", "slow/stale-timer",
-			"slow/stale-timeout", "resources/idle-until-timeout",
+			"slow/timeout", "slow/timeout-silent", "slow/timeout-dripping", "slow/timeout-under-load",
+			"slow/stale-timer", "slow/stale-timeout", "resources/idle-until-timeout",
 		},
 	},
 	{
@@ -214,7 +214,8 @@ var stages = []Stage{
 		Chapter: levelTriggered, Model: Threaded,
 		Cases: []string{
 			"signals/terminate", "signals/interrupt", "signals/terminate-half-request",
-			"signals/terminate-answers", "signals/terminate-unsent", "signals/stop-and-continue", "signals/before-the-wait", "signals/restart",
+			"signals/terminate-answers", "signals/terminate-unsent", "signals/stop-and-continue",
+			"signals/before-the-wait", "signals/restart",
 		},
 	},
 	{
@@ -240,9 +241,12 @@ type StageReport struct {
 	timed bool // with Options.Timeout
 }
 
+// afterFailure is why a case of a stage is not judged.
+const afterFailure = "a case before it fails"
+
 // RunStages judges the target by the stages from 1 to `to`, and stops at the first
 // that does not hold. Cases of the stages are judged side by side like those of Run;
-// no case of a later stage begins once one of an earlier stage has failed.
+// no case is judged any more once one before it, in the order of the stages, has failed.
 func RunStages(ctx context.Context, target Target, o Options, to int) (*StageReport, error) {
 	all := Stages()
 	if to < 1 || to > len(all) {
@@ -250,23 +254,23 @@ func RunStages(ctx context.Context, target Target, o Options, to int) (*StageRep
 	}
 	r := &StageReport{Stages: all[:to], All: len(all), timed: o.Timeout > 0}
 	var cases []Case
-	stageOf := map[string]Stage{}
+	stageOf, place := map[string]Stage{}, map[string]int64{}
 	for _, stage := range r.Stages {
 		for _, address := range stage.Cases {
 			selected, err := Select([]string{address})
 			if err != nil {
 				return nil, err
 			}
+			stageOf[address], place[address] = stage, int64(len(cases))
 			cases = append(cases, selected...)
-			stageOf[address] = stage
 		}
 	}
-	var last atomic.Int64 // the stage beyond which nothing is judged any more
-	last.Store(int64(to))
+	var last atomic.Int64 // the place of the case beyond which nothing is judged any more
+	last.Store(int64(len(cases)))
 	progress := o.Progress
 	o.Progress = func(done, all int, result Result) {
 		if result.Verdict == Fails {
-			last.Store(min(last.Load(), int64(stageOf[result.Address].Number)))
+			last.Store(min(last.Load(), place[result.Address]))
 		}
 		if progress != nil {
 			progress(done, all, result)
@@ -275,7 +279,7 @@ func RunStages(ctx context.Context, target Target, o Options, to int) (*StageRep
 	var err error
 	r.Report, err = run(ctx, target, o, plan{
 		cases: cases,
-		skip:  func(c Case) bool { return int64(stageOf[c.Address].Number) > last.Load() },
+		skip:  func(c Case) bool { return place[c.Address] > last.Load() },
 		least: func(c Case) Model { return stageOf[c.Address].Model },
 	})
 	if r.Report == nil || err != nil {
