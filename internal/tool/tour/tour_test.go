@@ -939,6 +939,9 @@ var exportedFast = sync.OnceValues(func() (site Site, err error) {
 
 // An export replaces the files of an earlier one, and no others.
 func TestAnExportOverwritesOnlyItsOwn(t *testing.T) {
+	if proof.Detector {
+		t.Skip("writes the whole site three times, which takes half a minute with the race detector")
+	}
 	t.Parallel()
 	tour, err := New(Options{})
 	proof.Must(t, err)
