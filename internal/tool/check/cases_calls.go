@@ -30,7 +30,7 @@ var acceptFails = Case{
 		"07-one-accept-per-edge", "14-eintr", "ends when accept fails",
 	},
 	needs: toStart, long: true,
-	Must: "The server continues after an error of accept that passes: ECONNABORTED, ENFILE.",
+	Must: "The server continues after a temporary error of accept: ECONNABORTED or ENFILE.",
 	Why: "The client that was to be accepted may have gone, and the whole machine may be short of" +
 		" descriptors for a moment.",
 	Cause: acceptErrorEnds,
@@ -142,9 +142,9 @@ var signalBeforeWait = Case{
 	Chapter: levelTriggered, Contract: "B12", FailedBy: []string{"looks at a flag, and then waits"},
 	NoExercise: "The exercises are in Go, whose runtime wakes the program for every signal.",
 	needs:      toStart,
-	Must:       "SIGTERM ends the server also when it comes just before the server waits.",
-	Why: "A busy server is hardly ever in its wait. A signal that comes between the look at a flag" +
-		" and the wait interrupts nothing.",
+	Must:       "SIGTERM ends the server even if it comes just before the server waits.",
+	Why: "A busy server is seldom blocked in epoll_wait. A signal that comes between the check of a" +
+		" flag and the wait interrupts nothing.",
 	Cause: flagOnly,
 	script: append(given(
 		connect("a"), send("a", half), taken("a"),
@@ -172,7 +172,7 @@ func endsUnwoken(t *trial) error {
 	return f
 }
 
-const flagOnly = "The handler only sets a flag, which was looked at just before. Make the signal an event:" +
+const flagOnly = "The handler only sets a flag, which the loop checked just before. Make the signal an event:" +
 	" signalfd, or a pipe that the handler writes to; or block the signal, and let epoll_pwait unblock it."
 
 // signalBeforeWait sends SIGTERM to a thread that enters the call in which it waits, as if the

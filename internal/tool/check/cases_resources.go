@@ -58,10 +58,10 @@ var resources = []Case{
 			"07-one-accept-per-edge", "14-eintr", "15-blocking-call", "25-taken-from-net", "26-one-per-wake-up",
 		},
 		needs: toStart,
-		Must: "Clients that reset between request and answer leave no descriptor behind, and cost no thread" +
-			" and no other client.",
+		Must: "Clients that reset between request and answer leave no descriptor behind, end no thread," +
+			" and disturb no other client.",
 		Why: "Each costs the server little: a descriptor, a thread of a pool, a process that is started" +
-			" again. After some hundred, nothing is left to serve with.",
+			" again. After a few hundred, nothing is left to serve with.",
 		Cause: "When an answer cannot be sent, the connection is forgotten without close.",
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients connect and send half a request, if the server can hold them",
@@ -225,7 +225,7 @@ var resources = []Case{
 		needs: toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have left in the middle of their request.",
 		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
-		Cause: "The path for end of file closes the descriptor and forgets the buffer.",
+		Cause: "The path for end of file closes the descriptor, but does not free the buffer.",
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients send half a request and close", rounds),
 				func(t *trial) error { return t.leavers(rounds) })),
@@ -243,7 +243,7 @@ var resources = []Case{
 		needs: toLook, alone: true,
 		Must:  "Memory does not grow with the number of clients that have reset in the middle of their request.",
 		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
-		Cause: "The path for ECONNRESET closes the descriptor and forgets the buffer.",
+		Cause: "The path for ECONNRESET closes the descriptor, but does not free the buffer.",
 		script: []step{
 			preparing(own(fmt.Sprintf("%d clients send half a request and reset", rounds),
 				func(t *trial) error { return t.resetters(rounds) })),

@@ -105,7 +105,7 @@ var slow = []Case{
 		NoExercise: "The exercises do not set SO_LINGER.",
 		needs:      toStart,
 		Must:       "A client that does not read an answer which fits into the send buffer delays no other client.",
-		Why:        "The server has sent the answer, and closes: nothing about it may take time.",
+		Why:        "The answer is in the send buffer: neither send nor close has a reason to block.",
 		Cause: "With SO_LINGER, close blocks until the client has taken the answer, or the time is over, even" +
 			" on a non-blocking socket. Do not set it: wait for end of file after shutdown.",
 		when: blockedInClose,
@@ -178,7 +178,7 @@ var slow = []Case{
 		NoExercise: "The exercises have no timeout.",
 		needs:      aTimeout, long: true,
 		Must:  "The time limit also holds for a client that sends nothing, and for one that comes later.",
-		Why:   "A connection on which nothing has come costs a descriptor as well.",
+		Why:   "A connection that sends nothing costs a descriptor as well.",
 		Cause: "The time is counted from the first byte, which never comes: count it from accept.",
 		script: []step{
 			connect("a"), connect("b"), own("after "+later350.String()+" c connects, and sends half a request",
