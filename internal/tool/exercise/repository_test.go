@@ -179,15 +179,15 @@ func TestCasesAndExercisesAgree(t *testing.T) {
 
 // A suspect is a server to judge, with the exercises that it is in.
 type suspect struct {
-	names  []string // "06-one-read-per-edge", or with " (patched)"
-	source string
-	model  check.Model
-	folder string // and name of its program
-	starts func(program string) []string
-	fails  []string
-	may    []string // may fail, hold, or find no situation to judge: it is in fails, too
-	only   []string // judged by these cases; nil is all of them
-	mended bool
+	names    []string // "06-one-read-per-edge", or with " (patched)"
+	source   string
+	model    check.Model
+	folder   string // and name of its program
+	starts   func(program string) []string
+	fails    []string
+	may      []string // may fail, hold, or find no situation to judge: it is in fails, too
+	only     []string // judged by these cases; nil is all of them
+	repaired bool
 }
 
 // suspects are all servers of the gallery, each once: two exercises with servers
@@ -196,7 +196,7 @@ type suspect struct {
 func suspects(t *testing.T, g *Gallery, shows func(Exercise) []string) []*suspect {
 	t.Helper()
 	var all []*suspect
-	mended := make(map[string]*suspect) // by model and source
+	repaired := make(map[string]*suspect) // by model and source
 	for _, e := range g.Exercises {
 		patched, err := e.Patched()
 		if err != nil {
@@ -207,15 +207,15 @@ func suspects(t *testing.T, g *Gallery, shows func(Exercise) []string) []*suspec
 			fails: e.Cases, may: e.Sometimes, only: shows(e), starts: e.command,
 		})
 		key := string(e.Kind.Model) + "\n" + patched
-		if mended[key] == nil {
-			mended[key] = &suspect{
-				source: patched, model: e.Kind.Model, folder: e.Name + "-patched", mended: true,
+		if repaired[key] == nil {
+			repaired[key] = &suspect{
+				source: patched, model: e.Kind.Model, folder: e.Name + "-patched", repaired: true,
 				starts: e.command,
 			}
-			all = append(all, mended[key])
+			all = append(all, repaired[key])
 		}
-		mended[key].names = append(mended[key].names, e.Name+" (patched)")
-		mended[key].only = append(mended[key].only, shows(e)...)
+		repaired[key].names = append(repaired[key].names, e.Name+" (patched)")
+		repaired[key].only = append(repaired[key].only, shows(e)...)
 	}
 	// A case that fails takes long. The server that fails most of them comes first, so
 	// that nothing else waits for it in the end.
@@ -327,7 +327,7 @@ func (s *suspect) judge(t *testing.T, programs string) {
 	// What a bug does depends on the order of events, and that on what else the machine does:
 	// a server with a bug is judged again. One that is fixed is not.
 	const tries = 3
-	for try := 1; try < tries && len(complaints) > 0 && !s.mended; try++ {
+	for try := 1; try < tries && len(complaints) > 0 && !s.repaired; try++ {
 		t.Logf("judged again: %s", slices.Sorted(maps.Values(complaints)))
 		o.Only = slices.Sorted(maps.Keys(complaints))
 		again := s.complaints(t, target, o)
@@ -398,7 +398,7 @@ func (s *suspect) complaints(t *testing.T, target check.Target, o check.Options)
 			var text strings.Builder
 			check.PrintResult(&text, r, check.PrintOptions{})
 			complaints[r.Address] = "not in cases.txt: " + text.String()
-		case r.Verdict == check.NotJudged && s.mended && slices.Contains(r.Models, s.model) && !excused(r):
+		case r.Verdict == check.NotJudged && s.repaired && slices.Contains(r.Models, s.model) && !excused(r):
 			complaints[r.Address] = fmt.Sprintf("%s is not judged: %s", r.Address, r.Reason)
 		}
 	}
