@@ -513,7 +513,7 @@ func TestCheckElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, "module mine\n\ngo 1.26.0\n", elsewhere, "go.mod")
-	write(t, mendedSource, elsewhere, "server.go")
+	write(t, repairedSource, elsewhere, "server.go")
 	if err := s.Check(t.Context(), "6", elsewhere, CheckOptions{}); err != nil {
 		t.Error(err)
 	}
@@ -666,10 +666,10 @@ func TestWatch(t *testing.T) {
 
 	// Now what it is about holds, and the rest is judged. Meanwhile the file
 	// changes again: that check has been for nothing.
-	write(t, mendedSource, dir, "main.go")
+	write(t, repairedSource, dir, "main.go")
 	judges(&fakeJudge{}, about...)
 	judges(&fakeJudge{hang: true}, rest...)
-	write(t, mendedSource+"// and more\n", dir, "main.go")
+	write(t, repairedSource+"// and more\n", dir, "main.go")
 	judges(&fakeJudge{hang: true}, about...)
 
 	cancel()

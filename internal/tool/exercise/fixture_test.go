@@ -80,7 +80,7 @@ func main() {
 }
 `
 
-const mendedSource = `package main
+const repairedSource = `package main
 
 func main() {
 	println("fixed")

@@ -151,9 +151,9 @@ func TestPatched(t *testing.T) {
 	tests := []struct {
 		what, patch, want string // want "" is an error
 	}{
-		{"it fits", goodPatch, mendedSource},
+		{"it fits", goodPatch, repairedSource},
 		{"with the names of diff -u", strings.NewReplacer("a/main.go", "main.go.orig\t2026-01-01",
-			"b/main.go", "main.go\t2026-01-02").Replace(goodPatch), mendedSource},
+			"b/main.go", "main.go\t2026-01-02").Replace(goodPatch), repairedSource},
 		{"another context", strings.Replace(goodPatch, "func main", "func other", 1), ""},
 		{"another line number", strings.Replace(goodPatch, "-1,5 +1,5", "-2,5 +2,5", 1), ""},
 		{"another file", strings.ReplaceAll(goodPatch, "main.go", "other.go"), ""},
