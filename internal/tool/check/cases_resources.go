@@ -223,17 +223,10 @@ var resources = []Case{
 		Address: "resources/memory-of-leavers", Severity: Must, Models: goingOn,
 		Chapter: levelTriggered, Contract: "B4", FailedBy: []string{"keeps what leavers sent"},
 		needs: toLook, alone: true,
-		Must:  "Memory does not grow with the number of clients that have left in the middle of their request.",
-		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
-		Cause: "The path for end of file closes the descriptor, but does not free the buffer.",
-		script: []step{
-			preparing(own(fmt.Sprintf("%d clients send half a request and close", rounds),
-				func(t *trial) error { return t.leavers(rounds) })),
-			preparing(own("the server's memory is measured", (*trial).look)),
-			preparing(own(fmt.Sprintf("%d more clients send half a request and close", manyRounds),
-				func(t *trial) error { return t.leavers(manyRounds) })),
-			levelsOff(func(t *trial) error { return t.leavers(manyRounds) }),
-		},
+		Must:   "Memory does not grow with the number of clients that have left in the middle of their request.",
+		Why:    "Everything that belongs to a connection must be freed with it, however it ends.",
+		Cause:  "The path for end of file closes the descriptor, but does not free the buffer.",
+		script: freedAfter("close", (*trial).leavers),
 	},
 	{
 		Address: "resources/memory-of-resets", Severity: Must, Models: goingOn,
@@ -241,18 +234,24 @@ var resources = []Case{
 			"03-reset-ends-it", "15-blocking-call", "keeps the memory of resets",
 		},
 		needs: toLook, alone: true,
-		Must:  "Memory does not grow with the number of clients that have reset in the middle of their request.",
-		Why:   "Everything that belongs to a connection must be freed with it, however it ends.",
-		Cause: "The path for ECONNRESET closes the descriptor, but does not free the buffer.",
-		script: []step{
-			preparing(own(fmt.Sprintf("%d clients send half a request and reset", rounds),
-				func(t *trial) error { return t.resetters(rounds) })),
-			preparing(own("the server's memory is measured", (*trial).look)),
-			preparing(own(fmt.Sprintf("%d more clients send half a request and reset", manyRounds),
-				func(t *trial) error { return t.resetters(manyRounds) })),
-			levelsOff(func(t *trial) error { return t.resetters(manyRounds) }),
-		},
+		Must:   "Memory does not grow with the number of clients that have reset in the middle of their request.",
+		Why:    "Everything that belongs to a connection must be freed with it, however it ends.",
+		Cause:  "The path for ECONNRESET closes the descriptor, but does not free the buffer.",
+		script: freedAfter("reset", (*trial).resetters),
 	},
+}
+
+// freedAfter is many clients that end in the middle of their request, and memory that must not
+// grow with their number. how is what they do, and play plays so many of them.
+func freedAfter(how string, play func(*trial, int) error) []step {
+	many := func(t *trial) error { return play(t, manyRounds) }
+	return []step{
+		preparing(own(fmt.Sprintf("%d clients send half a request and %s", rounds, how),
+			func(t *trial) error { return play(t, rounds) })),
+		preparing(own("the server's memory is measured", (*trial).look)),
+		preparing(own(fmt.Sprintf("%d more clients send half a request and %s", manyRounds, how), many)),
+		levelsOff(many),
+	}
 }
 
 // So many clients whose answers cannot be sent come at the same time, and so often.

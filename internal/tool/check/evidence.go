@@ -442,7 +442,7 @@ func (s *server) spinning(ctx context.Context) *spin {
 		case <-ctx.Done():
 		}
 		outcomes := counter.Outcomes()
-		calls := callsIn(outcomes)
+		calls := callsIn(outcomes) // before some are left out
 		found = spinOf(s.withoutOutput(outcomes))
 		if found.kind == spinsUnknown && found.times < fewSpins && calls < fewNaps &&
 			s.ran()-before > spinAlone {

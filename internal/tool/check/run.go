@@ -187,7 +187,7 @@ func (r *runner) judgeAll(ctx context.Context, cases []Case) ([]Result, error) {
 			enough()
 		}
 		for j, c := range cases {
-			if r.plan.skip != nil && r.plan.skip(c) {
+			if r.leftOut(c) {
 				left[j]()
 			}
 		}
@@ -378,12 +378,15 @@ func (t *trial) play(script []step) (failed int, err error) {
 	return 0, nil
 }
 
+// leftOut reports whether the plan leaves a case out.
+func (r *runner) leftOut(c Case) bool { return r.plan.skip != nil && r.plan.skip(c) }
+
 // notJudged says why a case is left out, if it is.
 func (r *runner) notJudged(c Case) string {
 	switch {
 	case r.useless != "":
 		return r.useless
-	case r.plan.skip != nil && r.plan.skip(c):
+	case r.leftOut(c):
 		return afterFailure
 	case !c.askedOf(r.model(c)):
 		return "for servers of another model"
