@@ -241,8 +241,8 @@ var resources = []Case{
 	},
 }
 
-// freedAfter is many clients that end in the middle of their request, and memory that must not
-// grow with their number. how is what they do, and play plays so many of them.
+// freedAfter returns the steps of many clients that end in the middle of their request: memory
+// must not grow with their number. how says what they do, and play plays that many of them.
 func freedAfter(how string, play func(*trial, int) error) []step {
 	many := func(t *trial) error { return play(t, manyRounds) }
 	return []step{
